@@ -1,0 +1,107 @@
+"""``ImageTextSet``: pictures, the captions that belong to each, and the split each lies in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from rsstudy.errors import StudyError
+
+
+class BrokenImage(StudyError):
+    """A picture that cannot be decoded; the message names it."""
+
+
+class Images(Protocol):
+    """Where a set's pictures come from; one entry a picture, in the set's order."""
+
+    def decode(self, index: int) -> np.ndarray:
+        """Picture ``index`` as uint8 RGB of shape (height, width, 3).
+
+        Raises:
+            BrokenImage: it cannot be decoded.
+        """
+
+    def content(self, index: int) -> bytes:
+        """A sha256 (32 bytes) of what picture ``index`` is decoded from; cheap, no decoding."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Some of another source's pictures, in a given order."""
+
+    images: Images
+    indices: tuple[int, ...]
+
+    def decode(self, index: int) -> np.ndarray:
+        return self.images.decode(self.indices[index])
+
+    def content(self, index: int) -> bytes:
+        return self.images.content(self.indices[index])
+
+
+@dataclass(frozen=True)
+class ImageTextSet:
+    """Images with captions; ``captions[i]`` belong to image i, and image i lies in ``splits[i]``.
+
+    All sequences have one entry an image. ``classes`` holds scene classes where the set has them.
+    """
+
+    name: str
+    filenames: tuple[str, ...]
+    captions: tuple[tuple[str, ...], ...]
+    splits: tuple[str, ...]
+    classes: tuple[str | None, ...]
+    images: Images = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.filenames)
+
+    def take(self, indices: Sequence[int]) -> ImageTextSet:
+        """The set of the given images, in the given order."""
+        indices = tuple(int(i) for i in indices)
+
+        def pick(values):
+            return tuple(values[i] for i in indices)
+
+        return replace(
+            self,
+            filenames=pick(self.filenames),
+            captions=pick(self.captions),
+            splits=pick(self.splits),
+            classes=pick(self.classes),
+            images=Taken(self.images, indices),
+        )
+
+    def split(self, name: str) -> ImageTextSet:
+        """The images of one split.
+
+        Raises:
+            StudyError: the set has no image in that split.
+        """
+        chosen = [i for i, split in enumerate(self.splits) if split == name]
+        if not chosen:
+            has = ", ".join(sorted(set(self.splits))) or "none"
+            raise StudyError(f"{self.name} has no {name} split (it has: {has})")
+        return self.take(chosen)
+
+    def manifest_digest(self) -> str:
+        """sha256 of names, splits and captions, whatever the order of the images and the encoding.
+
+        Two copies of a published set agree in it however their pictures were stored.
+        """
+        rows = sorted(zip(self.filenames, self.splits, self.captions, strict=True))
+        text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def fingerprint(self) -> str:
+        """sha256 of the pictures' encoded contents in order: the key of the decoded cache."""
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            digest.update(self.images.content(index))
+        return digest.hexdigest()
