@@ -1,0 +1,1 @@
+"""Image-text sets: readers, generated scenes, decoded pictures and the audit."""

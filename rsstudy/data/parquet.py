@@ -1,0 +1,131 @@
+"""Read a set from Parquet shards in the Hugging Face image layout."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.data.reading import SPLITS, assemble, decode_bytes
+from rsstudy.errors import StudyError
+
+# The hub's own uploads may carry a hash after the number of shards.
+SHARD = re.compile(r"([a-z]+)(?:-(\d+)-of-(\d+))?(?:-[0-9a-f]{16})?\.parquet")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Pictures kept as the encoded bytes that the shards hold."""
+
+    filenames: Sequence[str]
+    contents: Sequence[pa.Buffer]
+
+    def decode(self, index: int) -> np.ndarray:
+        return decode_bytes(self.contents[index], self.filenames[index])
+
+    def content(self, index: int) -> bytes:
+        return hashlib.sha256(self.contents[index]).digest()
+
+
+def read_parquet(folder: Path, name: str | None = None) -> ImageTextSet:
+    """The set whose shards lie in ``folder`` (or in its sub-folder ``data``, as on the hub).
+
+    Shards are named ``train-00000-of-00002.parquet`` (also test, val, valid, validation) and hold
+    the columns filename (else the image's path is the name), image {bytes, path}, captions (a list
+    of texts, or one text; also called caption) and, where there are any, class.
+
+    Raises:
+        StudyError: the folder or a shard is missing, unreadable or not in this layout; a filename
+            stands twice; an image has no bytes. The message names the file.
+    """
+    folder = Path(folder)
+    name = name or folder.name
+    filenames: list[str] = []
+    captions: list[Sequence[str]] = []
+    splits: list[str] = []
+    classes: list[str | None] = []
+    contents: list[pa.Buffer] = []
+    for split, shard in _shards(folder):
+        rows = _read_shard(shard)
+        for filename, texts, scene, content in zip(*rows, strict=True):
+            if not filename:
+                raise StudyError(f"{shard}: a row has no filename; name every image")
+            if content is None:
+                raise StudyError(
+                    f"{shard}: image {filename} has no bytes; embed the pictures in the shards"
+                )
+            filenames.append(filename)
+            texts = [texts] if isinstance(texts, str) else texts or []
+            captions.append([text or "" for text in texts])
+            splits.append(split)
+            classes.append(None if scene is None else str(scene))
+            contents.append(content)
+    return assemble(name, filenames, captions, splits, classes, Encoded(filenames, contents))
+
+
+def _shards(folder: Path) -> list[tuple[str, Path]]:
+    """(split, file) for every shard of ``folder``, in the order of their names."""
+    if not folder.is_dir():
+        raise StudyError(f"{folder} is not a folder; give the folder that holds the shards")
+    files = sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet"))
+    if not files:
+        raise StudyError(f"{folder} holds no Parquet shards (train-00000-of-00001.parquet ...)")
+    series: dict[tuple[str, int], set[int]] = defaultdict(set)
+    shards = []
+    for file in files:
+        match = SHARD.fullmatch(file.name)
+        if not match or match[1] not in SPLITS:
+            raise StudyError(
+                f"{file}: its name does not tell the split; "
+                "name it like train-00000-of-00001.parquet (or test-, val-)"
+            )
+        shards.append((SPLITS[match[1]], file))
+        if match[2]:
+            series[match[1], int(match[3])].add(int(match[2]))
+    for (split, total), present in series.items():
+        absent = [
+            f"{split}-{number:05}-of-{total:05}.parquet"
+            for number in range(total)
+            if number not in present
+        ]
+        if absent:
+            raise StudyError(f"{files[0].parent} lacks {', '.join(absent[:3])}; get the whole set")
+    return shards
+
+
+def _read_shard(shard: Path) -> tuple[list, list, list, list]:
+    """The columns filename, captions, class and the images' bytes of one shard."""
+    try:
+        table = pq.read_table(shard, memory_map=True)
+    except (pa.ArrowException, OSError) as problem:
+        why = " ".join(str(problem).split())
+        raise StudyError(f"{shard} cannot be read ({why}); get the file again") from problem
+    has = table.schema.names
+    text = "captions" if "captions" in has else "caption"
+    image = table.schema.field("image").type if "image" in has else None
+    if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
+        missing = "image {bytes, path}"
+    elif text not in has or not _is_text(table.schema.field(text).type):
+        missing = "captions (texts)"
+    elif "filename" not in has and image.get_field_index("path") < 0:
+        missing = "filename"
+    else:
+        contents = [value.as_buffer() for value in pc.struct_field(table["image"], "bytes")]
+        names = table["filename"] if "filename" in has else pc.struct_field(table["image"], "path")
+        scenes = table["class"].to_pylist() if "class" in has else [None] * len(contents)
+        return names.to_pylist(), table[text].to_pylist(), scenes, contents
+    raise StudyError(f"{shard} lacks the column {missing}; it has {', '.join(has) or 'none'}")
+
+
+def _is_text(column: pa.DataType) -> bool:
+    value = column.value_type if pa.types.is_list(column) else column
+    return pa.types.is_string(value) or pa.types.is_large_string(value)

@@ -1,0 +1,156 @@
+"""Every picture of a set as uint8 in one tensor: decoded in parallel, once, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from filelock import FileLock
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tqdm.auto import tqdm
+
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.errors import StudyError
+from rsstudy.files import cache_folder, whole_file
+
+DECODING_VERSION = 1
+"""Raised when the same files come to give other pixels, so that old caches are not used."""
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A set's pictures at one size.
+
+    Attributes:
+        images: uint8, shape (images, 3, size, size), RGB, in the set's order.
+        digest: sha256 of the decoded pictures at their full size, whatever their order; it tells
+            packs apart whose pictures were encoded anew.
+    """
+
+    images: torch.Tensor
+    digest: str
+
+
+def pixels(set: ImageTextSet, size: int, progress: bool = True) -> Pixels:
+    """The pictures of ``set`` at ``size`` pixels a side, with CLIP's geometry.
+
+    Decoded once: the result is kept under the cache folder, by the pictures' encoded contents and
+    ``size``, and read back memory-mapped.
+
+    Raises:
+        BrokenImage: a picture cannot be decoded.
+    """
+    name = f"{set.fingerprint()}-{size}-v{DECODING_VERSION}.safetensors"
+    path = cache_folder() / "pixels" / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock")).acquire()
+    except OSError as problem:
+        raise StudyError(
+            f"cannot use the cache folder {path.parent} ({problem.strerror or problem}); "
+            "set RSSTUDY_CACHE to a folder that can be written"
+        ) from problem
+    with lock:
+        images, digests = _read_cache(path, (len(set), 3, size, size)) or _fill_cache(
+            path, set, size, progress
+        )
+    return Pixels(images, pixel_digest(set, [bytes(row) for row in digests.numpy()]))
+
+
+def fit(picture: np.ndarray, size: int) -> np.ndarray:
+    """CLIP's geometry: the shorter side to ``size`` (bicubic, antialiased), then the centre.
+
+    Takes uint8 of shape (height, width, 3), returns uint8 of shape (3, size, size). The rounding
+    is torchvision's ``Resize`` and ``CenterCrop``, which open_clip applies to a picture.
+    """
+    height, width = picture.shape[:2]
+    if (height, width) != (size, size):
+        shorter = min(height, width)
+        width, height = int(size * width / shorter), int(size * height / shorter)
+        resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        picture = np.asarray(resized.crop((left, top, left + size, top + size)))
+    return picture.transpose(2, 0, 1)
+
+
+def picture_digest(picture: np.ndarray) -> bytes:
+    """sha256 (32 bytes) of one decoded picture's shape and values."""
+    digest = hashlib.sha256(repr(picture.shape).encode())
+    digest.update(np.ascontiguousarray(picture))
+    return digest.digest()
+
+
+def pixel_digest(set: ImageTextSet, digests: list[bytes]) -> str:
+    """The digest of a set's decoded pictures from those of each, in the order of filenames."""
+    in_order = (digest for _, digest in sorted(zip(set.filenames, digests, strict=True)))
+    return hashlib.sha256(b"".join(in_order)).hexdigest()
+
+
+def each_picture(
+    set: ImageTextSet, work: Callable[[int], Result], progress: bool = True
+) -> Iterator[Result]:
+    """``work(index)`` for every picture, in parallel; the results come in the set's order."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(work, range(len(set)))
+        with closing(results):  # cancels what has not begun when the caller stops early
+            yield from tqdm(
+                results,
+                total=len(set),
+                desc=f"decoding {set.name}",
+                unit=" images",
+                delay=1,
+                disable=not progress,
+            )
+
+
+def _read_cache(path: Path, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            images, digests = file.get_tensor("images"), file.get_tensor("digests")
+        if images.shape != shape or digests.shape != (shape[0], 32):
+            raise SafetensorError("other shapes than the set's")
+    except (SafetensorError, OSError) as problem:
+        log.warning("the decoded pictures in %s are damaged (%s): decoding anew", path, problem)
+        path.unlink(missing_ok=True)
+        return None
+    return images, digests
+
+
+def _fill_cache(
+    path: Path, set: ImageTextSet, size: int, progress: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.empty((len(set), 3, size, size), dtype=torch.uint8)
+    rows = images.numpy()
+
+    def decode(index: int) -> bytes:
+        picture = set.images.decode(index)
+        rows[index] = fit(picture, size)
+        return picture_digest(picture)
+
+    joined = bytearray(b"".join(each_picture(set, decode, progress)))
+    digests = torch.frombuffer(joined, dtype=torch.uint8).reshape(len(set), 32)
+    try:
+        with whole_file(path) as temporary:
+            try:
+                save_file({"images": images, "digests": digests}, temporary)
+            except SafetensorError as problem:
+                raise OSError(str(problem)) from problem
+    except StudyError as problem:  # the pictures are at hand all the same
+        log.warning("%s; the pictures will be decoded anew next time", problem)
+    return images, digests
