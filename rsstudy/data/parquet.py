@@ -72,11 +72,16 @@ def read_parquet(folder: Path, name: str | None = None) -> ImageTextSet:
     return assemble(name, filenames, captions, splits, classes, Encoded(filenames, contents))
 
 
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files of a folder, else those of its sub-folder ``data``."""
+    return sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet"))
+
+
 def _shards(folder: Path) -> list[tuple[str, Path]]:
     """(split, file) for every shard of ``folder``, in the order of their names."""
     if not folder.is_dir():
         raise StudyError(f"{folder} is not a folder; give the folder that holds the shards")
-    files = sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet"))
+    files = parquet_files(folder)
     if not files:
         raise StudyError(f"{folder} holds no Parquet shards (train-00000-of-00001.parquet ...)")
     series: dict[tuple[str, int], set[int]] = defaultdict(set)

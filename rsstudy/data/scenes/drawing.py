@@ -1,0 +1,241 @@
+"""A pen that draws in unit coordinates, the palette, and the choices that no caption names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from random import Random
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+Points = list[Point]
+
+COLOURS: dict[str, Colour] = {
+    "white": (245, 244, 238), "red": (204, 52, 42), "blue": (46, 96, 196),
+    "yellow": (246, 204, 58), "green": (58, 146, 76), "gray": (142, 148, 156),
+    "brown": (136, 88, 54), "orange": (240, 134, 40), "black": (44, 46, 54),
+    "purple": (140, 78, 170),
+}  # fmt: skip
+# Each material as two tints; a picture takes one between them.
+MATERIALS: dict[str, tuple[Colour, Colour]] = {
+    "grass": (( 92, 132,  62), (146, 158,  88)), "soil": ((178, 132,  88), (154, 122,  96)),
+    "sand": ((236, 206, 150), (222, 186, 136)), "water": (( 48, 108, 152), ( 62, 138, 150)),
+    "asphalt": (( 92,  96, 104), (116, 116, 118)), "concrete": ((188, 184, 174), (168, 170, 168)),
+    "forest": (( 46,  86,  48), ( 66, 100,  52)), "tree": (( 54, 106,  50), ( 84, 128,  58)),
+    "roof": ((150, 140, 134), (174, 170, 164)), "paving": ((214, 202, 180), (196, 192, 186)),
+}  # fmt: skip
+WHITE, DARK, SHADE = (238, 238, 234), (52, 58, 68), (18, 24, 30)
+COMMON = (138, 142, 118)  # where every colour goes as pictures grow alike
+
+
+class Chance:
+    """The choices of one picture that no caption names, each a number between two bounds.
+
+    Each choice is, with probability ``alike``, the one that all pictures share.
+    """
+
+    def __init__(self, look: int, alike: float):
+        self.own, self.shared, self.alike = Random(look).random, Random(1).random, alike
+
+    def __call__(self, low: float = 0.0, high: float = 1.0) -> float:
+        share, own, shared = self.own(), self.own(), self.shared()
+        return low + (high - low) * (shared if share < self.alike else own)
+
+    def one_of(self, *options):
+        return options[int(self() * len(options))]
+
+
+def shade(colour: Colour, factor: float) -> Colour:
+    """``colour`` made darker (factor < 1) or lighter (factor > 1)."""
+    if factor <= 1:
+        return tuple(int(v * factor) for v in colour)  # type: ignore[return-value]
+    return mix(colour, (255, 255, 255), factor - 1)
+
+
+def mix(one: Colour, other: Colour, part: float) -> Colour:
+    return tuple(int(a + (b - a) * part) for a, b in zip(one, other, strict=True))  # type: ignore
+
+
+def box(x0: float, y0: float, x1: float, y1: float) -> Points:
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+
+
+def oval(x: float, y: float, rx: float, ry: float, corners: int = 20) -> Points:
+    turns = (2 * math.pi * k / corners for k in range(corners))
+    return [(x + rx * math.cos(t), y + ry * math.sin(t)) for t in turns]
+
+
+def lozenge(x: float, y: float, half: float, radius: float, corners: int = 8) -> Points:
+    """The outline of a running track along y: two half circles joined by straights."""
+    arc = [math.pi * k / corners for k in range(corners + 1)]
+    top = [(x - radius * math.cos(t), y - half - radius * math.sin(t)) for t in arc]
+    return top + [(2 * x - a, 2 * y - b) for a, b in top]
+
+
+def bend(start: Point, end: Point, sag: float, steps: int = 12) -> Points:
+    """A smooth curve from ``start`` to ``end`` that bows sideways by ``sag``."""
+    (x0, y0), (x1, y1) = start, end
+    cx, cy = (x0 + x1) / 2 + sag * (y0 - y1), (y0 + y1) / 2 + sag * (x1 - x0)
+    return [
+        ((1 - t) ** 2 * x0 + 2 * t * (1 - t) * cx + t * t * x1,
+         (1 - t) ** 2 * y0 + 2 * t * (1 - t) * cy + t * t * y1)
+        for t in (k / steps for k in range(steps + 1))
+    ]  # fmt: skip
+
+
+def wavy(x: float, swing: float, chance: Chance, steps: int = 16) -> Points:
+    """A wavy line along y, from -0.3 to 1.3, about ``x``."""
+    p, q, f = chance(0, 6.3), chance(0, 6.3), chance(3, 7)
+    ys = [-0.3 + 1.6 * k / steps for k in range(steps + 1)]
+    return [(x + swing * (math.sin(f * y + p) + 0.4 * math.sin(13 * y + q)), y) for y in ys]
+
+
+def blob(radius: float, rough: float, chance: Chance, corners: int = 9) -> Points:
+    """A smooth closed outline about the origin."""
+    a, b, p, q = rough * chance(0.6, 1), rough * chance(0.3, 1), chance(0, 6.3), chance(0, 6.3)
+    turns = [2 * math.pi * k / (2 * corners) for k in range(2 * corners)]
+    radii = [radius * (1 + a * math.sin(2 * t + p) + b * math.sin(3 * t + q)) for t in turns]
+    return [(r * math.cos(t), r * math.sin(t)) for r, t in zip(radii, turns, strict=True)]
+
+
+@lru_cache(maxsize=16)
+def _grain(pixels: int, strength: int) -> Image.Image:
+    """Soft patches and fine grain as a mask, twice as wide as the picture."""
+    rng = np.random.default_rng(strength)
+    total = np.zeros((2 * pixels, 2 * pixels), np.float32)
+    for cells, weight in ((8, 1.0), (24, 0.7), (96, 0.6), (192, 0.6)):
+        layer = Image.fromarray(rng.random((cells, cells), np.float32))
+        total += weight * np.asarray(layer.resize(total.shape, Image.Resampling.BICUBIC))
+    total = (total - total.mean()) / total.std()
+    return Image.fromarray((np.clip(total, 0, 2.5) * strength).astype(np.uint8))
+
+
+@dataclass(frozen=True, slots=True)
+class Pen:
+    """Draws on ``image`` in a frame of its own; ``at`` gives a pen in a smaller frame.
+
+    ``frame`` (a, b, c, d, e, f) takes (x, y) to pixel (ax + by + c, dx + ey + f); y points down.
+    ``sun`` is the direction of shadows, ``fade`` the part of each colour that goes to COMMON and
+    ``tint`` what each channel is multiplied with.
+    """
+
+    image: Image.Image
+    draw: ImageDraw.ImageDraw
+    frame: tuple[float, float, float, float, float, float]
+    sun: Point = (0.6, 0.8)
+    fade: float = 0.0
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @classmethod
+    def on(cls, pixels: int, **looks) -> Pen:
+        image = Image.new("RGB", (pixels, pixels), COMMON)
+        frame = (pixels, 0.0, 0.0, 0.0, pixels, 0.0)
+        return cls(image, ImageDraw.Draw(image, "RGBA"), frame, **looks)
+
+    def at(self, x: float, y: float, size: float = 1, turn: float = 0, squash: float = 1) -> Pen:
+        """A pen whose unit is ``size``, turned by ``turn`` degrees, then flattened by ``squash``."""
+        a, b, c, d, e, f = self.frame
+        cos, sin = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
+        sines, cosines = sin * squash, cos * squash
+        frame = (a * cos + b * sines, b * cosines - a * sin, a * x + b * y + c,
+                 d * cos + e * sines, e * cosines - d * sin, d * x + e * y + f)  # fmt: skip
+        return replace(self, frame=frame)
+
+    def ink(self, colour: Colour, alpha: int = 255) -> tuple[int, int, int, int]:
+        keep, (r, g, b), (tr, tg, tb) = 1 - self.fade, colour, self.tint
+        cr, cg, cb = (self.fade * v for v in COMMON)
+        return (min(255, int(cr + keep * r * tr)), min(255, int(cg + keep * g * tg)),
+                min(255, int(cb + keep * b * tb)), alpha)  # fmt: skip
+
+    def pixels(self, points: Sequence[Point]) -> Points:
+        a, b, c, d, e, f = self.frame
+        return [(a * x + b * y + c, d * x + e * y + f) for x, y in points]
+
+    def shape(self, points: Sequence[Point], colour: Colour, alpha: int = 255) -> None:
+        self.draw.polygon(self.pixels(points), self.ink(colour, alpha))
+
+    def box(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
+        self.shape(box(x0, y0, x1, y1), colour)
+
+    def disc(self, x: float, y: float, radius: float, colour: Colour, alpha: int = 255) -> None:
+        a, b, c, d, e, f = self.frame
+        u, v = a * x + b * y + c, d * x + e * y + f
+        rx, ry = radius * math.hypot(a, b), radius * math.hypot(d, e)
+        self.draw.ellipse((u - rx, v - ry, u + rx, v + ry), self.ink(colour, alpha))
+
+    def path(self, points: Points, width: float, colour: Colour, alpha: int = 255) -> None:
+        """A ribbon of constant width along ``points``."""
+        left, right = [], []
+        for k, (x, y) in enumerate(points):
+            (x0, y0), (x1, y1) = points[max(k - 1, 0)], points[min(k + 1, len(points) - 1)]
+            norm = width / 2 / (math.hypot(x1 - x0, y1 - y0) or 1)
+            nx, ny = (y0 - y1) * norm, (x1 - x0) * norm
+            left.append((x + nx, y + ny))
+            right.append((x - nx, y - ny))
+        self.shape(left + right[::-1], colour, alpha)
+
+    def dashes(self, start: Point, end: Point, width: float, colour: Colour, count: int) -> None:
+        (x0, y0), (x1, y1) = start, end
+        for k in range(count):
+            s, t = (k + 0.2) / count, (k + 0.7) / count
+            ends = [(x0 + (x1 - x0) * v, y0 + (y1 - y0) * v) for v in (s, t)]
+            self.path(ends, width, colour)
+
+    def shadow(self, points: Sequence[Point], height: float, alpha: int = 95) -> None:
+        """The shadow that ``points`` cast from ``height`` above the ground."""
+        a, b, _, d, e, _ = self.frame
+        reach = height * math.sqrt(abs(a * e - b * d))
+        dx, dy = self.sun[0] * reach, self.sun[1] * reach
+        moved = [(x + dx, y + dy) for x, y in self.pixels(points)]
+        self.draw.polygon(moved, (*SHADE, alpha))
+
+    def facets(self, points: Points, colour: Colour, apex: Point = (0, 0), relief: float = 0.25):
+        """A pyramid over ``points``: each face lighter or darker as it meets the sun."""
+        outline, (ax, ay) = self.pixels(points), self.pixels([apex])[0]
+        for (x0, y0), (x1, y1) in zip(outline, outline[1:] + outline[:1], strict=True):
+            nx, ny = y1 - y0, x0 - x1  # outward on a clockwise outline
+            side = 1 if nx * ((x0 + x1) / 2 - ax) + ny * ((y0 + y1) / 2 - ay) >= 0 else -1
+            light = -side * (nx * self.sun[0] + ny * self.sun[1]) / (math.hypot(nx, ny) or 1)
+            face = self.ink(shade(colour, 0.95 + relief * light))
+            self.draw.polygon([x0, y0, x1, y1, ax, ay], face)
+
+    def texture(self, chance: Chance, strength: int = 16) -> None:
+        """Dark and light grain over all that is drawn so far."""
+        size = self.image.width
+        for ink in (SHADE, (255, 250, 235)):
+            x, y = int(chance(0, size)), int(chance(0, size))
+            mask = _grain(size, max(4, int(strength * (1 - 0.5 * self.fade))))
+            self.image.paste(ink, (0, 0), mask.crop((x, y, x + size, y + size)))
+
+
+Sprite = Callable[[Pen, Colour, Chance], None]
+
+
+def places(arrangement: str, count: int, width: float, height: float, chance: Chance):
+    """Where ``count`` things stand about the origin, and how far apart the nearest two are."""
+    if arrangement == "two rows":
+        per_row = (count + 1) // 2
+        step = min(height / per_row, width * 0.62)
+        spots = [(width * (0.27 if k % 2 else -0.27), step * (k // 2 - (per_row - 1) / 2))
+                 for k in range(count)]  # fmt: skip
+        return spots, min(step, width * 0.54)
+    if arrangement == "circle":
+        radius, start = min(width, height) * 0.4, chance(0, 6.3)
+        turns = [start + 2 * math.pi * k / count for k in range(count)]
+        spots = [(radius * math.cos(t), radius * math.sin(t)) for t in turns]
+        return spots, 2 * radius * math.sin(math.pi / count)
+    if arrangement == "scattered":
+        spots = []
+        for _ in range(count):  # the candidate that is farthest from those already placed
+            tries = [((chance() - 0.5) * width * 0.8, (chance() - 0.5) * height * 0.85)
+                     for _ in range(10)]  # fmt: skip
+            spots.append(max(tries, key=lambda p: min((math.dist(p, s) for s in spots), default=0)))
+        apart = min(math.dist(p, q) for k, p in enumerate(spots) for q in spots[:k])
+        return spots, apart
+    step = min(height / count, width)
+    return [(0.0, step * (k - (count - 1) / 2)) for k in range(count)], step

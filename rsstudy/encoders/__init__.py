@@ -1,0 +1,121 @@
+"""Encoders: from a name to a ``DualEncoder``, and where its blocks can be adapted.
+
+A name is ``MODEL``, ``MODEL@WEIGHTS`` or ``MODEL@WEIGHTS+DELTA``:
+
+- ``ViT-B-32@openai``, ``ViT-B-32@/path/to/file.safetensors``, ``ViT-B-32@random``: any open_clip
+  model with a pretrained tag, a local file, or random weights (``@openai`` when left out);
+- ``vits14-minilm``: the packaged towers as aligned on Flickr8k; ``vits14-minilm@unaligned``:
+  the same before the alignment;
+- ``tiny``: as pretrained by ``rsstudy pretrain tiny``; ``tiny@random``: before that;
+- ``+/path/to/delta.safetensors`` after any of them: what ``rsstudy pretrain`` made of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rsstudy.encoders.compat import import_torchvision
+
+import_torchvision()
+
+from rsstudy.encoders.delta import apply_delta, read_tensors  # noqa: E402
+from rsstudy.encoders.dual import DualEncoder  # noqa: E402
+from rsstudy.encoders.places import MODALITIES, PLACES, Block, Modality  # noqa: E402
+from rsstudy.errors import StudyError, unknown  # noqa: E402
+from rsstudy.files import cache_folder, sha256_of  # noqa: E402
+
+__all__ = [
+    "MODALITIES", "PLACES", "Block", "DualEncoder", "EncoderInfo", "Modality",
+    "aligned_delta", "create", "list_encoders", "tiny_delta",
+]  # fmt: skip
+
+# Raised when what `rsstudy pretrain tiny` makes changes its meaning.
+TINY_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """A row of ``rsstudy list encoders``."""
+
+    name: str
+    what: str
+    ready: bool
+
+
+def tiny_delta() -> Path:
+    """Where the pretrained weights of ``tiny`` are kept."""
+    return cache_folder() / "encoders" / f"tiny-{TINY_VERSION}" / "delta.safetensors"
+
+
+def aligned_delta() -> Path:
+    """The committed alignment of ``vits14-minilm`` on Flickr8k; its record lies beside it."""
+    return Path(__file__).parent / "vits14-minilm" / "delta.safetensors"
+
+
+def create(name: str, image_size: int | None = None, meta: bool = False) -> DualEncoder:
+    """The encoder of that name, frozen.
+
+    Args:
+        name: see the module's docstring.
+        image_size: pixels a side, where it differs from the encoder's own.
+        meta: build on the meta device, without any weights: for counting.
+
+    Raises:
+        StudyError: unknown name, or weights absent, unreachable or of another shape.
+    """
+    base, plus, delta_name = name.partition("+")
+    model, at, weights = base.partition("@")
+    delta = Path(delta_name).expanduser() if plus else None
+    if model == "tiny":
+        from rsstudy.encoders.tiny import tiny
+
+        if weights not in ("", "random"):
+            raise StudyError(f"tiny has no weights {weights!r}; use tiny, tiny@random or tiny+FILE")
+        encoder = tiny(image_size, meta)
+        if not at and not plus:
+            delta = tiny_delta()
+            if not delta.exists() and not meta:
+                raise StudyError("tiny is not pretrained yet: run `rsstudy pretrain tiny`")
+    elif model == "vits14-minilm":
+        from rsstudy.encoders.packaged import vits14_minilm
+
+        if weights not in ("", "unaligned"):
+            raise unknown("weights of vits14-minilm", weights, ["unaligned"])
+        encoder = vits14_minilm(image_size, meta)
+        if not at and not plus:
+            delta = aligned_delta()
+    else:
+        import open_clip
+
+        from rsstudy.encoders.openclip import openclip
+
+        if model not in open_clip.list_models():
+            raise unknown("encoder", model, [*open_clip.list_models(), "tiny", "vits14-minilm"])
+        encoder = openclip(model, weights or "openai", image_size, meta)
+    if delta is not None and not meta:
+        apply_delta(encoder.model, read_tensors(delta), str(delta))
+        if model == "tiny":  # its delta holds every parameter: nothing of the start is left
+            encoder.weights.clear()
+        encoder.weights[f"delta/{delta.name}"] = sha256_of(delta)
+    encoder.name = name
+    return encoder.requires_grad_(False).eval()
+
+
+def list_encoders() -> list[EncoderInfo]:
+    """Our own encoders first, then every open_clip model."""
+    import open_clip
+
+    ours = [
+        EncoderInfo("tiny", "open_clip CLIP of a million parameters, pretrained on generated "
+                    "ground-level scenes", tiny_delta().exists()),
+        EncoderInfo("vits14-minilm", "packaged ViT-S/14 and MiniLM, aligned on Flickr8k",
+                    aligned_delta().exists()),
+    ]  # fmt: skip
+    first = ["ViT-B-32"]
+    rest = [m for m in open_clip.list_models() if m not in first]
+    return ours + [
+        EncoderInfo(m, "open_clip; tags: " + (", ".join(
+            open_clip.list_pretrained_tags_by_model(m)) or "none"), False)
+        for m in first + rest
+    ]  # fmt: skip

@@ -1,0 +1,119 @@
+"""``DualEncoder``: an image tower and a text tower that end in one joint space."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rsstudy.encoders.places import Block, Modality, find_blocks
+
+# nn.MultiheadAttention has a fused path in eval mode that rounds differently from the path used in
+# training and skips hooks; one path everywhere keeps equal things bit-equal.
+torch.backends.mha.set_fastpath_enabled(False)
+
+
+class DualEncoder(nn.Module):
+    """Two towers behind one interface, whatever library they come from.
+
+    Args:
+        name: the encoder's full name, weights included.
+        model: has ``encode_image`` ((B, 3, H, W) normalised -> (B, d)), ``encode_text``
+            ((B, L) token ids -> (B, d)) and a parameter ``logit_scale`` (log inverse temperature).
+        towers: the model's image tower and text tower, for finding blocks.
+        heads: names of the parameters of ``model`` that project into the joint space.
+        tokenizer: texts -> (B, L) token ids.
+        image_size: pixels a side.
+        mean, std: of the channels, on the scale 0 to 1.
+        weights: where each weights file came from -> its sha256.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        towers: dict[Modality, nn.Module],
+        heads: Sequence[str],
+        tokenizer: Callable[[list[str]], Tensor],
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        weights: dict[str, str] | None = None,
+    ):
+        super().__init__()
+        self.name = name
+        self.model = model
+        self.method = nn.Module()  # what a method adds lives here, apart from the base
+        self.heads = tuple(f"model.{head}" for head in heads)
+        self.tokenizer = tokenizer
+        self.image_size = image_size
+        self.weights = weights or {}
+        self._towers = [towers["image"], towers["text"]]  # a list: already registered in model
+        device = self.device  # buffers beside the weights (on the meta device, too)
+        self.register_buffer("mean", torch.tensor(mean, device=device), persistent=False)
+        self.register_buffer("std", torch.tensor(std, device=device), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.logit_scale.device
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """Log of the inverse temperature: the scalar that CLIP learns."""
+        return self.model.logit_scale
+
+    def tower(self, modality: Modality) -> nn.Module:
+        return self._towers[0 if modality == "image" else 1]
+
+    def blocks(self, modality: Modality) -> list[Block]:
+        """The transformer blocks of one tower, from the input on."""
+        return find_blocks(self.tower(modality), modality)
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """uint8 images (B, 3, size, size) -> unit vectors (B, d) in float32."""
+        scaled = images.to(self.device, self.mean.dtype) / 255
+        normalised = (scaled - self.mean[:, None, None]) / self.std[:, None, None]
+        return functional.normalize(self.model.encode_image(normalised).float(), dim=-1)
+
+    def embed_texts(self, tokens: Tensor) -> Tensor:
+        """Token ids (B, L) -> unit vectors (B, d) in float32."""
+        return functional.normalize(self.model.encode_text(tokens.to(self.device)).float(), dim=-1)
+
+    @contextmanager
+    def token_dropout(self, probability: float, rows: int) -> Iterator[None]:
+        """Within the block, drop elements of the embedded tokens of all but the first ``rows`` rows.
+
+        The tokens are those that enter the first transformer block: behind positions and, where
+        the tower has one, the normalisation before the blocks.
+        """
+
+        def drop(_module, args):
+            tokens = args[0]
+            kept, dropped = tokens[:rows], functional.dropout(tokens[rows:], probability)
+            return (torch.cat([kept, dropped]), *args[1:])
+
+        firsts = [self.blocks(modality)[0].module for modality in ("image", "text")]
+        handles = [module.register_forward_pre_hook(drop) for module in firsts]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def weights_sha256(self) -> str:
+        """One digest of all that makes the base: every weights file, in the order of their names."""
+        text = "\n".join(f"{name} {sha}" for name, sha in sorted(self.weights.items()))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def state_sha256(module: nn.Module) -> str:
+    """sha256 over a module's tensors (names, types, shapes, bytes), for weights without a file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

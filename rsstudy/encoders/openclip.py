@@ -1,0 +1,121 @@
+"""Any open_clip model, with a pretrained tag or a local weights file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import warnings
+from pathlib import Path
+
+import open_clip
+import torch
+from safetensors import SafetensorError
+
+from rsstudy.encoders.dual import DualEncoder, state_sha256
+from rsstudy.errors import StudyError, unknown
+from rsstudy.files import sha256_of
+
+
+def openclip(
+    name: str, weights: str = "openai", image_size: int | None = None, meta: bool = False
+) -> DualEncoder:
+    """The open_clip model ``name`` with ``weights``: a pretrained tag, a file, or ``random``.
+
+    OpenAI's weights want the quick-GELU form of a model, which is chosen for the tag ``openai``;
+    for a file, name the form yourself (``ViT-B-32-quickgelu``).
+
+    Raises:
+        StudyError: unknown model or tag, weights absent, out of reach or of another shape.
+    """
+    if name not in open_clip.list_models():
+        raise unknown("encoder", name, open_clip.list_models())
+    path = Path(weights).expanduser()
+    is_file = path.suffix in (".pt", ".pth", ".bin", ".safetensors") or path.exists()
+    config = open_clip.get_model_config(name)
+    tag = None if is_file or weights == "random" else weights
+    if is_file and not path.is_file():
+        raise StudyError(f"no weights file at {path}")
+    if tag and not meta:
+        path = _download(name, tag)
+    quick_gelu = config.get("quick_gelu", False) or tag == "openai"
+    device = "meta" if meta else "cpu"
+    with torch.random.fork_rng(devices=[]), torch.device(device), _quiet():
+        torch.manual_seed(0)
+        model = open_clip.create_model(
+            name, device=device, force_quick_gelu=quick_gelu, force_image_size=image_size,
+            pretrained_text=False,
+        )  # fmt: skip
+    sources = {}
+    if not meta and weights != "random":
+        _load(model, path, name)
+        sources[f"{name}/{tag or path.name}"] = sha256_of(path)
+    elif not meta:
+        sources[f"{name}/random"] = state_sha256(model)
+    return wrap(f"{name}@{weights}", model, open_clip.get_tokenizer(name), sources)
+
+
+def wrap(name: str, model, tokenizer, weights: dict[str, str]) -> DualEncoder:
+    """A ``DualEncoder`` around an open_clip model."""
+    text = getattr(model, "text", model)
+    heads = [
+        key for key, _ in model.named_parameters()
+        if key in ("visual.proj", "text_projection", "text.text_projection")
+        or key.startswith(("visual.head.", "visual.attnpool.c_proj.", "text.proj."))
+        or key.endswith("text_projection.weight")
+    ]  # fmt: skip
+    preprocess = open_clip.get_model_preprocess_cfg(model)
+    size = model.visual.image_size
+    return DualEncoder(
+        name=name,
+        model=model,
+        towers={"image": model.visual, "text": text.transformer},
+        heads=heads,
+        tokenizer=tokenizer,
+        image_size=size[0] if isinstance(size, (tuple, list)) else size,
+        mean=preprocess.get("mean") or open_clip.OPENAI_DATASET_MEAN,
+        std=preprocess.get("std") or open_clip.OPENAI_DATASET_STD,
+        weights=weights,
+    )
+
+
+def _download(name: str, tag: str) -> Path:
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        raise unknown(f"weights tag of {name}", tag, [*tags, "random"])
+    try:
+        with _quiet():
+            found = open_clip.download_pretrained(open_clip.get_pretrained_cfg(name, tag))
+    except Exception as problem:  # any of the hub's and the network's many errors
+        raise StudyError(
+            f"could not fetch the {tag} weights of {name} ({type(problem).__name__}); with a "
+            f"network try again, without one give a file: {name}@/path/to/weights.safetensors"
+        ) from problem
+    return Path(found)
+
+
+def _load(model, path: Path, name: str) -> None:
+    try:
+        open_clip.load_checkpoint(model, str(path), weights_only=True)
+    except (RuntimeError, KeyError, AttributeError, ValueError) as problem:
+        first = next((s for s in str(problem).splitlines()[1:] if s.strip()), str(problem))
+        raise StudyError(
+            f"{path} does not hold weights of {name}: {' '.join(first.split())[:200]}"
+        ) from None
+    except (pickle.UnpicklingError, SafetensorError, EOFError, OSError) as problem:
+        raise StudyError(
+            f"{path} is not a weights file that can be read safely ({type(problem).__name__}); "
+            "give a safetensors file or a plain state dict"
+        ) from None
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Hide warnings of random weights (ours come later) and of each retry of a download."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,48 @@
+"""LoRA: a low-rank change of the matrices of every block (Hu et al., ICLR 2022).
+
+``W -> W + (alpha / r) up @ down`` on the attention's and the MLP's matrices of both towers. The
+alignment of the bench encoder is made with it, since such a change fits in a small file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from rsstudy.encoders import MODALITIES, DualEncoder
+from rsstudy.errors import StudyError
+from rsstudy.methods.primitives import LowRank, reparameterise
+from rsstudy.methods.registry import register, train
+
+
+@register("lora")
+@dataclass(frozen=True)
+class LoRA:
+    """With rank r, each adapted (out, in) matrix trains r (out + in) parameters.
+
+    Attributes:
+        rank: r.
+        alpha: the change is scaled by alpha / r.
+        norms_and_biases: train also the vectors of the towers (norms, biases, LayerScale).
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+    norms_and_biases: bool = False
+
+    def add_to(self, encoder: DualEncoder) -> None:
+        if self.rank < 1:
+            raise StudyError(f"lora: rank must be at least 1, not {self.rank}")
+        if self.norms_and_biases:
+            vectors = [f"model.{n}" for n, p in encoder.model.named_parameters() if p.dim() == 1]
+            train(encoder, vectors)
+        encoder.method.changes = nn.ModuleList()
+        for modality in MODALITIES:
+            for block in encoder.blocks(modality):
+                for module in list(block.module.modules()):
+                    for name, weight in list(module.named_parameters(recurse=False)):
+                        if weight.dim() == 2:
+                            change = LowRank(weight, self.rank, self.alpha / self.rank)
+                            reparameterise(module, name, change.to(weight.device))
+                            encoder.method.changes.append(change)

@@ -1,0 +1,90 @@
+"""The multimodal remote-sensing adapter (Yuan, Zhan, Xiong, TGRS 2023).
+
+With h the residual stream after attention and m in {image, text}::
+
+    z      = Dropout(ReLU(W_down^m h + b_down^m))
+    A^m(h) = [W_up^m z + b_up^m ; W_share z + b_share]
+    out    = h + MLP(LN(h)) + scale * A^m(h)
+
+``W_share`` is shared by the two towers; one instance serves every layer, or each layer has its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rsstudy.encoders import MODALITIES, DualEncoder
+from rsstudy.errors import StudyError
+from rsstudy.methods.primitives import add_branch
+from rsstudy.methods.registry import register
+
+
+class Branch(nn.Module):
+    """A^m: the adapter of one modality, (B, L, d_m) -> (B, L, d_m)."""
+
+    def __init__(self, width: int, share: nn.Linear, dropout: float, scale: float):
+        super().__init__()
+        bottleneck, shared = share.in_features, share.out_features
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width - shared)
+        self.share = share
+        self.dropout = nn.Dropout(dropout)
+        self.scale = scale
+
+    def forward(self, h: Tensor) -> Tensor:
+        z = self.dropout(torch.relu(self.down(h)))
+        return self.scale * torch.cat([self.up(z), self.share(z)], dim=-1)
+
+
+@register("mrs-adapter")
+@dataclass(frozen=True)
+class MRSAdapter:
+    """Settings of the MRS adapter; the defaults are the paper's.
+
+    With r = ``bottleneck``, s = ``shared`` and widths d, an instance trains, over its modalities m,
+    ``sum_m [(d_m + 1) r + (r + 1)(d_m - s)] + (r + 1) s`` parameters: 161,088 on ViT-B/32.
+
+    Attributes:
+        bottleneck: width r of the bottleneck.
+        shared: width s of the part of the output whose weights the two towers share.
+        dropout: probability in the bottleneck.
+        place: where the branch sits, a name of ``rsstudy.encoders.PLACES``.
+        share_layers: one instance in all layers (the paper), or one a layer.
+        scale: factor on the branch.
+    """
+
+    bottleneck: int = 64
+    shared: int = 64
+    dropout: float = 0.5
+    place: str = "parallel-mlp"
+    share_layers: bool = True
+    scale: float = 1.0
+
+    def add_to(self, encoder: DualEncoder) -> None:
+        blocks = {m: encoder.blocks(m) for m in MODALITIES}
+        narrowest = min(b[0].width for b in blocks.values())
+        if not 0 <= self.shared <= narrowest:
+            raise StudyError(f"mrs-adapter: shared must lie in 0..{narrowest}, not {self.shared}")
+        deepest = max(len(b) for b in blocks.values())
+        encoder.method.layers = nn.ModuleList()
+        for layer in range(1 if self.share_layers else deepest):
+            share = nn.Linear(self.bottleneck, self.shared)
+            members = {
+                m: b if self.share_layers else b[layer : layer + 1] for m, b in blocks.items()
+            }
+            instance = nn.ModuleDict(
+                {m: Branch(b[0].width, share, self.dropout, self.scale)
+                 for m, b in members.items() if b}
+            )  # fmt: skip
+            for m, branch in instance.items():
+                nn.init.kaiming_uniform_(branch.down.weight)
+                for start_at_zero in (branch.down.bias, *branch.up.parameters()):
+                    nn.init.zeros_(start_at_zero)
+                for block in members[m]:
+                    add_branch(block, self.place, branch)
+            for weight in share.parameters():
+                nn.init.zeros_(weight)
+            encoder.method.layers.append(instance)
