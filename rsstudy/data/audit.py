@@ -152,7 +152,9 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
             sum(text in train for text in test), "captions stand word for word in train", test
         ),
         test_captions_in_train_or_val=of_test(
-            sum(text in known for text in test), "captions stand so in train or val", test
+            sum(text in known for text in test),
+            "captions stand word for word in train or val",
+            test,
         ),
         test_images_below_five_captions=of_test(
             sum(len(frozenset(captions)) < 5 for captions in in_test),

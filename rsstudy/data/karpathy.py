@@ -130,19 +130,16 @@ def _parse(file: Path) -> Published:
 
 def _image_folder(file: Path, paths: Sequence[PurePosixPath]) -> Path:
     """Where the pictures lie: the JSON's folder or that of its sub-folders that holds the most."""
-    fewest: tuple[list[PurePosixPath], Path] | None = None
     subfolders = sorted(entry for entry in file.parent.iterdir() if entry.is_dir())
-    for folder in (file.parent, *subfolders):
-        absent = [path for path in paths if not (folder / path).is_file()]
-        if not absent:
-            return folder
-        if fewest is None or len(absent) < len(fewest[0]):
-            fewest = absent, folder
-    assert fewest is not None
-    absent, folder = fewest
-    where = f"in {folder}" if len(absent) < len(paths) else f"beside it or in a folder of {folder}"
-    names = ", ".join(map(str, absent[:3])) + (", ..." if len(absent) > 3 else "")
-    raise StudyError(
-        f"{file} names {len(absent)} of {len(paths)} files that are not {where} ({names}); "
-        "put the set's pictures there"
-    )
+    absent = {
+        folder: [path for path in paths if not (folder / path).is_file()]
+        for folder in (file.parent, *subfolders)
+    }
+    folder, missing = min(absent.items(), key=lambda item: len(item[1]))
+    if missing:
+        names = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        raise StudyError(
+            f"{file} names {len(missing)} of {len(paths)} files that are not in {folder} "
+            f"({names}); put the set's pictures beside it or in one sub-folder"
+        )
+    return folder

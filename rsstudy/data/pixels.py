@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -90,7 +89,7 @@ def fit(picture: np.ndarray, size: int) -> np.ndarray:
 def picture_digest(picture: np.ndarray) -> bytes:
     """sha256 (32 bytes) of one decoded picture's shape and values."""
     digest = hashlib.sha256(repr(picture.shape).encode())
-    digest.update(np.ascontiguousarray(picture))
+    digest.update(np.ascontiguousarray(picture).data)
     return digest.digest()
 
 
@@ -104,17 +103,18 @@ def each_picture(
     set: ImageTextSet, work: Callable[[int], Result], progress: bool = True
 ) -> Iterator[Result]:
     """``work(index)`` for every picture, in parallel; the results come in the set's order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(work, range(len(set)))
-        with closing(results):  # cancels what has not begun when the caller stops early
-            yield from tqdm(
-                results,
-                total=len(set),
-                desc=f"decoding {set.name}",
-                unit=" images",
-                delay=1,
-                disable=not progress,
-            )
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        yield from tqdm(
+            pool.map(work, range(len(set))),
+            total=len(set),
+            desc=f"decoding {set.name}",
+            unit=" images",
+            delay=1,
+            disable=not progress,
+        )
+    finally:  # after a broken image or Ctrl-C, what has not begun is not begun
+        pool.shutdown(cancel_futures=True)
 
 
 def _read_cache(path: Path, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor] | None:

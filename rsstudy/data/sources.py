@@ -186,4 +186,5 @@ def _generate(name: str, settings: str) -> ImageTextSet:
                 f"{name}: the setting {key}={text} is not understood "
                 f"({problem.errors()[0]['msg']}); write for example {name}?images=400&seed=1"
             ) from problem
-    return scenes(**values, domain=GENERATED[name])
+    asked = f"{name}?{settings}" if settings else name  # by which it can be made again
+    return replace(scenes(**values, domain=GENERATED[name]), name=asked)

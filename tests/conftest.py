@@ -1,0 +1,114 @@
+"""Small sets of real files, and the real sets where they are at hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of a small set, with its encoded picture."""
+
+    filename: str
+    split: str
+    captions: list[str]
+    content: bytes
+    scene: str | None = None
+
+
+def encode(picture: np.ndarray, format: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    """Ten images of two classes, 24 x 32 pixels: six for training, two each for val and test."""
+    random = np.random.default_rng(0)
+    made = []
+    for number, split in enumerate(["train"] * 6 + ["val"] * 2 + ["test"] * 2):
+        scene = ("beach", "farmland")[number % 2]
+        picture = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        captions = [f"a {scene} of kind {number} seen from side {side} ." for side in range(5)]
+        made.append(Row(f"{scene}_{number}.png", split, captions, encode(picture), scene))
+    return made
+
+
+@pytest.fixture
+def write_parquet(tmp_path):
+    """``write_parquet(rows, folder="set")``: one shard a split; returns the folder."""
+
+    def write(rows: list[Row], folder: str = "set") -> Path:
+        (tmp_path / folder).mkdir(parents=True)
+        for split in sorted({row.split for row in rows}):
+            mine = [row for row in rows if row.split == split]
+            pictures = [{"bytes": row.content, "path": row.filename} for row in mine]
+            columns = {
+                "filename": [row.filename for row in mine],
+                "image": pa.array(
+                    pictures, pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+                ),
+                "captions": pa.array([row.captions for row in mine], pa.list_(pa.string())),
+                "class": pa.array([row.scene for row in mine], pa.string()),
+            }
+            pq.write_table(pa.table(columns), tmp_path / folder / f"{split}-00000-of-00001.parquet")
+        return tmp_path / folder
+
+    return write
+
+
+@pytest.fixture
+def write_karpathy(tmp_path):
+    """``write_karpathy(rows, folder="set", images="images")``; returns the folder."""
+
+    def write(rows: list[Row], folder: str = "set", images: str = "images") -> Path:
+        (tmp_path / folder / images).mkdir(parents=True)
+        entries = []
+        for row in rows:
+            (tmp_path / folder / images / row.filename).write_bytes(row.content)
+            sentences = [{"raw": text, "tokens": text.split()} for text in row.captions]
+            entry = {"filename": row.filename, "split": row.split, "sentences": sentences}
+            entries.append(entry)
+        text = json.dumps({"images": entries, "dataset": "small"})
+        (tmp_path / folder / "dataset_small.json").write_text(text)
+        return tmp_path / folder
+
+    return write
+
+
+@pytest.fixture
+def changed(rows):
+    """``changed(number, field=value, ...)``: the rows with one of them changed."""
+
+    def change(number: int, **fields) -> list[Row]:
+        return [
+            replace(row, **fields) if index == number else row for index, row in enumerate(rows)
+        ]
+
+    return change
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache folder for one test."""
+    monkeypatch.setenv("RSSTUDY_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that holds the real sets."""
+    if not os.environ.get("RSSTUDY_DATA"):
+        pytest.skip("RSSTUDY_DATA names no folder with the real sets")
+    return Path(os.environ["RSSTUDY_DATA"])

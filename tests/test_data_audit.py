@@ -1,0 +1,112 @@
+"""The audit counts what it says it counts, on a set made for it and on the real ones."""
+
+import json
+
+import pytest
+
+from rsstudy.data.audit import audit
+from rsstudy.data.parquet import read_parquet
+from rsstudy.data.pixels import pixels
+from rsstudy.data.sources import load
+
+
+def test_clean_set_has_no_errors_and_no_findings(rows, write_parquet, own_cache):
+    clean = read_parquet(write_parquet(rows))
+    found = audit(clean)
+    assert found.ok and found.errors == found.findings == []
+    assert found.images == 10 and found.captions_per_image == {5: 10}
+    assert found.splits == {
+        "train": {"images": 6, "captions": 30},
+        "val": {"images": 2, "captions": 10},
+        "test": {"images": 2, "captions": 10},
+    }
+    assert found.classes == {"beach": 5, "farmland": 5}
+    assert found.caption_words == {"least": 10, "median": 10, "mean": 10, "most": 10}
+    assert found.pixel_digest == pixels(clean, 16).digest
+    assert json.loads(json.dumps(found.as_dict()))["ok"] is True
+
+
+def test_repeated_captions_are_counted(rows, changed, write_parquet):
+    """Test: 8 has (own, own, twin), 9 has (twin, from train, from val); exact texts only."""
+    train, val = rows[0].captions[0], rows[6].captions[0]
+    crafted = changed(8, captions=["own", "own", "twin"])
+    crafted[9] = changed(9, captions=["twin", "Twin", train, val])[9]
+    found = audit(read_parquet(write_parquet(crafted)), decode=False)
+    assert found.shared_test_captions == 2
+    assert found.distinct_test_captions == 5
+    assert found.test_captions_in_train == 1
+    assert found.test_captions_in_train_or_val == 2
+    assert found.test_images_below_five_captions == 2
+    assert found.shared_captions == 6
+    assert found.captions_per_image == {3: 1, 4: 1, 5: 8}
+    assert found.ok and "2 of 7 (28.6 %) test captions also label" in found.findings[0]
+    assert found.broken_images is found.duplicate_pictures is found.leaks is None
+
+
+def test_identical_pictures_and_leaks_are_named(rows, changed, write_parquet):
+    crafted = changed(1, content=rows[0].content)
+    crafted[8] = changed(8, content=rows[0].content)[8]
+    found = audit(read_parquet(write_parquet(crafted)))
+    assert found.duplicate_pictures == [["beach_0.png", "farmland_1.png"]]
+    (leak,) = found.leaks
+    assert set(leak) == {"train/beach_0.png", "train/farmland_1.png", "test/beach_8.png"}
+    assert found.ok and len(found.findings) == 2
+
+
+def test_broken_image_is_an_error_and_the_rest_is_still_counted(rows, changed, write_parquet):
+    crafted = changed(2, content=rows[2].content[:80])
+    crafted[4] = changed(4, content=b"")[4]
+    found = audit(read_parquet(write_parquet(crafted)))
+    assert not found.ok and found.pixel_digest is None
+    assert [text.split(":")[0] for text in found.broken_images] == ["beach_2.png", "beach_4.png"]
+    assert "2 broken image(s): beach_2.png" in found.errors[0] and "\n" not in found.errors[0]
+    assert found.images == 10 and found.duplicate_pictures == []
+
+
+@pytest.mark.parametrize(("number", "ok"), [(0, True), (6, False), (8, False)])
+def test_empty_captions_are_errors_only_where_scores_are_made(
+    rows, changed, write_parquet, number, ok
+):
+    crafted = changed(number, captions=["a", "b", "c", " ", ""])
+    found = audit(read_parquet(write_parquet(crafted)), decode=False)
+    assert found.empty_captions == [rows[number].filename] * 2
+    assert found.ok == ok
+    assert rows[number].filename in (found.findings if ok else found.errors)[0]
+
+
+@pytest.mark.parametrize(("number", "ok"), [(0, True), (9, False)])
+def test_images_without_captions_are_named(rows, changed, write_parquet, number, ok):
+    found = audit(read_parquet(write_parquet(changed(number, captions=[]))), decode=False)
+    assert found.images_without_captions == [rows[number].filename] and found.ok == ok
+
+
+def test_absent_splits_are_findings(rows, write_parquet):
+    found = audit(read_parquet(write_parquet(rows[6:8])), decode=False)
+    assert found.ok and [text.split(":")[0] for text in found.findings] == [
+        "no train split",
+        "no test split",
+    ]
+
+
+KNOWN = {  # counted on the published files
+    "rsicd": ((8734, 1094, 1093), 641, 3331, 612, 636, 1030),
+    "ucm": ((1680, 210, 210), 868, 377, 573, 642, 40),
+    "flickr8k": ((6091, 1000, 1000), None, None, None, None, None),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_traps_of_the_real_sets_are_counted(real_data, name):
+    sizes, *traps = KNOWN[name]
+    found = audit(load(name, real_data), decode=name == "ucm")
+    assert tuple(found.splits[split]["images"] for split in ("train", "val", "test")) == sizes
+    assert found.captions_per_image == {5: sum(sizes)}
+    if name != "flickr8k":
+        assert traps == [
+            found.shared_test_captions,
+            found.distinct_test_captions,
+            found.test_captions_in_train,
+            found.test_captions_in_train_or_val,
+            found.test_images_below_five_captions,
+        ]
+    assert found.ok

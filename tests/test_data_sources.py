@@ -1,0 +1,149 @@
+"""Names and paths lead to sets; what is absent is said with where to get it."""
+
+import pytest
+
+from rsstudy.data.sources import hold_out_validation, known_sets, load, usable
+from rsstudy.errors import StudyError
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("RSSTUDY_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def complaint(call, *arguments) -> str:
+    with pytest.raises(StudyError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_known_name_is_read_in_either_layout(rows, write_parquet, write_karpathy, root):
+    write_parquet(rows, "ucm")
+    write_karpathy(rows, "rsitmd")
+    assert load("ucm").name == "ucm" and load("rsitmd").name == "rsitmd"
+    assert load("ucm").manifest_digest() == load("rsitmd").manifest_digest()
+    present = {info.name for info in known_sets() if info.present}
+    assert present == {"ucm", "rsitmd", "scenes", "scenes-ground"}
+
+
+def test_path_is_read_in_either_layout(rows, write_parquet, write_karpathy, root):
+    parquet, karpathy = write_parquet(rows, "mine"), write_karpathy(rows, "yours")
+    paths = ("mine", "./yours", str(parquet), str(karpathy / "dataset_small.json"))
+    assert len({load(path).manifest_digest() for path in paths}) == 1
+
+
+def test_data_root_comes_before_the_environment_and_that_before_the_cache(
+    rows, write_parquet, root, own_cache, monkeypatch
+):
+    write_parquet(rows[:7], "argument/rsicd")
+    write_parquet(rows[:8], "environment/rsicd")
+    write_parquet(rows[:9], "cache/data/rsicd")
+    monkeypatch.setenv("RSSTUDY_DATA", str(root / "environment"))
+    assert len(load("rsicd", root / "argument")) == 7
+    assert len(load("rsicd")) == 8
+    monkeypatch.delenv("RSSTUDY_DATA")
+    assert len(load("rsicd")) == 9
+
+
+@pytest.mark.parametrize("name", ["rsicd", "rsitmd", "ucm", "flickr8k"])
+def test_absent_set_says_where_it_was_looked_for_and_its_source(root, name):
+    for _ in range(2):  # no folder, then an empty one
+        message = complaint(load, name)
+        for part in (str(root / name), "*.parquet", "dataset*.json", "Source: ", "RSSTUDY_DATA"):
+            assert part in message
+        (root / name).mkdir(exist_ok=True)
+
+
+def test_unknown_name_has_near_matches(root):
+    assert "did you mean rsicd" in complaint(load, "rsidc")
+
+
+def test_absent_and_foreign_paths(root):
+    assert "does not exist" in complaint(load, "no/such/folder")
+    assert "does not exist" in complaint(load, "dataset_x.json")
+    (root / "other").mkdir()
+    assert "holds no image-text set" in complaint(load, "other")
+    (root / "notes.txt").write_text("not JSON")
+    assert "is no Karpathy JSON" in complaint(load, "notes.txt")
+
+
+def test_settings_in_the_name_reach_the_scenes():
+    asked = "scenes?images=20&seed=3&alike_images=0.5"
+    found = load(asked)
+    assert len(found) == 20 and found.name == asked
+    assert found.manifest_digest() == load(asked).manifest_digest()
+    assert found.manifest_digest() != load(asked.replace("seed=3", "seed=4")).manifest_digest()
+    ground = load(asked.replace("scenes", "scenes-ground"))
+    assert found.fingerprint() != ground.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("image=20", "did you mean images"),
+        ("images=many", "images=many is not understood"),
+        ("images=", "images= is not understood"),
+        ("domain=ground", "unknown setting of scenes 'domain'"),
+        ("images", "images= is not understood"),
+    ],
+)
+def test_settings_that_are_not_understood(settings, expected):
+    assert expected in complaint(load, f"scenes?{settings}")
+
+
+def test_blank_train_captions_are_dropped_and_counted(changed, rows, write_parquet, root):
+    texts = rows[0].captions
+    some = changed(0, captions=[texts[0], " ", texts[1], ""])
+    some[1] = changed(1, captions=["\t"])[1]
+    write_parquet(some)
+    found, dropped = usable(load("set"))
+    assert dropped == 3 and len(found) == len(rows) - 1
+    assert rows[1].filename not in found.filenames
+    place = found.filenames.index(rows[0].filename)
+    assert found.captions[place] == (texts[0], texts[1])
+    whole = load("set").filenames.index(rows[2].filename)
+    kept = found.filenames.index(rows[2].filename)
+    assert (found.images.decode(kept) == load("set").images.decode(whole)).all()
+
+
+def test_set_without_blank_captions_is_used_as_it_is(rows, write_parquet, root):
+    write_parquet(rows)
+    found = load("set")
+    assert usable(found) == (found, 0) and usable(found)[0] is found
+
+
+@pytest.mark.parametrize("captions", [[""], ["a beach .", " "], []])
+@pytest.mark.parametrize("number", [7, 9])
+def test_blank_caption_outside_train_is_an_error(
+    changed, rows, write_parquet, root, captions, number
+):
+    write_parquet(changed(number, captions=captions))
+    message = complaint(usable, load("set"))
+    assert rows[number].filename in message and rows[number].split in message
+
+
+def test_validation_drawn_anew_leaves_test_alone_and_follows_the_seed(rows, write_parquet, root):
+    write_parquet(rows, "a")
+    write_parquet(rows[::-1], "b")
+    published = load("a")
+
+    def drawn(name, seed):
+        found = hold_out_validation(load(name), 0.25, seed)
+        return {f for f, split in zip(found.filenames, found.splits, strict=True) if split == "val"}
+
+    again = hold_out_validation(published, 0.25, 1)
+    tests = [split == "test" for split in published.splits]
+    assert tests == [split == "test" for split in again.splits]
+    assert again.splits.count("val") == 2 and again.splits.count("train") == 6
+    assert drawn("a", 1) == drawn("b", 1)
+    assert len({frozenset(drawn("a", seed)) for seed in range(5)}) > 1
+    assert "fraction" in complaint(hold_out_validation, published, 1.0)
+
+
+def test_papers_recipe_on_real_data_holds_out_a_fifth(real_data):
+    found = hold_out_validation(load("rsicd", real_data))
+    assert found.splits.count("val") == round(9_828 / 5)
+    assert found.splits.count("test") == 1_093
