@@ -7,7 +7,7 @@ the chance that an own candidate is among the first k is, in closed form,
 
     P = 1 - C(tie - own, k - above) / C(tie, k - above)        (0 where k <= above)
 
-so that two tied items at the top give R@1 = 0.5. Identical captions are encoded once: rounding can
+(drawing k - above of the tied without replacement), so that two tied items at the top give R@1 = 0.5. Identical captions are encoded once: rounding can
 not break their tie by accident.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import gammaln
+from scipy.stats import hypergeom
 from torch import Tensor
 
 KS = (1, 5, 10)
@@ -35,18 +35,7 @@ class Ranks:
     def recall(self, k: int) -> np.ndarray:
         """The chance of each query to find an own candidate among its first k, in 0..1."""
         room = np.clip(k - self.above, 0, self.tie)
-        others = self.tie - self.own
-
-        def log_choose(n, m):
-            return gammaln(n + 1) - gammaln(m + 1) - gammaln(n - m + 1)
-
-        possible = room <= others  # else some own candidate must be among the first
-        missed = np.where(
-            possible,
-            np.exp(log_choose(others, np.where(possible, room, 0)) - log_choose(self.tie, room)),
-            0.0,
-        )
-        return np.where(room > 0, 1 - missed, 0.0)
+        return hypergeom.sf(0, self.tie, self.own, room)
 
 
 def scores(image_to_text: Ranks, text_to_image: Ranks) -> dict[str, float]:

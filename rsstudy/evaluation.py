@@ -1,0 +1,84 @@
+"""From an encoder and a split to retrieval scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.data.pixels import pixels
+from rsstudy.encoders import DualEncoder
+from rsstudy.retrieval import Ranks, distinct, rank, scores
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A split ready for an encoder.
+
+    Attributes:
+        images: uint8 (N, 3, size, size), on the encoder's device where it fits.
+        tokens: ids of the D distinct texts (D, L), likewise.
+        text_of, image_of: for each of the M captions its text in 0..D and its image in 0..N.
+        pixel_digest: of the decoded pictures.
+    """
+
+    images: Tensor
+    tokens: Tensor
+    text_of: np.ndarray
+    image_of: np.ndarray
+    pixel_digest: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores in percent, and for every test query the counts they come from."""
+
+    scores: dict[str, float]
+    image_to_text: Ranks
+    text_to_image: Ranks
+
+
+def prepare(encoder: DualEncoder, split: ImageTextSet) -> Pairs:
+    """Decode a split's pictures at the encoder's size and tokenise each distinct caption once."""
+    decoded = pixels(split, encoder.image_size)
+    texts, text_of, image_of = distinct(split.captions)
+    images = decoded.images
+    if encoder.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(encoder.device)
+        if images.nbytes < free / 2:  # leave the other half to training
+            images = images.to(encoder.device)
+    tokens = encoder.tokenizer(texts).to(encoder.device)
+    return Pairs(images, tokens, text_of, image_of, decoded.digest)
+
+
+@torch.no_grad()
+def embed(
+    encoder: DualEncoder, pairs: Pairs, chunk: int = 128, progress: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Unit vectors of the images (N, d) and of the distinct texts (D, d), in full precision."""
+    encoder.eval()
+    bar = tqdm(
+        total=len(pairs.images) + len(pairs.tokens), desc="embedding", unit="item", delay=2,
+        leave=False, disable=not progress,
+    )  # fmt: skip
+
+    def run(embed_chunk, items: Tensor) -> Tensor:
+        parts = []
+        for start in range(0, len(items), chunk):
+            parts.append(embed_chunk(items[start : start + chunk]))
+            bar.update(len(parts[-1]))
+        return torch.cat(parts)
+
+    with bar:
+        return run(encoder.embed_images, pairs.images), run(encoder.embed_texts, pairs.tokens)
+
+
+def evaluate(encoder: DualEncoder, pairs: Pairs, progress: bool = False) -> Evaluation:
+    """Rank the captions of a split for its images, and the images for its captions."""
+    images, texts = embed(encoder, pairs, progress=progress)
+    i2t, t2i = rank(images, texts, pairs.text_of, pairs.image_of)
+    return Evaluation(scores(i2t, t2i), i2t, t2i)

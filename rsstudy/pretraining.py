@@ -1,0 +1,160 @@
+"""Pretraining and alignment: make an encoder's towers meet on a set, and keep what changed.
+
+The result is a delta (see ``rsstudy.encoders.delta``) in half precision with its record beside it;
+the scores in the record are those of the encoder rebuilt from the stored file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rsstudy import __version__
+from rsstudy.data.sources import load, usable
+from rsstudy.encoders import DualEncoder, create, tiny_delta
+from rsstudy.encoders.delta import DOWN, UP
+from rsstudy.evaluation import evaluate, prepare
+from rsstudy.files import sha256_of, whole_file
+from rsstudy.methods import attach, count_trained, create_method, settings_of, trained
+from rsstudy.objectives import Objective
+from rsstudy.records import RECORD, environment, identity, read_record, write_record
+from rsstudy.run import CHECKPOINT, RECIPE_VERSION, cost, data_label, public_name
+from rsstudy.training import Recipe, pick_device, train
+
+DELTA = "delta.safetensors"
+
+# Where the encoders that this study makes itself start from.
+STARTS = {"tiny": "tiny@random", "vits14-minilm": "vits14-minilm@unaligned"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretraining:
+    """What to pretrain: an encoder, on a set, by a method, with InfoNCE.
+
+    Attributes:
+        method: ``lora`` keeps the delta small; ``full`` for small encoders.
+        train_heads: train the heads, too (``full`` does anyway).
+    """
+
+    encoder: str
+    data: str
+    method: str
+    recipe: Recipe
+    method_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    train_heads: bool = True
+    seed: int = 0
+
+
+def usual(encoder: str, data: str | None = None, device: str = "auto") -> Pretraining:
+    """The pretraining this study uses for an encoder: full for ``tiny``, low-rank for others.
+
+    ``tiny`` meets generated ground-level scenes, all others Flickr8k, unless ``data`` says else;
+    224 px on a GPU, 112 px elsewhere.
+    """
+    if encoder == "tiny":
+        recipe = Recipe(epochs=14, batch=128, learning_rate=1.5e-3, precision="fp32")
+        return Pretraining(encoder, data or "scenes-ground?images=4000", "full", recipe)
+    size = 224 if pick_device(device).type == "cuda" else 112
+    recipe = Recipe(epochs=4, batch=128, learning_rate=1e-3, image_size=size)
+    settings = {"rank": 16, "norms_and_biases": True}
+    return Pretraining(encoder, data or "flickr8k", "lora", recipe, settings)
+
+
+def pretrain(
+    what: Pretraining,
+    out: Path | None = None,
+    data_root: Path | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> tuple[dict[str, Any], Path]:
+    """Make an encoder's delta, unless it is there already.
+
+    Args:
+        out: the folder of delta and record; ``tiny`` has its own place in the cache, all others
+            ``runs/pretrained/...``.
+
+    Returns:
+        the record, and the path of the delta: ``ENCODER+PATH`` names the encoder it makes.
+
+    Raises:
+        StudyError: anything named that does not exist or fit.
+    """
+    started = time.time()
+    whole, dropped = usable(load(what.data, data_root))
+    start = STARTS.get(what.encoder, what.encoder)
+    encoder = create(start, what.recipe.image_size or None).to(pick_device(device))
+    method = create_method(what.method, what.method_settings)
+    objective = Objective()
+    config = {
+        "data": data_label(what.data, whole), "encoder": public_name(start),
+        "method": what.method, "objective": "infonce", "seed": what.seed,
+        "train_heads": what.train_heads, "image_size": encoder.image_size,
+        "method_settings": settings_of(method), "objective_settings": dataclasses.asdict(objective),
+        "recipe": dataclasses.asdict(what.recipe), "recipe_version": RECIPE_VERSION,
+        "manifest_digest": whole.manifest_digest(), "pictures_digest": whole.fingerprint(),
+        "weights": encoder.weights,
+    }  # fmt: skip
+    key = identity(config)
+    if out is None:
+        name = f"{public_name(what.encoder)}-{whole.name}-{key[:8]}"
+        out = tiny_delta().parent if what.encoder == "tiny" else Path("runs/pretrained") / name
+    if (out / RECORD).exists() and (out / DELTA).exists():
+        record = read_record(out / RECORD)
+        if record["identity"] == key and record["delta_sha256"] == sha256_of(out / DELTA):
+            return record, out / DELTA
+    attach(encoder, method, what.train_heads, what.seed)
+    counts = count_trained(encoder)
+    validation = prepare(encoder, whole.split("val"))
+    pairs = prepare(encoder, whole.split("train"))
+    training = train(
+        encoder, pairs, objective, what.recipe,
+        validate=lambda e: evaluate(e, validation).scores["mean_recall"],
+        seed=what.seed, checkpoint=out / CHECKPOINT, identity=key,
+        label=f"pretraining {what.encoder}", progress=progress,
+    )  # fmt: skip
+    _write_delta(out / DELTA, encoder)
+    rebuilt = create(f"{start}+{out / DELTA}", encoder.image_size).to(encoder.device)
+    test = prepare(rebuilt, whole.split("test"))
+    record = {
+        "id": f"pretrain-{public_name(what.encoder)}-{whole.name}-{key[:8]}", "identity": key,
+        "status": "finished", "config": config,
+        "trained_parameters": {**dataclasses.asdict(counts), "temperature": 1},
+        "dropped_empty_captions": dropped, "rsstudy": __version__,
+        "environment": environment(encoder.device),
+        "best_epoch": training.best_epoch,
+        "validation_scores": evaluate(rebuilt, validation).scores,
+        "scores": evaluate(rebuilt, test).scores,
+        "delta_sha256": sha256_of(out / DELTA),
+        "cost": cost(encoder, training, out / DELTA, time.time() - started),
+        "history": training.history,
+    }  # fmt: skip
+    write_record(out, record)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    return record, out / DELTA
+
+
+def _write_delta(path: Path, encoder: DualEncoder) -> None:
+    scales = {
+        name: module.scale for name, module in encoder.named_modules() if hasattr(module, "scale")
+    }
+    tensors: dict[str, Tensor] = {"logit_scale": encoder.logit_scale.detach().cpu()}
+    for name, parameter in trained(encoder).items():
+        value = parameter.detach().cpu()
+        low_rank = re.fullmatch(r"model\.(.+)\.parametrizations\.(\w+)\.0\.(up|down)", name)
+        if low_rank:
+            module, weight, side = low_rank.groups()
+            if side == "up":
+                value = value * scales[name.rpartition(".")[0]]
+            key = f"{module}.{weight}{UP if side == 'up' else DOWN}"
+        else:
+            key = name.removeprefix("model.")
+        tensors[key] = value.to(torch.float16).contiguous()
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary)

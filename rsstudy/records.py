@@ -1,0 +1,127 @@
+"""Records: one JSON a run, written whole, and reading them back as a table."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from rsstudy.errors import StudyError
+from rsstudy.files import whole_file
+
+RECORD = "record.json"
+PACKAGES = ("torch", "open_clip_torch", "timm", "transformers", "numpy")
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """sha256 of a configuration: two runs that mean the same have the same identity."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where a run was made: versions, commit, whether the tree had changes, processor. No names."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        versions[package] = importlib.metadata.version(package)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "versions": versions,
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Write ``folder/record.json``, whole or not at all.
+
+    Raises:
+        StudyError: the file system refused; an older record is still there then.
+    """
+    path = Path(folder) / RECORD
+    with whole_file(path) as temporary:
+        temporary.write_text(_readable(record), encoding="utf-8")
+    return path
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """One record.
+
+    Raises:
+        StudyError: it is absent or no record.
+    """
+    try:
+        record = json.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise StudyError(f"no record at {path}") from None
+    except (OSError, ValueError) as problem:
+        raise StudyError(f"{path} is not a record ({problem}); delete it and run again") from None
+    if not isinstance(record, dict) or not {"id", "config", "status"} <= set(record):
+        raise StudyError(f"{path} is not a record (no id, config or status)")
+    return record
+
+
+def read_records(*folders: Path) -> pd.DataFrame:
+    """The finished runs below some folders, one row each: id, the configuration's top entries,
+    scores, trained parameters, best epoch, seconds, and the record itself in ``record``."""
+    rows = []
+    for folder in folders:
+        for path in sorted(Path(folder).glob(f"**/{RECORD}")):
+            record = read_record(path)
+            if record["status"] != "finished":
+                continue
+            config = record["config"]
+            plain = {k: v for k, v in config.items() if not isinstance(v, dict)}
+            rows.append({
+                "id": record["id"], **plain, **record.get("scores", {}),
+                "trained": record["trained_parameters"]["total"],
+                "best_epoch": record["best_epoch"],
+                "seconds": record["cost"]["train_seconds"], "record": record,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _readable(record: Mapping[str, Any]) -> str:
+    """Indented JSON in which a list of plain values stays on one line."""
+
+    def write(value: Any, indent: str) -> str:
+        if isinstance(value, Mapping) and value:
+            inner = indent + "  "
+            rows = [f"{inner}{json.dumps(k)}: {write(v, inner)}" for k, v in value.items()]
+            return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+        if isinstance(value, list) and any(isinstance(v, (Mapping, list)) for v in value):
+            inner = indent + "  "
+            return "[\n" + ",\n".join(inner + json.dumps(v) for v in value) + f"\n{indent}]"
+        return json.dumps(value, allow_nan=False)
+
+    return write(record, "") + "\n"
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

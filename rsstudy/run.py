@@ -1,0 +1,278 @@
+"""One run from end to end: train, choose the epoch on validation, open the test split, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from rsstudy import __version__
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.data.sources import hold_out_validation, load, usable
+from rsstudy.encoders import DualEncoder, create
+from rsstudy.encoders.delta import read_tensors
+from rsstudy.errors import StudyError
+from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
+from rsstudy.files import whole_file
+from rsstudy.methods import (
+    attach,
+    count_trained,
+    create_method,
+    load_trained,
+    settings_from,
+    settings_of,
+    trained,
+)
+from rsstudy.objectives import Objective, named_objective
+from rsstudy.records import RECORD, environment, identity, read_record, write_record
+from rsstudy.training import Diverged, Recipe, Training, pick_device, train
+
+# Raised on purpose when the same configuration comes to mean another run.
+RECIPE_VERSION = 1
+
+ADAPTER, ADAPTER_CONFIG, CHECKPOINT = "adapter.safetensors", "adapter.json", "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to run.
+
+    Attributes:
+        data: a name or path for ``rsstudy.data.load``.
+        encoder: a name for ``rsstudy.encoders.create``.
+        method, objective: names; the settings beside them override their defaults.
+        recipe: how to train.
+        train_heads: train the heads beside whatever the method trains.
+        seed: draws the method's new weights, the batches and the dropout.
+    """
+
+    data: str
+    encoder: str
+    method: str = "mrs-adapter"
+    objective: str = "infonce"
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    train_heads: bool = False
+    method_settings: Mapping[str, Any] = field(default_factory=dict)
+    objective_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def resolved_objective(self) -> Objective:
+        """The named objective with its settings overridden."""
+        default = dataclasses.asdict(named_objective(self.objective))
+        return settings_from(self.objective, Objective, {**default, **self.objective_settings})
+
+
+def execute(
+    run: Run,
+    out: Path | None = None,
+    runs: Path = Path("runs"),
+    data_root: Path | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> tuple[dict[str, Any], Path]:
+    """Do a run, unless its record is there already.
+
+    Args:
+        out: the run's own folder; ``runs/ID`` when left out.
+        data_root: where known sets lie.
+
+    Returns:
+        the record, and the folder that holds it beside the trained adapter.
+
+    Raises:
+        StudyError: anything in the run that does not exist or fit; ``out`` holds another run.
+        Diverged: the loss stopped being finite; a record with that status is written.
+    """
+    started = time.time()
+    method = create_method(run.method, run.method_settings)
+    objective = run.resolved_objective()
+    whole = load(run.data, data_root)
+    if run.recipe.validation == "random":
+        whole = hold_out_validation(whole, seed=run.seed)
+    whole, dropped = usable(whole)
+    splits = {name: whole.split(name) for name in ("train", "val", "test")}
+    encoder = create(run.encoder, run.recipe.image_size or None).to(pick_device(device))
+    config = {
+        "data": data_label(run.data, whole), "encoder": public_name(run.encoder), "method": run.method,
+        "objective": run.objective, "seed": run.seed, "train_heads": run.train_heads,
+        "image_size": encoder.image_size,
+        "method_settings": settings_of(method), "objective_settings": dataclasses.asdict(objective),
+        "recipe": dataclasses.asdict(run.recipe), "recipe_version": RECIPE_VERSION,
+        "manifest_digest": whole.manifest_digest(), "pictures_digest": whole.fingerprint(),
+        "weights": encoder.weights,
+    }  # fmt: skip
+    key = identity(config)
+    name = "-".join(
+        [_slug(config["data"]), _slug(config["encoder"]), run.method, run.objective,
+         f"s{run.seed}", key[:8]]
+    )  # fmt: skip
+    folder = Path(out) if out is not None else Path(runs) / name
+    if (folder / RECORD).exists():
+        record = read_record(folder / RECORD)
+        if record["identity"] != key:
+            raise StudyError(f"{folder} holds another run ({record['id']}): choose another --out")
+        if record["status"] == "finished":
+            return record, folder
+    attach(encoder, method, run.train_heads, run.seed)
+    saved = trained(encoder)
+    counts = count_trained(encoder)
+    record = {
+        "id": name, "identity": key, "status": "running", "config": config,
+        "trained_parameters": {
+            **dataclasses.asdict(counts),
+            "temperature": int(objective.trains_temperature and counts.total > 0),
+        },
+        "dropped_empty_captions": dropped,
+        "rsstudy": __version__, "environment": environment(encoder.device),
+    }  # fmt: skip
+    validation = prepare(encoder, splits["val"])
+    pairs = prepare(encoder, splits["train"])
+    try:
+        training = train(
+            encoder, pairs, objective, run.recipe,
+            validate=lambda e: evaluate(e, validation).scores["mean_recall"],
+            seed=run.seed, checkpoint=folder / CHECKPOINT, identity=key,
+            label=f"{run.method} {run.objective} s{run.seed}", progress=progress,
+        )  # fmt: skip
+    except Diverged as problem:
+        write_record(folder, {**record, "status": "diverged", "reason": str(problem)})
+        raise
+    # The choice is made: only now is the test split decoded and scored.
+    chosen = evaluate(encoder, validation).scores
+    test = prepare(encoder, splits["test"])
+    result = evaluate(encoder, test, progress)
+    save_adapter(folder, encoder, saved, run, key)
+    record.update(
+        status="finished",
+        best_epoch=training.best_epoch,
+        validation_scores=chosen,
+        scores=result.scores,
+        pixel_digests={"train": pairs.pixel_digest, "val": validation.pixel_digest,
+                       "test": test.pixel_digest},
+        cost=cost(encoder, training, folder / ADAPTER, time.time() - started),
+        history=training.history,
+        test_queries=query_counts(result),
+    )  # fmt: skip
+    write_record(folder, record)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return record, folder
+
+
+def save_adapter(
+    folder: Path, encoder: DualEncoder, saved: Mapping[str, torch.Tensor], run: Run, key: str
+) -> None:
+    """Write the trained tensors and, last, the configuration that rebuilds their encoder."""
+    tensors = {name: p.detach().cpu().contiguous() for name, p in saved.items()}
+    with whole_file(folder / ADAPTER) as temporary:
+        try:
+            save_file(tensors, temporary)
+        except Exception as problem:  # safetensors reports a full disk as its own error
+            raise OSError(str(problem)) from problem
+    config = {
+        "encoder": run.encoder, "image_size": encoder.image_size, "weights": encoder.weights,
+        "method": run.method, "method_settings": settings_of(create_method(
+            run.method, run.method_settings)), "train_heads": run.train_heads, "run": key,
+    }  # fmt: skip
+    with whole_file(folder / ADAPTER_CONFIG) as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto") -> DualEncoder:
+    """The encoder with a saved adapter on it.
+
+    Args:
+        folder: holds ``adapter.safetensors`` and ``adapter.json``.
+        encoder: where its base weights lie now, if not under the name in the configuration.
+
+    Raises:
+        StudyError: a file is absent or damaged, or the base weights are not those it was made on.
+    """
+    path = Path(folder) / ADAPTER_CONFIG
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        name, size = encoder or config["encoder"], config["image_size"]
+        method = create_method(config["method"], config["method_settings"])
+        heads, weights = config["train_heads"], config["weights"]
+    except FileNotFoundError:
+        raise StudyError(f"no adapter in {folder}: {ADAPTER_CONFIG} is absent") from None
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise StudyError(f"{path} is not an adapter's configuration ({problem})") from None
+    base = create(name, size).to(pick_device(device))
+    if sorted(base.weights.values()) != sorted(weights.values()):
+        raise StudyError(
+            f"the adapter in {folder} was trained on other weights than {name} has here"
+        )
+    attach(base, method, heads)
+    load_trained(base, read_tensors(Path(folder) / ADAPTER), str(Path(folder) / ADAPTER))
+    return base.eval()
+
+
+def query_counts(evaluation: Evaluation) -> dict[str, dict[str, list[int]]]:
+    """For every query the counts its recalls come from, as lists (caption queries own one image)."""
+    i2t, t2i = evaluation.image_to_text, evaluation.text_to_image
+    return {
+        "image_to_text": {"above": i2t.above.tolist(), "tie": i2t.tie.tolist(),
+                          "own": i2t.own.tolist()},
+        "text_to_image": {"above": t2i.above.tolist(), "tie": t2i.tie.tolist()},
+    }  # fmt: skip
+
+
+def evaluate_split(
+    encoder: DualEncoder, data: str, split: str, data_root: Path | None = None,
+    progress: bool = False,
+) -> tuple[Evaluation, Pairs, ImageTextSet]:
+    """Score an encoder on one split of a set.
+
+    Raises:
+        StudyError: the set or the split is not there, or a caption of it is empty.
+    """  # fmt: skip
+    chosen, _ = usable(load(data, data_root).split(split))
+    pairs = prepare(encoder, chosen)
+    return evaluate(encoder, pairs, progress), pairs, chosen
+
+
+def cost(
+    encoder: DualEncoder, training: Training, adapter: Path, wall: float
+) -> dict[str, Any]:
+    """What a run took: seconds, images a second, steps, peak memory and the adapter in bytes."""
+    if encoder.device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(encoder.device)
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    epochs = max(len(training.history), 1)
+    return {
+        "wall_seconds": round(wall, 2),
+        "train_seconds": round(training.seconds, 2),
+        "seconds_an_epoch": round(training.seconds / epochs, 3),
+        "images_per_second": round(
+            sum(row["images_per_second"] for row in training.history) / epochs, 2
+        ),
+        "steps": training.steps,
+        "peak_memory_bytes": memory,
+        "adapter_bytes": adapter.stat().st_size,
+    }
+
+
+def data_label(name: str, whole: ImageTextSet) -> str:
+    """The name of a set in a record: never a path of one machine."""
+    return name if not Path(name).expanduser().exists() else whole.name
+
+
+def public_name(encoder: str) -> str:
+    """An encoder's name with paths cut to their last part; the weights are named by digest."""
+    return re.sub(r"(?<=[@+])[^@+]*[/\\](?=[^/\\@+]+)", "", encoder)
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in text.partition("?")[0]).strip("_").lower()

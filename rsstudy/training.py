@@ -1,0 +1,346 @@
+"""The training loop: one for every method, objective, encoder and device.
+
+What is frozen costs nothing it need not: autograd is asked for no gradient of frozen weights, walks
+back no further than the first trained place, and the optimizer holds trained parameters alone.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from rsstudy.encoders import DualEncoder
+from rsstudy.errors import StudyError
+from rsstudy.evaluation import Pairs
+from rsstudy.files import whole_file
+from rsstudy.methods import trained
+from rsstudy.objectives import Objective
+
+CHECKPOINT_SECONDS = 120.0
+LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP clips it
+
+
+class Diverged(StudyError):
+    """The loss stopped being a finite number."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; the defaults are those of the bench scale.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch: pairs a step.
+        samples: an epoch shows each image once with one of its captions drawn at random, or each
+            caption once with its image (the paper: five times as many steps).
+        optimizer: Adam, or AdamW with ``weight_decay`` on matrices.
+        learning_rate: at its height.
+        schedule: ``constant``, ``cosine`` to zero, or ``step``: times ``step_factor`` from epoch
+            ``step_epoch`` on (the paper: 0.7 at 20).
+        warmup: share of all steps over which the learning rate rises from zero.
+        clip_norm: largest norm of the gradient; 0 for no clipping.
+        precision: of the forward pass: ``bf16`` autocast or ``fp32``.
+        image_size: pixels a side; 0 for the encoder's own.
+        validation: the published split, or a random 20 % of train and val (the paper).
+    """
+
+    epochs: int = 10
+    batch: int = 64
+    samples: Literal["images", "captions"] = "images"
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    warmup: float = 0.1
+    step_epoch: int = 20
+    step_factor: float = 0.7
+    clip_norm: float = 1.0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    image_size: int = 0
+    validation: Literal["published", "random"] = "published"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training run leaves; the encoder holds the weights of the best epoch.
+
+    Attributes:
+        history: one row an epoch: loss (mean over steps), learning_rate (last), mean_recall on
+            validation (percent), seconds (training alone), images_per_second.
+        best_epoch: the epoch whose weights are kept, 1 for the first; 0 if none was trained.
+        steps: optimizer steps in all.
+        seconds: of training, validation left out.
+    """
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    steps: int
+    seconds: float
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """``auto`` is CUDA where there is one, else Apple's MPS, else the CPU.
+
+    Raises:
+        StudyError: the named device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as problem:
+        raise StudyError(f"no device {name!r} here: {str(problem).splitlines()[0]}") from None
+    return torch.device(name)
+
+
+def batches(
+    pairs: Pairs, recipe: Recipe, seed: int, epoch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The batches of one epoch as (image rows, text rows); a last pair without negatives is left out.
+
+    They depend on seed and epoch alone, so that a resumed run sees the same ones.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(pairs.text_of))
+    if recipe.samples == "images":  # of each image, the caption that the shuffle brings first
+        _, first = np.unique(pairs.image_of[order], return_index=True)
+        order = order[np.sort(first)]
+    for start in range(0, len(order), recipe.batch):
+        captions = order[start : start + recipe.batch]
+        if len(captions) > 1:
+            yield pairs.image_of[captions], pairs.text_of[captions]
+
+
+def count_batches(pairs: Pairs, recipe: Recipe) -> int:
+    """How many batches ``batches`` yields."""
+    items = pairs.image_of if recipe.samples == "captions" else np.unique(pairs.image_of)
+    full, rest = divmod(len(items), recipe.batch)
+    return full + (rest > 1)
+
+
+def learning_rate(recipe: Recipe, step: int, steps_an_epoch: int) -> float:
+    """The learning rate of a step, counted from 0 over the whole run."""
+    total = recipe.epochs * steps_an_epoch
+    warm = int(recipe.warmup * total)
+    if step < warm:
+        return recipe.learning_rate * (step + 1) / warm
+    if recipe.schedule == "cosine":
+        return recipe.learning_rate * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
+    if recipe.schedule == "step" and step // steps_an_epoch >= recipe.step_epoch:
+        return recipe.learning_rate * recipe.step_factor
+    return recipe.learning_rate
+
+
+def batch_loss(
+    encoder: DualEncoder, objective: Objective, recipe: Recipe, images: Tensor, tokens: Tensor
+) -> Tensor:
+    """The loss of one batch: images (B, 3, S, S) uint8 and their captions' tokens (B, L).
+
+    Where the objective wants two views, both go through the towers in one pass.
+    """
+    views = objective.views
+    dropping = (
+        encoder.token_dropout(objective.token_dropout, rows=len(images))
+        if views == 2
+        else nullcontext()
+    )
+    autocast = torch.autocast(
+        encoder.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"
+    )
+    with autocast, dropping:
+        seen = encoder.embed_images(torch.cat([images] * views))
+        read = encoder.embed_texts(torch.cat([tokens] * views))
+    return objective.loss(seen, read, encoder.logit_scale)
+
+
+def train(
+    encoder: DualEncoder,
+    pairs: Pairs,
+    objective: Objective,
+    recipe: Recipe,
+    validate: Callable[[DualEncoder], float],
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    identity: str = "",
+    label: str = "training",
+    progress: bool = True,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> Training:
+    """Train what an attached method declared, and leave the encoder at its best epoch.
+
+    Args:
+        encoder: with a method attached.
+        pairs: the training split.
+        validate: the score of the encoder on validation, higher is better, asked for once an epoch.
+        seed: draws the batches and the dropout.
+        checkpoint: a file to resume from if it is there; kept up to date during the run. The
+            resumed run ends in the weights of an uninterrupted one (bit-equal on the CPU).
+        identity: of the run; a checkpoint of another is refused.
+        after_step: called with the number of steps done, after each.
+
+    Raises:
+        Diverged: the loss is no finite number; the message names the step.
+        StudyError: the checkpoint belongs to another run or is damaged.
+    """
+    parameters = trained(encoder)
+    if recipe.epochs == 0 or not parameters:
+        return Training([], 0, 0, 0.0)
+    learns_temperature = objective.trains_temperature and not encoder.logit_scale.requires_grad
+    if learns_temperature:
+        parameters["model.logit_scale"] = encoder.logit_scale.requires_grad_(True)
+    steps_an_epoch = count_batches(pairs, recipe)
+    if steps_an_epoch == 0:
+        raise StudyError("the training split has fewer than two pairs: nothing to contrast")
+    optimizer = _optimizer(parameters, recipe)
+    state: dict[str, Any] = {
+        "identity": identity, "epoch": 0, "step": 0, "losses": 0.0, "epoch_seconds": 0.0,
+        "history": [], "best_epoch": 0, "best_score": -math.inf, "best": {},
+    }  # fmt: skip
+    def settle(pending: list[Tensor], began: float) -> None:
+        """Read the losses back (the one wait for the device) and look at each."""
+        first = state["step"] - len(pending)
+        for at, loss in enumerate(torch.stack(pending).tolist() if pending else []):
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the loss is {loss} at step {first + at + 1} of epoch "
+                    f"{state['epoch'] + 1}: try a lower learning rate or fp32 precision"
+                )
+            state["losses"] += loss
+        state["epoch_seconds"] += time.monotonic() - began
+
+    devices = [encoder.device] if encoder.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        if checkpoint is not None and checkpoint.exists():
+            state = _resume(checkpoint, identity, parameters, optimizer, encoder.device)
+        bar = tqdm(
+            total=recipe.epochs * steps_an_epoch, unit="step", desc=label, disable=not progress,
+            initial=state["epoch"] * steps_an_epoch + state["step"], mininterval=1,
+        )  # fmt: skip
+        saved = time.monotonic()
+        while state["epoch"] < recipe.epochs:
+            encoder.eval()  # frozen parts stay as they were; only the method's own dropout is on
+            encoder.method.train()
+            pending, began = [], time.monotonic()
+            for number, (rows, texts) in enumerate(batches(pairs, recipe, seed, state["epoch"])):
+                if number < state["step"]:
+                    continue  # done before the interruption
+                done = state["epoch"] * steps_an_epoch + number
+                rate = learning_rate(recipe, done, steps_an_epoch)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                images = _take(pairs.images, rows).to(encoder.device, non_blocking=True)
+                loss = batch_loss(encoder, objective, recipe, images, _take(pairs.tokens, texts))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                if recipe.clip_norm:
+                    nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
+                optimizer.step()
+                with torch.no_grad():
+                    encoder.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
+                pending.append(loss.detach())
+                state["step"] = number + 1
+                bar.update()
+                if len(pending) == 20:
+                    settle(pending, began)
+                    pending, began = [], time.monotonic()
+                    bar.set_postfix(epoch=state["epoch"] + 1, loss=f"{loss.item():.3f}")
+                if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    settle(pending, began)
+                    pending, began = [], time.monotonic()
+                    _save(checkpoint, state, parameters, optimizer, devices)
+                    saved = time.monotonic()
+                after_step(done + 1)
+            settle(pending, began)
+            score = validate(encoder)
+            state["epoch"] += 1
+            images_seen = steps_an_epoch * recipe.batch
+            state["history"].append({
+                "epoch": state["epoch"], "loss": state["losses"] / steps_an_epoch,
+                "learning_rate": rate, "mean_recall": score, "seconds": state["epoch_seconds"],
+                "images_per_second": images_seen / max(state["epoch_seconds"], 1e-9),
+            })  # fmt: skip
+            bar.set_postfix(epoch=state["epoch"], validation=f"{score:.2f}")
+            if score > state["best_score"]:
+                state["best_epoch"], state["best_score"] = state["epoch"], score
+                state["best"] = {n: p.detach().cpu().clone() for n, p in parameters.items()}
+            state.update(step=0, losses=0.0, epoch_seconds=0.0)
+            if checkpoint is not None:
+                _save(checkpoint, state, parameters, optimizer, devices)
+                saved = time.monotonic()
+        bar.close()
+    with torch.no_grad():
+        for name, value in state["best"].items():
+            parameters[name].copy_(value)
+    if learns_temperature:
+        encoder.logit_scale.requires_grad_(False)
+    encoder.eval()
+    return Training(
+        history=state["history"],
+        best_epoch=state["best_epoch"],
+        steps=recipe.epochs * steps_an_epoch,
+        seconds=sum(row["seconds"] for row in state["history"]),
+    )
+
+
+def _take(items: Tensor, rows: np.ndarray) -> Tensor:
+    return items[torch.as_tensor(rows, device=items.device)]
+
+
+def _optimizer(parameters: dict[str, nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    matrices = [p for p in parameters.values() if p.dim() > 1]
+    vectors = [p for p in parameters.values() if p.dim() <= 1]
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam([*matrices, *vectors], lr=recipe.learning_rate)
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def _save(path, state, parameters, optimizer, devices) -> None:
+    everything = {
+        **state,
+        "trained": {name: p.detach().cpu() for name, p in parameters.items()},
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "device_random": [torch.cuda.get_rng_state(device) for device in devices],
+    }
+    with whole_file(path) as temporary:
+        try:
+            torch.save(everything, temporary)
+        except RuntimeError as problem:  # how torch reports a full disk
+            raise OSError(str(problem).splitlines()[0]) from problem
+
+
+def _resume(path, identity, parameters, optimizer, device) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as problem:
+        raise StudyError(
+            f"the checkpoint {path} is damaged ({type(problem).__name__}): delete it to start anew"
+        ) from None
+    if state["identity"] != identity:
+        raise StudyError(f"{path} belongs to another run: choose another folder or delete it")
+    with torch.no_grad():
+        for name, value in state.pop("trained").items():
+            parameters[name].copy_(value)
+    optimizer.load_state_dict(state.pop("optimizer"))
+    torch.set_rng_state(state.pop("random"))
+    for saved in state.pop("device_random"):
+        torch.cuda.set_rng_state(saved, device)
+    return state
