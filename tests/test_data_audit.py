@@ -46,8 +46,12 @@ def test_repeated_captions_are_counted(rows, changed, write_parquet):
 def test_identical_pictures_and_leaks_are_named(rows, changed, write_parquet):
     crafted = changed(1, content=rows[0].content)
     crafted[8] = changed(8, content=rows[0].content)[8]
+    crafted[3] = changed(3, content=rows[2].content)[3]
     found = audit(read_parquet(write_parquet(crafted)))
-    assert found.duplicate_pictures == [["beach_0.png", "farmland_1.png"]]
+    assert found.duplicate_pictures == [
+        ["beach_0.png", "farmland_1.png"],
+        ["beach_2.png", "farmland_3.png"],
+    ]
     (leak,) = found.leaks
     assert set(leak) == {"train/beach_0.png", "train/farmland_1.png", "test/beach_8.png"}
     assert found.ok and len(found.findings) == 2

@@ -40,7 +40,7 @@ def test_each_picture_lies_at_its_own_place(small):
         assert np.array_equal(found.images[index].numpy(), alone)
 
 
-@pytest.mark.parametrize("shape", [(40, 61), (61, 40), (30, 30), (224, 224), (300, 451)])
+@pytest.mark.parametrize("shape", [(40, 61), (61, 40), (30, 30), (224, 224), (224, 343)])
 def test_geometry_is_that_of_clip(shape):
     import_torchvision()
     import open_clip
@@ -56,8 +56,15 @@ def test_second_call_reads_the_cache_and_decodes_nothing(small, monkeypatch):
     monkeypatch.setattr("rsstudy.data.parquet.decode_bytes", never)
     second = pixels(small, 16)
     assert torch.equal(first.images, second.images) and first.digest == second.digest
+
+
+def test_sizes_are_kept_apart(small, monkeypatch):
+    for size in (16, 8):
+        pixels(small, size)
+    monkeypatch.setattr("rsstudy.data.parquet.decode_bytes", never)
+    assert [pixels(small, size).images.shape[-1] for size in (16, 8)] == [16, 8]
     with pytest.raises(AssertionError, match="decoded again"):
-        pixels(small, 8)
+        pixels(small, 4)
 
 
 def test_threads_that_finish_out_of_order_change_nothing(small, own_cache, monkeypatch):
