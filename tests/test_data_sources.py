@@ -80,6 +80,13 @@ def test_settings_in_the_name_reach_the_scenes():
     assert found.fingerprint() != ground.fingerprint()
 
 
+@pytest.mark.parametrize("name", ["scenes", "scenes-ground"])
+def test_listed_size_of_generated_sets_is_their_own(name):
+    (info,) = [info for info in known_sets() if info.name == name]
+    found = load(name)
+    assert (len(found), sum(map(len, found.captions))) == (info.images, info.captions)
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
