@@ -15,7 +15,7 @@ from rsstudy.errors import StudyError
 
 
 def cache_folder() -> Path:
-    """Where decoded pictures and pretrained towers are kept: ``RSSTUDY_CACHE`` or the user's cache."""
+    """Where decoded pictures and pretrained towers are kept: RSSTUDY_CACHE, or the user's cache."""
     return Path(os.environ.get("RSSTUDY_CACHE") or platformdirs.user_cache_dir("rsstudy"))
 
 

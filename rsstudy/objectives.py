@@ -40,7 +40,8 @@ def hinge(
 ) -> Tensor:  # fmt: skip
     """Two-way hinge on the negatives of the batch, cosine similarity (VSE++; Faghri et al., 2018).
 
-    sum_i max_{j!=i} [margin + a_i b_j - a_i b_i]_+ + sum_j max_{i!=j} [margin + a_i b_j - a_j b_j]_+
+    sum_i max_{j!=i} [margin + a_i b_j - a_i b_i]_+
+      + sum_j max_{i!=j} [margin + a_i b_j - a_j b_j]_+
 
     Args:
         a, b: unit vectors (B, d), row i of one belonging to row i of the other.

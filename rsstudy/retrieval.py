@@ -5,10 +5,10 @@ best-scored of its own candidates: how many candidates rank *above* it, how many
 (itself included), and how many of the tied are the query's *own*. If ties are put in random order,
 the chance that an own candidate is among the first k is, in closed form,
 
-    P = 1 - C(tie - own, k - above) / C(tie, k - above)        (0 where k <= above)
+    P = 1 - C(tie - own, k - above) / C(tie, k - above)        (0 where k <= above),
 
-(drawing k - above of the tied without replacement), so that two tied items at the top give R@1 = 0.5. Identical captions are encoded once: rounding can
-not break their tie by accident.
+the first k - above of the tied being drawn without replacement. Two tied items at the top thus give
+R@1 = 0.5. Identical captions are encoded once: rounding cannot break their tie by accident.
 """
 
 from __future__ import annotations

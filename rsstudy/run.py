@@ -103,8 +103,9 @@ def execute(
     splits = {name: whole.split(name) for name in ("train", "val", "test")}
     encoder = create(run.encoder, run.recipe.image_size or None).to(pick_device(device))
     config = {
-        "data": data_label(run.data, whole), "encoder": public_name(run.encoder), "method": run.method,
-        "objective": run.objective, "seed": run.seed, "train_heads": run.train_heads,
+        "data": data_label(run.data, whole), "encoder": public_name(run.encoder),
+        "method": run.method, "objective": run.objective, "seed": run.seed,
+        "train_heads": run.train_heads,
         "image_size": encoder.image_size,
         "method_settings": settings_of(method), "objective_settings": dataclasses.asdict(objective),
         "recipe": dataclasses.asdict(run.recipe), "recipe_version": RECIPE_VERSION,
@@ -218,7 +219,7 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
 
 
 def query_counts(evaluation: Evaluation) -> dict[str, dict[str, list[int]]]:
-    """For every query the counts its recalls come from, as lists (caption queries own one image)."""
+    """For every query the counts its recalls come from (a caption query owns one image)."""
     i2t, t2i = evaluation.image_to_text, evaluation.text_to_image
     return {
         "image_to_text": {"above": i2t.above.tolist(), "tie": i2t.tie.tolist(),

@@ -109,7 +109,7 @@ def pick_device(name: str = "auto") -> torch.device:
 def batches(
     pairs: Pairs, recipe: Recipe, seed: int, epoch: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The batches of one epoch as (image rows, text rows); a last pair without negatives is left out.
+    """The batches of one epoch as (image rows, text rows); a single pair at the end is left out.
 
     They depend on seed and epoch alone, so that a resumed run sees the same ones.
     """

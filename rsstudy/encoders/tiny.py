@@ -19,8 +19,8 @@ IMAGE_SIZE = 64
 def tokenize(texts: list[str]) -> Tensor:
     """CLIP's byte-pair ids folded into a small vocabulary, (B, 48).
 
-    Zero pads; the end-of-text id stays the highest, which is how open_clip finds the text's feature.
-    Two words share an id about as rarely as a few hundred words collide in 4093 places.
+    Zero pads; the end-of-text id stays the highest, by which open_clip finds the text's feature.
+    Of a few hundred words, two rarely share one of the 4093 ids.
     """
     start, end = VOCABULARY - 2, VOCABULARY - 1
     bpe = open_clip.get_tokenizer("ViT-B-32", context_length=CONTEXT)

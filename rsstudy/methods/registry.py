@@ -105,7 +105,7 @@ class TrainedParameters:
 
 
 def count_trained(encoder: DualEncoder) -> TrainedParameters:
-    """Counts of the trained parameters; the temperature an objective may learn is not among them."""
+    """Counts of the trained parameters, without the temperature that an objective may learn."""
     counts = {name: p.numel() for name, p in trained(encoder).items()}
     heads = sum(n for name, n in counts.items() if name in encoder.heads)
     total = sum(counts.values())

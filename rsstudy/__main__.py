@@ -1,0 +1,3 @@
+from rsstudy.cli import main
+
+main()

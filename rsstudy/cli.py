@@ -1,0 +1,368 @@
+"""The command ``rsstudy``: thin, over the rooms of the package."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rsstudy import __version__
+from rsstudy.errors import StudyError
+
+data_root = click.option(
+    "--data-root", type=click.Path(path_type=Path),
+    help="Folder that holds the known sets, one folder each; else RSSTUDY_DATA, else the cache.",
+)  # fmt: skip
+device = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")
+overrides = click.option(
+    "--set", "overrides", multiple=True, metavar="PART.NAME=VALUE",
+    help="Override a setting of method, objective or recipe: --set method.bottleneck=32 "
+    "--set objective.margin=0.1 --set recipe.schedule=constant. Repeatable.",
+)  # fmt: skip
+LIST_KINDS = ("data", "encoders", "methods", "objectives", "suites")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def cli() -> None:
+    """Parameter-efficient transfer for remote-sensing image-text retrieval, reproducibly.
+
+    \b
+    A first look, on a CPU, without any download:
+      rsstudy pretrain tiny
+      rsstudy train --data scenes --encoder tiny --method mrs-adapter --objective hmmc
+      rsstudy suite compare --scale smoke
+
+    \b
+    On data of your own (Parquet shards in the Hugging Face image layout, or Karpathy JSON):
+      rsstudy data check FOLDER
+      rsstudy train --data FOLDER --encoder ViT-B-32@openai --method mrs-adapter --out my-run
+      rsstudy evaluate --adapter my-run --data FOLDER --split test --json scores.json
+    """
+
+
+@cli.command("list")
+@click.argument("kind", type=click.Choice(LIST_KINDS))
+@click.option("--encoder", help="With methods: count what each trains on this encoder.")
+@data_root
+@as_json
+def list_command(kind: str, encoder: str | None, data_root: Path | None, as_json: bool) -> None:
+    """List what can be named: data sets, encoders, methods, objectives or suites.
+
+    `rsstudy list methods --encoder ViT-B-32` counts trained parameters without any weights.
+    """
+    rows: list[dict[str, Any]]
+    if kind == "data":
+        from rsstudy.data.sources import known_sets
+
+        rows = [dataclasses.asdict(known) for known in known_sets(data_root)]
+    elif kind == "encoders":
+        from rsstudy.encoders import list_encoders
+
+        rows = [dataclasses.asdict(info) for info in list_encoders()]
+    elif kind == "methods":
+        rows = _method_rows(encoder)
+    elif kind == "objectives":
+        from rsstudy.objectives import OBJECTIVES
+
+        rows = [{"name": n, **dataclasses.asdict(o)} for n, o in OBJECTIVES.items()]
+    else:
+        from rsstudy.suites import SCALES, SUITES, grid
+
+        rows = [
+            {"name": n, "what": what, **{f"runs_{scale}": len(grid(n, scale)) for scale in SCALES}}
+            for n, what in SUITES.items()
+        ]
+    _print(rows, as_json)
+
+
+@cli.group("data")
+def data_group() -> None:
+    """Look at data sets."""
+
+
+@data_group.command("check")
+@click.argument("name_or_path")
+@data_root
+@as_json
+@click.pass_context
+def data_check(
+    context: click.Context, name_or_path: str, data_root: Path | None, as_json: bool
+) -> None:
+    """Report counts, splits, broken images, empty and duplicate captions, duplicate pictures, leaks
+    between splits and the two digests of a set.
+
+    Exit status 1 when something is broken; 0, with the findings listed, when the set can be used.
+    """
+    from rsstudy.data.audit import audit
+    from rsstudy.data.sources import load
+
+    report = audit(load(name_or_path, data_root))
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        _print_facts(report.as_dict())
+    if not report.ok:
+        context.exit(1)
+
+
+@cli.command("pretrain")
+@click.argument("encoder")
+@click.option("--data", help="Set to align on; scenes-ground for tiny, flickr8k for others.")
+@click.option("--method", help="What is trained: full for tiny, lora (a small delta) for others.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the delta and its record.")
+@click.option("--seed", default=0, show_default=True)
+@overrides
+@data_root
+@device
+@as_json
+def pretrain_command(
+    encoder: str, data: str | None, method: str | None, out: Path | None, seed: int,
+    overrides: tuple[str, ...], data_root: Path | None, device: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Align the towers of ENCODER on a set by InfoNCE, and keep what changed as a small file.
+
+    The encoder so made is named ENCODER+DELTA. `tiny` finds its own in the cache.
+    """
+    from rsstudy.methods import settings_from
+    from rsstudy.pretraining import pretrain, usual
+    from rsstudy.training import Recipe
+
+    what = usual(encoder, data, device)
+    parts = _overrides(overrides, ("method", "recipe"))
+    if method and method != what.method:
+        what = dataclasses.replace(what, method=method, method_settings={})
+    recipe = settings_from("recipe", Recipe, {**dataclasses.asdict(what.recipe), **parts["recipe"]})
+    settings = {**what.method_settings, **parts["method"]}
+    what = dataclasses.replace(what, recipe=recipe, method_settings=settings, seed=seed)
+    record, delta = pretrain(what, out, data_root, device)
+    name = encoder if encoder == "tiny" and out is None else f"{encoder}+{delta}"
+    _print_scores(record, {"delta": str(delta), "encoder": name}, as_json)
+
+
+@cli.command("train")
+@click.option("--data", required=True, help="A known set, a folder, a JSON, or scenes?images=400.")
+@click.option("--encoder", required=True, help="MODEL, MODEL@TAG, MODEL@FILE, or with +DELTA.")
+@click.option("--method", default="mrs-adapter", show_default=True)
+@click.option("--objective", default="infonce", show_default=True)
+@click.option("--scale", type=click.Choice(["smoke", "bench", "paper"]),
+              help="Whose recipe to start from; smoke for tiny, bench for others.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True)
+@click.option("--epochs", type=int, help="Short for --set recipe.epochs=...")
+@click.option("--batch", type=int, help="Short for --set recipe.batch=...")
+@click.option("--learning-rate", type=float, help="Short for --set recipe.learning_rate=...")
+@click.option("--image-size", type=int, help="Short for --set recipe.image_size=...")
+@click.option("--train-heads", is_flag=True, help="Train the heads beside the method.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder; else runs/ID.")
+@overrides
+@data_root
+@device
+@as_json
+def train_command(
+    data: str, encoder: str, method: str, objective: str, scale: str | None, seed: int,
+    epochs: int | None, batch: int | None, learning_rate: float | None, image_size: int | None,
+    train_heads: bool, out: Path | None, overrides: tuple[str, ...], data_root: Path | None,
+    device: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Train a method, choose the epoch on validation, score it on test, keep record and adapter.
+
+    The same command again finds the record and runs nothing; an interrupted run goes on where it
+    was.
+    """
+    from rsstudy.methods import create_method, settings_from
+    from rsstudy.run import Run, execute
+    from rsstudy.suites import recipe_for
+    from rsstudy.training import Recipe
+
+    parts = _overrides(overrides, ("method", "objective", "recipe"))
+    create_method(method, parts["method"])  # an unknown name ends here, before anything is read
+    default = recipe_for(scale or ("smoke" if encoder.startswith("tiny") else "bench"), method)
+    short = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate,
+             "image_size": image_size}  # fmt: skip
+    chosen = {name: value for name, value in short.items() if value is not None}
+    recipe = settings_from(
+        "recipe", Recipe, {**dataclasses.asdict(default), **chosen, **parts["recipe"]}
+    )
+    run = Run(data, encoder, method, objective, recipe, seed, train_heads,
+              parts["method"], parts["objective"])  # fmt: skip
+    record, folder = execute(run, out, data_root=data_root, device=device)
+    _print_scores(record, {"folder": str(folder)}, as_json)
+
+
+@cli.command("evaluate")
+@click.option("--adapter", type=click.Path(path_type=Path), help="Folder of a trained adapter.")
+@click.option("--encoder", help="Without --adapter: score this encoder zero-shot. With it: where "
+              "its base weights lie now.")  # fmt: skip
+@click.option("--data", required=True, help="A known set, a folder, a JSON, or generated scenes.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--image-size", type=int, help="Without --adapter: pixels a side.")
+@click.option("--json", "file", type=click.Path(path_type=Path, allow_dash=True),
+              help="Write scores and per-query counts here; - for the terminal.")  # fmt: skip
+@data_root
+@device
+def evaluate_command(
+    adapter: Path | None, encoder: str | None, data: str, split: str, image_size: int | None,
+    file: Path | None, data_root: Path | None, device: str,
+) -> None:  # fmt: skip
+    """Score a saved adapter, or an encoder as it is, on one split of any set."""
+    from rsstudy.encoders import create
+    from rsstudy.files import whole_file
+    from rsstudy.run import data_label, evaluate_split, load_adapter, public_name, query_counts
+    from rsstudy.training import pick_device
+
+    if adapter is None and encoder is None:
+        raise StudyError("give --adapter DIR, or --encoder NAME for a zero-shot score")
+    if adapter is not None:
+        model = load_adapter(adapter, encoder, device)
+    else:
+        model = create(str(encoder), image_size).to(pick_device(device))
+    result, pairs, chosen = evaluate_split(model, data, split, data_root, progress=True)
+    answer = {
+        "data": data_label(data, chosen), "split": split, "images": len(chosen),
+        "captions": len(pairs.text_of), "encoder": public_name(model.name),
+        "image_size": model.image_size, "weights": model.weights, "scores": result.scores,
+        "manifest_digest": chosen.manifest_digest(), "pixel_digest": pairs.pixel_digest,
+        "queries": query_counts(result),
+    }  # fmt: skip
+    text = json.dumps(answer) + "\n"
+    if file is not None and str(file) == "-":
+        click.echo(text, nl=False)
+        return
+    if file is not None:
+        with whole_file(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    _print([_rounded(result.scores)], as_json=False)
+
+
+@cli.command("suite")
+@click.argument("name")
+@click.option("--scale", type=click.Choice(["smoke", "bench", "paper"]), default="smoke",
+              show_default=True)  # fmt: skip
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+              help="Folder for records and adapters.")  # fmt: skip
+@data_root
+@device
+@as_json
+def suite_command(
+    name: str, scale: str, runs: Path, data_root: Path | None, device: str, as_json: bool
+) -> None:
+    """Do every run of a suite whose record is not there yet, and print the scores."""
+    from rsstudy.suites import run_suite
+
+    records = run_suite(name, scale, runs, data_root, device, lambda t: click.echo(t, err=True))
+    rows = [
+        {
+            "data": r["config"]["data"], "method": r["config"]["method"],
+            "objective": r["config"]["objective"], "seed": r["config"]["seed"],
+            "trained": r["trained_parameters"]["total"], **_rounded(r["scores"]),
+            "seconds": r["cost"]["train_seconds"], "id": r["id"],
+        }
+        for r in records
+    ]  # fmt: skip
+    _print(rows, as_json)
+
+
+def _method_rows(encoder: str | None) -> list[dict[str, Any]]:
+    from rsstudy.encoders import create
+    from rsstudy.methods import METHODS, attach, count_trained
+
+    rows = []
+    for name, method in sorted(METHODS.items()):
+        row: dict[str, Any] = {"name": name, "what": (method.__doc__ or "").split("\n")[0]}
+        if encoder is not None:
+            model = create(encoder, meta=True)
+            attach(model, method())
+            counts = count_trained(model)
+            row.update(trainable_parameters=counts.total, of_the_method=counts.method,
+                       of_the_heads=counts.heads)  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def _overrides(given: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {part: {} for part in parts}
+    for text in given:
+        place, equals, value = text.partition("=")
+        part, dot, name = place.partition(".")
+        if not (equals and dot and part in found):
+            raise StudyError(
+                f"--set {text!r} is not PART.NAME=VALUE with PART one of {', '.join(parts)}"
+            )
+        found[part][name] = value
+    return found
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in scores.items()}
+
+
+def _print_scores(record: dict[str, Any], more: dict[str, Any], as_json: bool) -> None:
+    facts = {
+        "id": record["id"], **more, "best_epoch": record["best_epoch"],
+        "trained_parameters": record["trained_parameters"],
+        "validation_scores": record["validation_scores"], "scores": record["scores"],
+        "cost": record["cost"],
+    }  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    _print_facts({**facts, "validation_scores": _rounded(facts["validation_scores"]),
+                  "scores": _rounded(facts["scores"])})  # fmt: skip
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        elif isinstance(value, (list, tuple)):
+            value = "\n".join(str(v) for v in value) or "none"
+        table.add_row(name.replace("_", " "), str(value))
+    Console(soft_wrap=False).print(table)
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for name in rows[0]:
+        numeric = isinstance(rows[0][name], (int, float))
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command; every error a user can mend is one line and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        cli.main(standalone_mode=False)
+    except StudyError as problem:
+        click.echo(f"error: {problem}", err=True)
+        sys.exit(1)
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted; the same command goes on from the last checkpoint", err=True)
+        sys.exit(130)
