@@ -1,0 +1,132 @@
+# Two commands make and check everything: `make book` and `make test`.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+
+SHELL := bash
+
+# The environment. VENV may name one that exists (a conda prefix); PYTHON may name the interpreter.
+VENV ?= .venv
+AT_LEAST_3_11 := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	"$$name" -c '$(AT_LEAST_3_11)' >/dev/null 2>&1 && echo "$$name" && break; done)
+ifneq ($(words $(VENV)),1)
+$(error VENV must be a path without spaces; it is '$(VENV)')
+endif
+BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+BUILD := _build
+STAGE := $(BUILD)/book-src
+STAMPS := $(BUILD)/stamps
+ENVIRONMENT := $(VENV)/.rsstudy-stamp
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+EXECUTED := $(NOTEBOOKS:%=$(STAGE)/%)
+FIRST_PAGE := $(BUILD)/html/index.html
+
+.PHONY: help env book test lab lint lock clean FORCE
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(ENVIRONMENT) ## the virtual environment in .venv, from requirements.lock
+
+book: $(FIRST_PAGE) ## the smoke runs, the executed notebooks and the HTML book
+	@"$(BIN)/python" -c 'import pathlib, sys; page = pathlib.Path(sys.argv[1]).resolve(); \
+		print(f"\nThe book is ready. Open its first page:\n  {page}\n  {page.as_uri()}")' $<
+
+test: $(ENVIRONMENT) ## every test, then every notebook cell against its committed output
+	@status=0; \
+	"$(BIN)/python" -m pytest tests/ || status=$$?; \
+	"$(BIN)/python" -m pytest --nbval notebooks/ || status=$$?; \
+	exit $$status
+
+lab: $(ENVIRONMENT) ## JupyterLab on the notebooks
+	"$(BIN)/python" -m jupyterlab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+
+lint: $(ENVIRONMENT) ## style and types
+	"$(BIN)/ruff" check .
+	"$(BIN)/mypy"
+
+clean: ## remove what was built (not .venv, not runs/)
+	rm -rf $(BUILD) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+# --- environment -------------------------------------------------------------------------------
+
+$(ENVIRONMENT): requirements.lock pyproject.toml
+	@if [ ! -x "$(BIN)/python" ]; then \
+		python="$(PYTHON)"; \
+		if [ -z "$$python" ] || ! "$$python" -c '$(AT_LEAST_3_11)' >/dev/null 2>&1; then \
+			echo "make: Python 3.11 or newer is needed; install it, or name it: make PYTHON=/path/to/python3.11" >&2; \
+			exit 1; \
+		fi; \
+		echo "environment: making $(VENV)"; \
+		"$$python" -m venv "$(VENV)"; \
+	fi
+	@echo "environment: installing $$(grep -c == requirements.lock) packages from requirements.lock"
+	@set -o pipefail; "$(BIN)/python" -m pip install --disable-pip-version-check -r requirements.lock \
+		2>"$(VENV)/pip.log" | awk ' \
+		/^Collecting/ && ++n % 25 == 0 {print "environment: found " n " packages"; fflush()} \
+		/^Installing/ {print "environment: unpacking " n " packages"; fflush()}' \
+		|| { cat "$(VENV)/pip.log" >&2; exit 1; }
+	@"$(BIN)/python" -m pip install --disable-pip-version-check -q --no-deps -e . \
+		2>"$(VENV)/pip.log" || { cat "$(VENV)/pip.log" >&2; exit 1; }
+	@touch $@
+
+# The torch pair is chosen here. Local suffixes (+cpu) and the CUDA packages stay out of the lock:
+# torch's own metadata brings the right ones on each machine.
+TORCH := torch==2.13.0 torchvision==0.28.0
+lock: ## requirements.lock anew, from an empty environment
+	@set -eo pipefail; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	"$(PYTHON)" -m venv "$$folder/env"; \
+	"$$folder/env/bin/python" -m pip install --disable-pip-version-check --upgrade \
+		setuptools wheel $(TORCH) ".[towers,book,test]"; \
+	{ echo "# Every package of the study with all its extras (towers, book, test), pinned."; \
+	  echo "# Made by 'make lock' in an empty Python 3.11 environment; do not edit by hand."; \
+	  "$$folder/env/bin/python" -m pip freeze --all --exclude pip --exclude rsstudy \
+		| sed -E 's/\+[A-Za-z0-9.]+$$//' | grep -viE '^(nvidia-|cuda-|triton)'; \
+	} > requirements.lock.new; \
+	mv requirements.lock.new requirements.lock
+
+# --- book --------------------------------------------------------------------------------------
+
+# Checksums of what the book is made from. A file under $(STAMPS) changes only when its content
+# does, so that touching or checking out a file again makes no work.
+define checksums
+	@mkdir -p $(@D)
+	@find $(1) -type f ! -path '*/__pycache__/*' ! -name '.*' $(2) -print0 2>/dev/null \
+		| LC_ALL=C sort -z | xargs -0 cksum > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+endef
+
+$(STAMPS)/package: FORCE
+	$(call checksums,rsstudy)
+
+$(STAMPS)/pages: FORCE
+	$(call checksums,book _config.yml)
+
+$(STAMPS)/records: runs/.smoke FORCE
+	$(call checksums,results runs,-name '*.json')
+
+runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
+	@echo "runs: the smoke suite"
+	@"$(BIN)/rsstudy" suite smoke --scale smoke
+	@mkdir -p $(@D) && touch $@
+
+# Copies are executed, in the folder of the notebook they copy; the committed files stay as they are.
+$(STAGE)/notebooks/%.ipynb: notebooks/%.ipynb $(ENVIRONMENT) $(STAMPS)/package $(STAMPS)/records
+	@echo "notebook: executing $<"
+	@"$(BIN)/python" -m nbconvert --to notebook --execute --ExecutePreprocessor.timeout=-1 \
+		--ExecutePreprocessor.kernel_name=python3 --log-level=WARN --output-dir=$(@D) $< \
+		--ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=ERROR
+
+$(FIRST_PAGE): $(ENVIRONMENT) $(STAMPS)/pages $(EXECUTED)
+	@echo "book: building the pages"
+	@rm -rf $(BUILD)/html $(STAGE)/book
+	@mkdir -p $(STAGE)/notebooks && cp -R book _config.yml $(STAGE)
+	@cd $(STAGE) && "$(BIN)/jupyter-book" build . --toc book/_toc.yml --path-output "$(CURDIR)" \
+		--all -W --keep-going -q >/dev/null
+	@touch $@

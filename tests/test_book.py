@@ -1,0 +1,197 @@
+"""The built book as a reader without a network opens it: from disk, in a browser, on a phone."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "_build" / "html"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PHONE_WIDTH = 390
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (BOOK / "index.html").exists(), reason="the book is not built; `make book` builds it"
+    ),
+    pytest.mark.timeout(120),
+]
+
+# What a reader sees on the open page, once formulas, fonts and pictures have settled.
+SEEN = """(async () => {
+  await window.MathJax?.startup?.promise;
+  const fonts = [...document.fonts].filter((font) => font.status !== "unloaded");
+  await Promise.all(fonts.map((font) => font.load().catch(() => {})));
+  const images = [...document.images];
+  for (const image of images) image.loading = "eager";
+  await Promise.all(images.map((image) => image.decode().catch(() => {})));
+  const left = [...document.querySelectorAll(".math")].map((place) => place.textContent);
+  return {
+    formulas: document.querySelectorAll("mjx-container").length,
+    raw: left.filter((words) => /\\\\[(\\[]/.test(words)),
+    failed: document.querySelectorAll('mjx-merror, mjx-mtext[style*="red"]').length,
+    fonts: fonts.filter((font) => font.status === "error").map((font) => font.family),
+    images: images.map((image) => [image.getAttribute("src"), image.naturalWidth]),
+    width: document.documentElement.scrollWidth,
+  };
+})()"""
+
+# The pages that the open search page lists, after at most ten seconds.
+FOUND = """new Promise((done) => {
+  const links = () => [...document.querySelectorAll("#search-results li a")];
+  const look = (turns) => links().length || !turns
+    ? done(links().map((link) => link.getAttribute("href")))
+    : setTimeout(look, 100, turns - 1);
+  look(100);
+})"""
+
+
+class Browser:
+    """Headless chromium without a network, spoken to through a pipe by its DevTools protocol."""
+
+    def __init__(self, profile: Path):
+        commands, self.commands = os.pipe()
+        self.answers, answers = os.pipe()
+        options = [
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"),
+            "--remote-debugging-pipe",
+        ]
+        # The protocol is spoken on file descriptors 3 and 4.
+        redirect = f'exec "$@" 3<&{commands} 4>&{answers}'
+        self.process = subprocess.Popen(
+            ["bash", "-c", redirect, "browser", str(CHROMIUM), *options],
+            pass_fds=(commands, answers),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(commands)
+        os.close(answers)
+        self.buffer, self.asked, self.session = b"", 0, {}
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        tab = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        self.session = {"sessionId": tab["sessionId"]}
+
+    def ask(self, method: str, **params) -> dict:
+        self.asked += 1
+        message = {"id": self.asked, "method": method, "params": params, **self.session}
+        os.write(self.commands, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" not in self.buffer:
+                received = os.read(self.answers, 1 << 16)
+                assert received, "the browser ended early"
+                self.buffer += received
+            answer, self.buffer = self.buffer.split(b"\0", 1)
+            answer = json.loads(answer)
+            if answer.get("id") == self.asked:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def evaluate(self, script: str):
+        result = self.ask(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def open(self, address: str, width: int) -> None:
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            **dict(width=width, height=800, deviceScaleFactor=1, mobile=False),
+        )
+        self.ask("Page.navigate", url=address)
+        self.evaluate(
+            "new Promise((done) => document.readyState === 'complete' ? done()"
+            " : addEventListener('load', () => done()))"
+        )
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=20)
+        os.close(self.commands)
+        os.close(self.answers)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+def contents() -> list[str]:
+    """The pages that the table of contents names, relative to the book, without a suffix."""
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    return [toc["root"]] + [page["file"] for part in toc["parts"] for page in part["chapters"]]
+
+
+@pytest.fixture(scope="module")
+def seen(browser) -> dict[str, dict]:
+    """What a reader with a phone sees, by page."""
+    facts = {}
+    for page in contents():
+        browser.open((BOOK / f"{page}.html").as_uri(), PHONE_WIDTH)
+        facts[page] = browser.evaluate(SEEN)
+    return facts
+
+
+class Resources(HTMLParser):
+    """Collects the addresses that a page loads by itself (not the links a reader may follow)."""
+
+    def __init__(self):
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if tag in ("script", "img", "iframe", "source", "video", "audio", "embed"):
+            self.addresses.append(found.get("src") or "")
+        elif tag == "link" and found.get("rel") not in ("canonical", "next", "prev"):
+            self.addresses.append(found.get("href") or "")
+
+
+def test_every_page_of_the_contents_is_built():
+    assert [page for page in contents() if not (BOOK / f"{page}.html").is_file()] == []
+
+
+def test_no_page_loads_anything_from_the_network():
+    remote = re.compile(r"(https?:)?//")
+    for page in BOOK.rglob("*.html"):
+        resources = Resources()
+        resources.feed(page.read_text())
+        assert [a for a in resources.addresses if remote.match(a)] == [], page.name
+        scripts = re.findall(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", page.read_text(), re.S)
+        assert [s for s in scripts if re.search(r"https?://[^\"']+\.js", s)] == [], page.name
+    for sheet in BOOK.rglob("*.css"):
+        assert not re.search(r"(@import|url\()\s*[\"']?https?:", sheet.read_text()), sheet.name
+
+
+def test_formulas_are_drawn_without_a_network(seen):
+    assert seen["notebooks/02_adapter"]["formulas"] > 0
+    assert {page: facts["raw"] for page, facts in seen.items() if facts["raw"]} == {}
+    assert [page for page, facts in seen.items() if facts["failed"] or facts["fonts"]] == []
+
+
+def test_every_figure_is_shown(seen):
+    missing = [(page, src) for page in seen for src, width in seen[page]["images"] if not width]
+    assert missing == []
+    assert seen["notebooks/01_data"]["images"], "the data page shows no picture"
+
+
+def test_no_page_is_wider_than_a_phone(seen):
+    assert {page: f["width"] for page, f in seen.items() if f["width"] > PHONE_WIDTH} == {}
+
+
+def test_search_finds_pages_from_disk(browser):
+    browser.open((BOOK / "search.html").as_uri() + "?q=adapter", 1200)
+    assert "notebooks/02_adapter.html" in browser.evaluate(FOUND)

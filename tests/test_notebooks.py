@@ -1,0 +1,62 @@
+"""The committed notebooks: executed from top to bottom, and free of any one machine's traces."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MACHINE_PATH = re.compile(r"(?<![\w.])(/(root|home|tmp|work|Users|mnt|opt)/|[A-Z]:\\Users)")
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path: Path) -> list[dict]:
+    cells = json.loads(path.read_text())["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"])]
+
+
+def text_of(output: dict) -> str:
+    """All text of one output; encoded pictures are left out."""
+    parts = [output.get("text", ""), output.get("traceback", "")]
+    parts += [
+        data if isinstance(data, str | list) else json.dumps(data)
+        for kind, data in output.get("data", {}).items()
+        if not kind.startswith("image/") or kind == "image/svg+xml"
+    ]
+    text = "\n".join("".join(part) for part in parts)
+    return re.sub(r"base64,[A-Za-z0-9+/=\s]+", "", text)
+
+
+@each_notebook
+def test_every_code_cell_was_executed_in_order(path):
+    counts = [cell["execution_count"] for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each_notebook
+def test_no_output_is_an_error(path):
+    outputs = [output for cell in code_cells(path) for output in cell["outputs"]]
+    assert [output["ename"] for output in outputs if output["output_type"] == "error"] == []
+
+
+@each_notebook
+def test_no_output_names_a_place_on_a_machine(path):
+    for cell in code_cells(path):
+        for output in cell["outputs"]:
+            assert not MACHINE_PATH.search(text_of(output)), "".join(cell["source"])
+
+
+@each_notebook
+def test_the_kernel_is_the_one_every_machine_has(path):
+    assert json.loads(path.read_text())["metadata"]["kernelspec"]["name"] == "python3"
+
+
+def test_contents_and_notebooks_agree():
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    files = [page["file"] for part in toc["parts"] for page in part["chapters"]]
+    listed = [file for file in files if file.startswith("notebooks/")]
+    assert sorted(listed) == [f"notebooks/{path.stem}" for path in NOTEBOOKS]
