@@ -20,7 +20,7 @@ COLOURS: dict[str, Colour] = {
     "yellow": (246, 204, 58), "green": (58, 146, 76), "gray": (142, 148, 156),
     "brown": (136, 88, 54), "orange": (240, 134, 40), "black": (44, 46, 54),
     "purple": (140, 78, 170),
-}  # fmt: skip
+}
 # Each material as two tints; a picture takes one between them.
 MATERIALS: dict[str, tuple[Colour, Colour]] = {
     "grass": (( 92, 132,  62), (146, 158,  88)), "soil": ((178, 132,  88), (154, 122,  96)),
@@ -28,7 +28,7 @@ MATERIALS: dict[str, tuple[Colour, Colour]] = {
     "asphalt": (( 92,  96, 104), (116, 116, 118)), "concrete": ((188, 184, 174), (168, 170, 168)),
     "forest": (( 46,  86,  48), ( 66, 100,  52)), "tree": (( 54, 106,  50), ( 84, 128,  58)),
     "roof": ((150, 140, 134), (174, 170, 164)), "paving": ((214, 202, 180), (196, 192, 186)),
-}  # fmt: skip
+}
 WHITE, DARK, SHADE = (238, 238, 234), (52, 58, 68), (18, 24, 30)
 COMMON = (138, 142, 118)  # where every colour goes as pictures grow alike
 
@@ -61,6 +61,12 @@ def mix(one: Colour, other: Colour, part: float) -> Colour:
     return tuple(int(a + (b - a) * part) for a, b in zip(one, other, strict=True))  # type: ignore
 
 
+def open_ground(what: str, material: dict[str, Colour]) -> Colour:
+    """The colour of water, lawn or bare land that is named as a scene's surroundings."""
+    return {"water": material["water"], "lawn": mix(material["grass"], (96, 168, 66), 0.6),
+            "bare land": mix(material["soil"], (190, 130, 80), 0.5)}[what]
+
+
 def box(x0: float, y0: float, x1: float, y1: float) -> Points:
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
@@ -85,7 +91,7 @@ def bend(start: Point, end: Point, sag: float, steps: int = 12) -> Points:
         ((1 - t) ** 2 * x0 + 2 * t * (1 - t) * cx + t * t * x1,
          (1 - t) ** 2 * y0 + 2 * t * (1 - t) * cy + t * t * y1)
         for t in (k / steps for k in range(steps + 1))
-    ]  # fmt: skip
+    ]
 
 
 def wavy(x: float, swing: float, chance: Chance, steps: int = 16) -> Points:
@@ -127,30 +133,30 @@ class Pen:
     image: Image.Image
     draw: ImageDraw.ImageDraw
     frame: tuple[float, float, float, float, float, float]
-    sun: Point = (0.6, 0.8)
-    fade: float = 0.0
-    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    sun: Point
+    fade: float
+    tint: tuple[float, float, float]
 
     @classmethod
-    def on(cls, pixels: int, **looks) -> Pen:
+    def on(cls, pixels: int, sun: Point, fade: float, tint: tuple[float, float, float]) -> Pen:
         image = Image.new("RGB", (pixels, pixels), COMMON)
         frame = (pixels, 0.0, 0.0, 0.0, pixels, 0.0)
-        return cls(image, ImageDraw.Draw(image, "RGBA"), frame, **looks)
+        return cls(image, ImageDraw.Draw(image, "RGBA"), frame, sun, fade, tint)
 
     def at(self, x: float, y: float, size: float = 1, turn: float = 0, squash: float = 1) -> Pen:
-        """A pen whose unit is ``size``, turned by ``turn`` degrees, then flattened by ``squash``."""
+        """A pen of unit ``size`` about (x, y), turned by ``turn`` degrees, then flattened."""
         a, b, c, d, e, f = self.frame
         cos, sin = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
         sines, cosines = sin * squash, cos * squash
         frame = (a * cos + b * sines, b * cosines - a * sin, a * x + b * y + c,
-                 d * cos + e * sines, e * cosines - d * sin, d * x + e * y + f)  # fmt: skip
+                 d * cos + e * sines, e * cosines - d * sin, d * x + e * y + f)
         return replace(self, frame=frame)
 
     def ink(self, colour: Colour, alpha: int = 255) -> tuple[int, int, int, int]:
         keep, (r, g, b), (tr, tg, tb) = 1 - self.fade, colour, self.tint
         cr, cg, cb = (self.fade * v for v in COMMON)
         return (min(255, int(cr + keep * r * tr)), min(255, int(cg + keep * g * tg)),
-                min(255, int(cb + keep * b * tb)), alpha)  # fmt: skip
+                min(255, int(cb + keep * b * tb)), alpha)
 
     def pixels(self, points: Sequence[Point]) -> Points:
         a, b, c, d, e, f = self.frame
@@ -194,23 +200,41 @@ class Pen:
         moved = [(x + dx, y + dy) for x, y in self.pixels(points)]
         self.draw.polygon(moved, (*SHADE, alpha))
 
-    def facets(self, points: Points, colour: Colour, apex: Point = (0, 0), relief: float = 0.25):
-        """A pyramid over ``points``: each face lighter or darker as it meets the sun."""
-        outline, (ax, ay) = self.pixels(points), self.pixels([apex])[0]
-        for (x0, y0), (x1, y1) in zip(outline, outline[1:] + outline[:1], strict=True):
-            nx, ny = y1 - y0, x0 - x1  # outward on a clockwise outline
-            side = 1 if nx * ((x0 + x1) / 2 - ax) + ny * ((y0 + y1) / 2 - ay) >= 0 else -1
-            light = -side * (nx * self.sun[0] + ny * self.sun[1]) / (math.hypot(nx, ny) or 1)
-            face = self.ink(shade(colour, 0.95 + relief * light))
-            self.draw.polygon([x0, y0, x1, y1, ax, ay], face)
+    def raised(self, points: Sequence[Point], height: float, colour: Colour) -> None:
+        """A shape that stands ``height`` above the ground, with its shadow."""
+        self.shadow(points, height)
+        self.shape(points, colour)
 
-    def texture(self, chance: Chance, strength: int = 16) -> None:
-        """Dark and light grain over all that is drawn so far."""
-        size = self.image.width
-        for ink in (SHADE, (255, 250, 235)):
+    def face(self, points: Points, apex: Point, colour: Colour, relief: float = 0.25) -> None:
+        """A slope of a roof or a hill about ``apex``, lighter where it meets the sun.
+
+        Its first two points are its lower edge.
+        """
+        (x0, y0), (x1, y1), *rest = self.pixels(points)
+        (ax, ay), (nx, ny) = self.pixels([apex])[0], (y1 - y0, x0 - x1)
+        outward = 1 if nx * ((x0 + x1) / 2 - ax) + ny * ((y0 + y1) / 2 - ay) >= 0 else -1
+        light = -outward * (nx * self.sun[0] + ny * self.sun[1]) / (math.hypot(nx, ny) or 1)
+        ink = self.ink(shade(colour, 0.95 + relief * light))
+        self.draw.polygon([(x0, y0), (x1, y1), *rest], ink)
+
+    def facets(self, points: Points, colour: Colour, apex: Point = (0, 0), relief: float = 0.25):
+        """A pyramid over ``points``."""
+        for one, other in zip(points, points[1:] + points[:1], strict=True):
+            self.face([one, other, apex], apex, colour, relief)
+
+    def lit(self, reach: float) -> Pen:
+        """This pen, moved ``reach`` towards the sun."""
+        a, b, c, d, e, f = self.frame
+        unit = reach * math.sqrt(abs(a * e - b * d))
+        return replace(self, frame=(a, b, c - unit * self.sun[0], d, e, f - unit * self.sun[1]))
+
+    def texture(self, chance: Chance, strength: int, top: float = 0.0) -> None:
+        """Dark and light grain over all that is drawn so far below ``top``."""
+        size, start = self.image.width, int(top * self.image.width)
+        for ink, part in ((SHADE, 1.0), ((255, 250, 235), 0.6)):
             x, y = int(chance(0, size)), int(chance(0, size))
-            mask = _grain(size, max(4, int(strength * (1 - 0.5 * self.fade))))
-            self.image.paste(ink, (0, 0), mask.crop((x, y, x + size, y + size)))
+            mask = _grain(size, int(strength * part))
+            self.image.paste(ink, (0, start), mask.crop((x, y, x + size, y + size - start)))
 
 
 Sprite = Callable[[Pen, Colour, Chance], None]
@@ -222,7 +246,7 @@ def places(arrangement: str, count: int, width: float, height: float, chance: Ch
         per_row = (count + 1) // 2
         step = min(height / per_row, width * 0.62)
         spots = [(width * (0.27 if k % 2 else -0.27), step * (k // 2 - (per_row - 1) / 2))
-                 for k in range(count)]  # fmt: skip
+                 for k in range(count)]
         return spots, min(step, width * 0.54)
     if arrangement == "circle":
         radius, start = min(width, height) * 0.4, chance(0, 6.3)
@@ -232,10 +256,10 @@ def places(arrangement: str, count: int, width: float, height: float, chance: Ch
     if arrangement == "scattered":
         spots = []
         for _ in range(count):  # the candidate that is farthest from those already placed
-            tries = [((chance() - 0.5) * width * 0.8, (chance() - 0.5) * height * 0.85)
-                     for _ in range(10)]  # fmt: skip
+            tries = [((chance() - 0.5) * width * 0.86, (chance() - 0.5) * height * 0.82)
+                     for _ in range(24)]
             spots.append(max(tries, key=lambda p: min((math.dist(p, s) for s in spots), default=0)))
         apart = min(math.dist(p, q) for k, p in enumerate(spots) for q in spots[:k])
-        return spots, apart
+        return spots, apart * 0.94
     step = min(height / count, width)
     return [(0.0, step * (k - (count - 1) / 2)) for k in range(count)], step

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from random import Random
+from typing import Any
 
 SIDES = {
     "aerial": ("on the left", "at the top", "on the right", "at the bottom"),
@@ -37,7 +39,7 @@ class Kind:
         least = {"row": 2, "scattered": 3, "two rows": 4, "circle": 5, "": 1}
         pairs = list(product(self.counts, (*self.arrangements, "")))
         return [(n, a) for n, a in pairs if n >= least[a] and (a or n == 1 or not any(
-            n >= least[b] for b in self.arrangements))]  # fmt: skip
+            n >= least[b] for b in self.arrangements))]
 
 
 def _kind(name, thing, counts, colours, arrangements, verb, place, floor, near, companions):
@@ -45,7 +47,7 @@ def _kind(name, thing, counts, colours, arrangements, verb, place, floor, near, 
         return tuple(part for part in text.split(", ") if part)
 
     return Kind(name, thing, tuple(range(counts[0], counts[1] + 1)), listed(colours),
-                listed(arrangements), verb, place, floor, listed(near), listed(companions))  # fmt: skip
+                listed(arrangements), verb, place, floor, listed(near), listed(companions))
 
 
 _ALL = "row, two rows, scattered, circle"
@@ -64,13 +66,13 @@ KINDS = {kind.name: kind for kind in (
     _kind("center", "round building", (1, 4), "white, blue, gray, brown, green", "row, scattered",
           "standing", "in a city center", "paving", "trees, road, water, lawn", "car, bus"),
     _kind("church", "church", (1, 3), "red, gray, brown, blue, white", "row, scattered",
-          "built", "in a town", "grass", "trees, road, buildings, bare land", "car, house"),
+          "built", "in a town", "grass", "trees, water, buildings, bare land", "car, house"),
     _kind("commercial", "tall building", (2, 6), "white, gray, blue, brown, red",
           "row, two rows, scattered", "standing", "in a commercial area", "concrete",
-          "trees, road, water, lawn", "car, bus"),
+          "trees, bare land, water, lawn", "car, bus"),
     _kind("denseresidential", "row of houses", (2, 5), "red, gray, brown, blue, white", "",
           "built", "in a dense residential area", "concrete",
-          "trees, road, water, bare land", "car, bus"),
+          "trees, lawn, water, bare land", "car, bus"),
     _kind("desert", "tent", (1, 8), "white, red, blue, green, brown", _ALL,
           "pitched", "in a desert", "sand", "trees, road, water, buildings", "car, house"),
     _kind("farmland", "field", (2, 6), "yellow, green, brown, orange, white",
@@ -80,12 +82,12 @@ KINDS = {kind.name: kind for kind in (
           "hidden", "in a forest", "forest", "road, water, bare land, lawn", "car, tent"),
     _kind("industrial", "factory", (1, 5), "gray, blue, white, red, green",
           "row, two rows, scattered", "built", "in an industrial area", "concrete",
-          "trees, road, water, bare land", "car, bus"),
+          "trees, lawn, water, bare land", "car, bus"),
     _kind("meadow", "patch of flowers", (1, 7), "red, yellow, white, purple, orange", _ALL,
           "growing", "on a meadow", "grass", "trees, road, water, bare land", "house, tent"),
     _kind("mediumresidential", "house", (4, 8), "red, gray, brown, blue, white",
           "two rows, scattered, circle", "built", "in a medium residential area", "grass",
-          "trees, road, water, bare land", "car, bus"),
+          "trees, buildings, water, bare land", "car, bus"),
     _kind("mountain", "peak", (1, 5), "white, gray, brown, green, red", "row, scattered, circle",
           "rising", "in a range of mountains", "soil", "trees, road, water, lawn", "house, tent"),
     _kind("park", "pavilion", (1, 5), "red, yellow, blue, gray, white", "row, scattered, circle",
@@ -109,21 +111,22 @@ KINDS = {kind.name: kind for kind in (
     _kind("river", "island", (1, 4), "green, yellow, white, brown", "row, scattered",
           "lying", "in a river", "grass", "trees, road, buildings, bare land", "house, car, tent"),
     _kind("school", "teaching building", (1, 4), "red, white, gray, blue, brown",
-          "row, scattered", "built", "in a school", "grass", "trees, road, water, bare land",
+          "row, scattered", "built", "in a school", "grass", "trees, buildings, water, bare land",
           "car, bus"),
     _kind("sparseresidential", "house", (1, 3), "red, gray, brown, blue, white", "row, scattered",
-          "built", "in a sparse residential area", "grass", "trees, road, water, bare land",
+          "built", "in a sparse residential area", "grass", "trees, buildings, water, bare land",
           "car, tent"),
     _kind("square", "flower bed", (1, 8), "red, yellow, white, purple, orange", _ALL,
           "laid out", "on a square", "paving", "trees, road, buildings, lawn", "car, bus"),
     _kind("stadium", "stadium", (1, 2), "white, blue, red, gray, yellow", "row",
-          "built", "in a sports center", "concrete", "trees, road, water, lawn", "car, bus, house"),
+          "built", "in a sports center", "concrete", "trees, buildings, water, lawn", "car, bus"),
     _kind("storagetanks", "storage tank", (1, 8), "white, gray, red, green, blue", _ALL,
-          "standing", "in a tank farm", "soil", "trees, road, water, buildings", "car, house"),
+          "standing", "in a tank farm", "soil", "trees, lawn, water, buildings", "car, house"),
     _kind("viaduct", "bus", (1, 6), "red, white, blue, yellow, green", "row, two rows",
           "driving", "on a viaduct", "grass", "trees, buildings, water, bare land", "car, house"),
-)}  # fmt: skip
+)}
 SCENE_TYPES = tuple(KINDS)
+THINGS = sorted({t for kind in KINDS.values() for t in (kind.thing, *kind.companions)})
 
 
 @dataclass(frozen=True)
@@ -148,26 +151,39 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")
 
 
+def shuffled(number: int, total: int, *key: object) -> int:
+    """Where ``number`` stands in a random order of ``range(total)`` (a Feistel network)."""
+    half = ((total - 1).bit_length() + 1) // 2
+    while True:
+        left, right = number >> half, number & (2**half - 1)
+        for turn in range(4):
+            left, right = right, left ^ seed_of(turn, right, *key) & (2**half - 1)
+        number = left << half | right
+        if number < total:
+            return number
+
+
 def scene(index: int, seed: int, domain: str) -> Scene:
     """Scene ``index`` of the endless row of scenes that ``seed`` and ``domain`` name.
 
     Every thirty scenes hold each kind once, in an order of their own. The n-th scene of a kind
-    takes the n-th of all combinations of its attributes, in an order (a multiplication modulo
-    their number) that repeats none before all are used.
+    takes the n-th of all combinations of its attributes, in a random order: none comes twice
+    before all are used.
     """
     turn, place = divmod(index, len(SCENE_TYPES))
     ranks = Random(seed_of("order", seed, domain, turn))
     kind = KINDS[sorted(SCENE_TYPES, key=lambda _: ranks.random())[place]]
-    axes = (kind.formations(), kind.colours, kind.surroundings, range(4), kind.companions,
-            COMPANION_COUNTS, COMPANION_COLOURS, SKIES[domain])  # fmt: skip
-    total = math.prod(len(axis) for axis in axes)
-    step = seed_of("step", seed, domain, kind.name) % total
-    while math.gcd(step, total) != 1:
-        step += 1
-    number = (seed_of("start", seed, domain, kind.name) + turn * step) % total
-    chosen = []
-    for axis in axes:
+    axes: dict[str, Sequence] = {
+        "formation": kind.formations(), "colour": kind.colours, "surroundings": kind.surroundings,
+        "side": range(4), "companion": kind.companions, "companions": COMPANION_COUNTS,
+        "companion_colour": COMPANION_COLOURS, "sky": SKIES[domain],
+    }
+    total = math.prod(len(axis) for axis in axes.values())
+    number = shuffled(turn % total, total, seed, domain, kind.name)
+    chosen: dict[str, Any] = {}
+    for name, axis in axes.items():
         number, k = divmod(number, len(axis))
-        chosen.append(axis[k])
-    (count, arrangement), *rest = chosen
-    return Scene(kind.name, count, arrangement, *rest, look=seed_of("look", seed, domain, index))
+        chosen[name] = axis[k]
+    count, arrangement = chosen.pop("formation")
+    return Scene(kind=kind.name, count=count, arrangement=arrangement, **chosen,
+                 look=seed_of("look", seed, domain, index))
