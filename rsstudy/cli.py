@@ -73,7 +73,13 @@ def list_command(kind: str, encoder: str | None, data_root: Path | None, as_json
     elif kind == "objectives":
         from rsstudy.objectives import OBJECTIVES
 
-        rows = [{"name": n, **dataclasses.asdict(o)} for n, o in OBJECTIVES.items()]
+        rows = [
+            {"name": n, **dataclasses.asdict(o)} if as_json else {
+                "name": n, "form": o.form, "views": o.views, "weights (cross, image, text)":
+                f"{o.cross_weight}, {o.image_weight}, {o.text_weight}",
+            }
+            for n, o in OBJECTIVES.items()
+        ]  # fmt: skip
     else:
         from rsstudy.suites import SCALES, SUITES, grid
 
@@ -230,7 +236,7 @@ def evaluate_command(
         "captions": len(pairs.text_of), "encoder": public_name(model.name),
         "image_size": model.image_size, "weights": model.weights, "scores": result.scores,
         "manifest_digest": chosen.manifest_digest(), "pixel_digest": pairs.pixel_digest,
-        "queries": query_counts(result),
+        "queries": query_counts(result, pairs.image_of),
     }  # fmt: skip
     text = json.dumps(answer) + "\n"
     if file is not None and str(file) == "-":
@@ -344,7 +350,10 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
     table = Table(box=None, header_style="bold")
     for name in rows[0]:
         numeric = isinstance(rows[0][name], (int, float))
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+        table.add_column(
+            name.replace("_", " "), justify="right" if numeric else "left",
+            no_wrap=numeric or name == "name", overflow="fold",
+        )  # fmt: skip
     for row in rows:
         table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
     Console().print(table)

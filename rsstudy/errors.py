@@ -13,8 +13,9 @@ class StudyError(Exception):
 def unknown(kind: str, name: str, known: Iterable[str]) -> StudyError:
     """The error for an unknown ``name`` of a ``kind`` ("method", "encoder"), with near matches."""
     known = sorted(known)
-    near = get_close_matches(name.lower(), known, n=3, cutoff=0.5) or [
-        k for k in known if name.lower() in k.lower()
-    ][:3]
+    near = (
+        get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+        or [k for k in known if name.lower() in k.lower()][:3]
+    )
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return StudyError(f"unknown {kind} {name!r}; {hint}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -162,7 +163,7 @@ def execute(
                        "test": test.pixel_digest},
         cost=cost(encoder, training, folder / ADAPTER, time.time() - started),
         history=training.history,
-        test_queries=query_counts(result),
+        test_queries=query_counts(result, test.image_of),
     )  # fmt: skip
     write_record(folder, record)
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -218,18 +219,25 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
     return base.eval()
 
 
-def query_counts(evaluation: Evaluation) -> dict[str, dict[str, list[int]]]:
-    """For every query the counts its recalls come from (a caption query owns one image)."""
+def query_counts(evaluation: Evaluation, image_of: np.ndarray) -> dict[str, Any]:
+    """For every query the counts its recalls come from (a caption query owns one image).
+
+    The captions stand image by image; ``image_of`` gives the image of each.
+    """
     i2t, t2i = evaluation.image_to_text, evaluation.text_to_image
     return {
         "image_to_text": {"above": i2t.above.tolist(), "tie": i2t.tie.tolist(),
                           "own": i2t.own.tolist()},
         "text_to_image": {"above": t2i.above.tolist(), "tie": t2i.tie.tolist()},
+        "captions_of_image": np.bincount(image_of, minlength=len(i2t.above)).tolist(),
     }  # fmt: skip
 
 
 def evaluate_split(
-    encoder: DualEncoder, data: str, split: str, data_root: Path | None = None,
+    encoder: DualEncoder,
+    data: str,
+    split: str,
+    data_root: Path | None = None,
     progress: bool = False,
 ) -> tuple[Evaluation, Pairs, ImageTextSet]:
     """Score an encoder on one split of a set.
@@ -242,9 +250,7 @@ def evaluate_split(
     return evaluate(encoder, pairs, progress), pairs, chosen
 
 
-def cost(
-    encoder: DualEncoder, training: Training, adapter: Path, wall: float
-) -> dict[str, Any]:
+def cost(encoder: DualEncoder, training: Training, adapter: Path, wall: float) -> dict[str, Any]:
     """What a run took: seconds, images a second, steps, peak memory and the adapter in bytes."""
     if encoder.device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(encoder.device)

@@ -62,9 +62,7 @@ SUITES: dict[str, str] = {
 def recipe_for(scale: Scale, method: str) -> Recipe:
     """The recipe of a scale with a method's learning rate."""
     recipe = SCALES[scale].recipe
-    return replace(
-        recipe, learning_rate=LEARNING_RATES.get((method, scale), recipe.learning_rate)
-    )
+    return replace(recipe, learning_rate=LEARNING_RATES.get((method, scale), recipe.learning_rate))
 
 
 def grid(name: str, scale: Scale) -> list[Run]:

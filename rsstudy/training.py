@@ -209,6 +209,7 @@ def train(
         "identity": identity, "epoch": 0, "step": 0, "losses": 0.0, "epoch_seconds": 0.0,
         "history": [], "best_epoch": 0, "best_score": -math.inf, "best": {},
     }  # fmt: skip
+
     def settle(pending: list[Tensor], began: float) -> None:
         """Read the losses back (the one wait for the device) and look at each."""
         first = state["step"] - len(pending)
@@ -226,62 +227,67 @@ def train(
         torch.manual_seed(seed)
         if checkpoint is not None and checkpoint.exists():
             state = _resume(checkpoint, identity, parameters, optimizer, encoder.device)
-        bar = tqdm(
+        with tqdm(
             total=recipe.epochs * steps_an_epoch, unit="step", desc=label, disable=not progress,
             initial=state["epoch"] * steps_an_epoch + state["step"], mininterval=1,
-        )  # fmt: skip
-        saved = time.monotonic()
-        while state["epoch"] < recipe.epochs:
-            encoder.eval()  # frozen parts stay as they were; only the method's own dropout is on
-            encoder.method.train()
-            pending, began = [], time.monotonic()
-            for number, (rows, texts) in enumerate(batches(pairs, recipe, seed, state["epoch"])):
-                if number < state["step"]:
-                    continue  # done before the interruption
-                done = state["epoch"] * steps_an_epoch + number
-                rate = learning_rate(recipe, done, steps_an_epoch)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                images = _take(pairs.images, rows).to(encoder.device, non_blocking=True)
-                loss = batch_loss(encoder, objective, recipe, images, _take(pairs.tokens, texts))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                if recipe.clip_norm:
-                    nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
-                optimizer.step()
-                with torch.no_grad():
-                    encoder.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
-                pending.append(loss.detach())
-                state["step"] = number + 1
-                bar.update()
-                if len(pending) == 20:
-                    settle(pending, began)
-                    pending, began = [], time.monotonic()
-                    bar.set_postfix(epoch=state["epoch"] + 1, loss=f"{loss.item():.3f}")
-                if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    settle(pending, began)
-                    pending, began = [], time.monotonic()
+        ) as bar:  # fmt: skip
+            saved = time.monotonic()
+            while state["epoch"] < recipe.epochs:
+                encoder.eval()  # what is frozen stays as it was
+                encoder.method.train()  # only the method's own dropout is on
+                pending, began = [], time.monotonic()
+                for number, (rows, texts) in enumerate(
+                    batches(pairs, recipe, seed, state["epoch"])
+                ):
+                    if number < state["step"]:
+                        continue  # done before the interruption
+                    done = state["epoch"] * steps_an_epoch + number
+                    rate = learning_rate(recipe, done, steps_an_epoch)
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+                    images = _take(pairs.images, rows).to(encoder.device, non_blocking=True)
+                    loss = batch_loss(
+                        encoder, objective, recipe, images, _take(pairs.tokens, texts)
+                    )
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    if recipe.clip_norm:
+                        nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
+                    optimizer.step()
+                    with torch.no_grad():
+                        encoder.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
+                    pending.append(loss.detach())
+                    state["step"] = number + 1
+                    bar.update()
+                    if len(pending) == 20:
+                        settle(pending, began)
+                        pending, began = [], time.monotonic()
+                        bar.set_postfix(epoch=state["epoch"] + 1, loss=f"{loss.item():.3f}")
+                    if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        settle(pending, began)
+                        pending, began = [], time.monotonic()
+                        _save(checkpoint, state, parameters, optimizer, devices)
+                        saved = time.monotonic()
+                    after_step(done + 1)
+                settle(pending, began)
+                score = validate(encoder)
+                last = (state["epoch"] + 1) * steps_an_epoch - 1
+                state["epoch"] += 1
+                images_seen = steps_an_epoch * recipe.batch
+                state["history"].append({
+                    "epoch": state["epoch"], "loss": state["losses"] / steps_an_epoch,
+                    "learning_rate": learning_rate(recipe, last, steps_an_epoch),
+                    "mean_recall": score, "seconds": state["epoch_seconds"],
+                    "images_per_second": images_seen / max(state["epoch_seconds"], 1e-9),
+                })  # fmt: skip
+                bar.set_postfix(epoch=state["epoch"], validation=f"{score:.2f}")
+                if score > state["best_score"]:
+                    state["best_epoch"], state["best_score"] = state["epoch"], score
+                    state["best"] = {n: p.detach().cpu().clone() for n, p in parameters.items()}
+                state.update(step=0, losses=0.0, epoch_seconds=0.0)
+                if checkpoint is not None:
                     _save(checkpoint, state, parameters, optimizer, devices)
                     saved = time.monotonic()
-                after_step(done + 1)
-            settle(pending, began)
-            score = validate(encoder)
-            state["epoch"] += 1
-            images_seen = steps_an_epoch * recipe.batch
-            state["history"].append({
-                "epoch": state["epoch"], "loss": state["losses"] / steps_an_epoch,
-                "learning_rate": rate, "mean_recall": score, "seconds": state["epoch_seconds"],
-                "images_per_second": images_seen / max(state["epoch_seconds"], 1e-9),
-            })  # fmt: skip
-            bar.set_postfix(epoch=state["epoch"], validation=f"{score:.2f}")
-            if score > state["best_score"]:
-                state["best_epoch"], state["best_score"] = state["epoch"], score
-                state["best"] = {n: p.detach().cpu().clone() for n, p in parameters.items()}
-            state.update(step=0, losses=0.0, epoch_seconds=0.0)
-            if checkpoint is not None:
-                _save(checkpoint, state, parameters, optimizer, devices)
-                saved = time.monotonic()
-        bar.close()
     with torch.no_grad():
         for name, value in state["best"].items():
             parameters[name].copy_(value)

@@ -14,6 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from rsstudy.encoders.compat import import_torchvision
+
+import_torchvision()  # before any test imports open_clip itself
+
 
 @dataclass(frozen=True)
 class Row:

@@ -80,9 +80,9 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
     elif model == "vits14-minilm":
         from rsstudy.encoders.packaged import vits14_minilm
 
-        if weights not in ("", "unaligned"):
-            raise unknown("weights of vits14-minilm", weights, ["unaligned"])
-        encoder = vits14_minilm(image_size, meta)
+        if weights not in ("", "unaligned", "random"):
+            raise unknown("weights of vits14-minilm", weights, ["unaligned", "random"])
+        encoder = vits14_minilm(image_size, meta, random=weights == "random")
         if not at and not plus:
             delta = aligned_delta()
     else:

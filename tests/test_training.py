@@ -1,0 +1,211 @@
+"""The training loop: the same weights however often it was interrupted, and honest failures."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rsstudy.data.parquet import read_parquet
+from rsstudy.encoders import create
+from rsstudy.errors import StudyError
+from rsstudy.evaluation import evaluate, prepare
+from rsstudy.methods import attach, create_method, trained
+from rsstudy.objectives import OBJECTIVES
+from rsstudy.training import (
+    Diverged,
+    Recipe,
+    batches,
+    count_batches,
+    learning_rate,
+    pick_device,
+    train,
+)
+
+RECIPE = Recipe(epochs=3, batch=2, precision="fp32")
+
+
+@pytest.fixture
+def small(rows, write_parquet, own_cache):
+    return read_parquet(write_parquet(rows))
+
+
+def ready(method="mrs-adapter"):
+    encoder = create("tiny@random")
+    attach(encoder, create_method(method))
+    return encoder
+
+
+def values(encoder):
+    return {name: p.detach().clone() for name, p in trained(encoder).items()}
+
+
+def run(encoder, small, objective="hmmc", recipe=RECIPE, scores=None, **more):
+    """Train on the small set; validation scores rise unless given."""
+    given = iter(scores or range(1, 100))
+    return train(
+        encoder, prepare(encoder, small.split("train")), OBJECTIVES[objective], recipe,
+        validate=lambda _: float(next(given)), progress=False, **more,
+    )  # fmt: skip
+
+
+class Stopped(Exception):
+    """What the test throws into the loop, in the place of Ctrl-C."""
+
+
+@pytest.mark.parametrize("after", [1, 3, 4, 7])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
+    small, tmp_path, monkeypatch, after, precision
+):
+    monkeypatch.setattr("rsstudy.training.CHECKPOINT_SECONDS", 0)  # a checkpoint each step
+    recipe = Recipe(epochs=3, batch=2, precision=precision)
+    whole = ready()
+    expected = run(whole, small, recipe=recipe)
+
+    def stop(step):
+        if step == after:
+            raise Stopped
+
+    file = tmp_path / "checkpoint.pt"
+    with pytest.raises(Stopped):
+        run(ready(), small, recipe=recipe, checkpoint=file, identity="x", after_step=stop)
+    resumed = ready()
+    done_before = after // 3
+    torch.rand(after)  # the state of the caller's generator is no part of it
+    found = run(resumed, small, recipe=recipe, checkpoint=file, identity="x",
+                scores=range(1 + done_before, 100))  # fmt: skip
+    for name, value in values(whole).items():
+        assert torch.equal(value, values(resumed)[name]), name
+    assert [row["loss"] for row in found.history] == [row["loss"] for row in expected.history]
+    assert found.best_epoch == expected.best_epoch == 3
+
+
+def test_without_a_checkpoint_in_the_epoch_it_goes_on_from_the_last_epoch(small, tmp_path):
+    whole = ready()
+    run(whole, small)
+
+    def stop(step):
+        if step == 5:
+            raise Stopped
+
+    file = tmp_path / "checkpoint.pt"
+    with pytest.raises(Stopped):
+        run(ready(), small, checkpoint=file, after_step=stop)
+    seen = []
+    resumed = ready()
+    run(resumed, small, checkpoint=file, after_step=seen.append, scores=[2, 3])
+    assert seen[0] == 4  # the first step of the second epoch
+    assert all(torch.equal(v, values(resumed)[n]) for n, v in values(whole).items())
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(small):
+    found = []
+    for seed in (0, 0, 1):
+        encoder = ready()
+        run(encoder, small, seed=seed)
+        found.append(torch.cat([v.flatten() for v in values(encoder).values()]))
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_the_weights_kept_are_those_of_the_epoch_best_on_validation(small):
+    after = []
+    encoder = ready()
+    training = run(encoder, small, scores=[5, 9, 7], after_step=lambda _: after.append(
+        values(encoder)))  # fmt: skip
+    assert training.best_epoch == 2
+    assert [row["mean_recall"] for row in training.history] == [5, 9, 7]
+    best, last = after[5], after[8]
+    assert all(torch.equal(v, best[n]) for n, v in values(encoder).items())
+    assert any(not torch.equal(v, last[n]) for n, v in values(encoder).items())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(small, tmp_path):
+    encoder = ready()
+
+    def spoil(step):
+        if step == 4:
+            with torch.no_grad():
+                next(iter(trained(encoder).values())).fill_(math.nan)
+
+    with pytest.raises(Diverged, match="step 2 of epoch 2") as problem:
+        run(encoder, small, after_step=spoil)
+    assert "\n" not in str(problem.value)
+
+
+def test_the_temperature_is_learnt_by_infonce_alone(small):
+    for objective, moves in (("infonce", True), ("hinge", False)):
+        encoder = ready()
+        before = encoder.logit_scale.item()
+        run(encoder, small, objective)
+        assert (encoder.logit_scale.item() != before) == moves
+        assert not encoder.logit_scale.requires_grad  # it counts as nobody's parameter
+
+
+def test_training_lowers_the_loss_and_raises_the_score(small):
+    encoder = ready("full")
+    pairs = prepare(encoder, small.split("train"))
+    before = evaluate(encoder, pairs).scores["mean_recall"]
+    recipe = Recipe(epochs=25, batch=6, learning_rate=2e-3, precision="fp32")
+    training = train(
+        encoder, pairs, OBJECTIVES["infonce"], recipe, progress=False,
+        validate=lambda e: evaluate(e, pairs).scores["mean_recall"],
+    )  # fmt: skip
+    assert training.history[-1]["loss"] < training.history[0]["loss"] / 2
+    assert evaluate(encoder, pairs).scores["mean_recall"] > before + 10
+
+
+def test_zero_shot_trains_nothing(small):
+    encoder = ready("zero-shot")
+    assert run(encoder, small).steps == 0
+
+
+@pytest.mark.parametrize(("samples", "items"), [("images", 6), ("captions", 30)])
+@pytest.mark.parametrize("size", [2, 4, 5])
+def test_an_epoch_shows_each_item_once_with_a_caption_of_its_own(small, samples, items, size):
+    pairs = prepare(create("tiny@random"), small.split("train"))
+    recipe = Recipe(batch=size, samples=samples)
+    found = list(batches(pairs, recipe, seed=3, epoch=1))
+    assert len(found) == count_batches(pairs, recipe)
+    images, texts = (np.concatenate(part) for part in zip(*found, strict=True))
+    own = set(zip(pairs.image_of.tolist(), pairs.text_of.tolist(), strict=True))
+    assert set(zip(images.tolist(), texts.tolist(), strict=True)) <= own
+    left_out = items % size == 1
+    shown = images if samples == "images" else texts
+    assert len(set(shown.tolist())) == len(shown) == items - left_out
+
+
+def test_batches_depend_on_seed_and_epoch(small):
+    pairs = prepare(create("tiny@random"), small.split("train"))
+
+    def order(seed, epoch):
+        return np.concatenate([t for _, t in batches(pairs, RECIPE, seed, epoch)]).tolist()
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1) and order(0, 0) != order(1, 0)
+
+
+def test_schedules_reach_their_marks():
+    cosine = Recipe(epochs=10, learning_rate=1.0, warmup=0.1)
+    assert learning_rate(cosine, 0, 10) == pytest.approx(0.1)
+    assert learning_rate(cosine, 9, 10) == learning_rate(cosine, 10, 10) == 1
+    assert learning_rate(cosine, 55, 10) == pytest.approx(0.5)
+    paper = Recipe(epochs=30, learning_rate=2e-4, schedule="step", warmup=0)
+    assert learning_rate(paper, 19 * 10 + 9, 10) == 2e-4
+    assert learning_rate(paper, 20 * 10, 10) == pytest.approx(1.4e-4)
+
+
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(small, tmp_path):
+    file = tmp_path / "checkpoint.pt"
+    run(ready(), small, checkpoint=file, identity="one")
+    with pytest.raises(StudyError, match="belongs to another run"):
+        run(ready(), small, checkpoint=file, identity="two")
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(StudyError, match="is damaged") as problem:
+        run(ready(), small, checkpoint=file, identity="one")
+    assert "\n" not in str(problem.value)
+
+
+def test_an_absent_device_is_named():
+    with pytest.raises(StudyError, match="no device 'cuba' here"):
+        pick_device("cuba")
