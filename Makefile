@@ -57,7 +57,7 @@ clean: ## remove what was built (not .venv, not runs/)
 # --- environment -------------------------------------------------------------------------------
 
 $(ENVIRONMENT): requirements.lock pyproject.toml
-	@if [ ! -x "$(BIN)/python" ]; then \
+	@if ! "$(BIN)/python" -m pip --version >/dev/null 2>&1; then \
 		python="$(PYTHON)"; \
 		if [ -z "$$python" ] || ! "$$python" -c '$(AT_LEAST_3_11)' >/dev/null 2>&1; then \
 			echo "make: Python 3.11 or newer is needed; install it, or name it: make PYTHON=/path/to/python3.11" >&2; \
@@ -69,7 +69,7 @@ $(ENVIRONMENT): requirements.lock pyproject.toml
 	@echo "environment: installing $$(grep -c == requirements.lock) packages from requirements.lock"
 	@set -o pipefail; "$(BIN)/python" -m pip install --disable-pip-version-check -r requirements.lock \
 		2>"$(VENV)/pip.log" | awk ' \
-		/^Collecting/ && ++n % 25 == 0 {print "environment: found " n " packages"; fflush()} \
+		/^(Collecting|Processing)/ && ++n % 25 == 0 {print "environment: found " n " packages"; fflush()} \
 		/^Installing/ {print "environment: unpacking " n " packages"; fflush()}' \
 		|| { cat "$(VENV)/pip.log" >&2; exit 1; }
 	@"$(BIN)/python" -m pip install --disable-pip-version-check -q --no-deps -e . \
