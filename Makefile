@@ -112,8 +112,8 @@ $(STAMPS)/records: runs/.smoke FORCE
 	$(call checksums,results runs,-name '*.json')
 
 runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
-	@echo "runs: the smoke suite"
-	@"$(BIN)/rsstudy" suite smoke --scale smoke
+	@echo "runs: the suite compare at scale smoke"
+	@"$(BIN)/rsstudy" suite compare --scale smoke
 	@mkdir -p $(@D) && touch $@
 
 # Copies are executed, in the folder of the notebook they copy; the committed files stay as they are.
