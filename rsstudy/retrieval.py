@@ -13,8 +13,9 @@ R@1 = 0.5. Identical captions are encoded once: rounding cannot break their tie 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,33 @@ def scores(image_to_text: Ranks, text_to_image: Ranks) -> dict[str, float]:
         for k in KS
     }
     return {**found, "mean_recall": sum(found.values()) / len(found)}
+
+
+def recall_interval(
+    queries: Mapping[str, Any], level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """An interval of the mean recall over the choice of test pictures, in percent.
+
+    A percentile bootstrap that draws pictures with their captions, since captions of one picture
+    are not independent. It says nothing of the spread over training seeds.
+
+    Args:
+        queries: the per-query counts of a record (``test_queries``).
+    """
+    i2t = Ranks(*(np.array(queries["image_to_text"][name]) for name in ("above", "tie", "own")))
+    above, tie = (np.array(queries["text_to_image"][name]) for name in ("above", "tie"))
+    t2i = Ranks(above, tie, np.ones_like(tie))
+    captions = np.array(queries["captions_of_image"])
+    image_of = np.repeat(np.arange(len(captions)), captions)
+    drawn = np.random.default_rng(seed).integers(len(captions), size=(resamples, len(captions)))
+    recalls = np.zeros(resamples)
+    for k in KS:
+        of_image = i2t.recall(k)
+        of_captions = np.bincount(image_of, t2i.recall(k), minlength=len(captions))
+        recalls += of_image[drawn].mean(axis=1)
+        recalls += of_captions[drawn].sum(axis=1) / captions[drawn].sum(axis=1)
+    low, high = np.quantile(100 * recalls / (2 * len(KS)), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def distinct(captions: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -1,0 +1,167 @@
+"""The pictures of the notebooks: each takes data or records and gives one matplotlib figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.encoders import MODALITIES, DualEncoder
+from rsstudy.retrieval import recall_interval
+
+WIDTH = 7.2  # inches: the book's column; letters stay readable on a phone at this size
+
+
+def use_style() -> None:
+    """Set the look of every figure: colour-blind safe, light grid, letters of 10 points."""
+    sns.set_theme(
+        context="notebook",
+        style="whitegrid",
+        palette="colorblind",
+        rc={
+            "figure.dpi": 110, "savefig.dpi": 110, "font.size": 10, "axes.titlesize": 11,
+            "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9,
+            "legend.fontsize": 9, "figure.constrained_layout.use": True,
+        },
+    )  # fmt: skip
+
+
+def contact_sheet(
+    pictures: ImageTextSet, indices: Sequence[int], columns: int = 6, title: str = ""
+) -> Figure:
+    """Pictures in a grid, each under its class."""
+    rows = -(-len(indices) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(WIDTH, WIDTH / columns * 1.16 * rows), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, index in zip(axes.flat, indices, strict=False):
+        axis.imshow(pictures.images.decode(index), interpolation="lanczos")
+        axis.set_title(pictures.classes[index] or "", fontsize=9, pad=2)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def captioned(pictures: ImageTextSet, indices: Sequence[int], captions: int = 3) -> Figure:
+    """A few pictures with the first of their captions beneath."""
+    figure, axes = plt.subplots(1, len(indices), figsize=(WIDTH, WIDTH / len(indices) + 1.3))
+    for axis, index in zip(np.atleast_1d(axes), indices, strict=True):
+        axis.imshow(pictures.images.decode(index), interpolation="lanczos")
+        axis.set_axis_off()
+        lines = [f"• {caption}" for caption in pictures.captions[index][:captions]]
+        axis.text(
+            0.0, -0.04, "\n".join(lines), transform=axis.transAxes, va="top", fontsize=8, wrap=True
+        )
+    return figure
+
+
+def dials(sheets: Mapping[float, ImageTextSet], indices: Sequence[int]) -> Figure:
+    """The same scenes at several positions of the picture dial, one row a position."""
+    figure, axes = plt.subplots(
+        len(sheets), len(indices),
+        figsize=(WIDTH, WIDTH / len(indices) * len(sheets) * 1.05), squeeze=False,
+    )  # fmt: skip
+    for row, (position, pictures) in zip(axes, sheets.items(), strict=True):
+        for axis, index in zip(row, indices, strict=True):
+            axis.imshow(pictures.images.decode(index), interpolation="lanczos")
+            axis.set(xticks=[], yticks=[])
+        row[0].set_ylabel(f"dial {position:g}", fontsize=10)
+    return figure
+
+
+def alikeness(table: pd.DataFrame) -> Figure:
+    """Two measures against the dials: ``dial``, ``picture_distance``, ``distinct_captions``."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
+    sns.lineplot(table, x="dial", y="picture_distance", marker="o", ax=left)
+    left.set(xlabel="alike_images", ylabel="mean distance of two pictures\n(grey levels of 255)",
+             ylim=(0, None), title="Pictures grow alike")  # fmt: skip
+    sns.lineplot(table, x="dial", y="distinct_captions", marker="o", ax=right, color="C1")
+    right.set(xlabel="alike_captions", ylabel="distinct captions, % of all",
+              ylim=(0, 105), title="Captions grow alike")  # fmt: skip
+    return figure
+
+
+def repeated_captions(table: pd.DataFrame) -> Figure:
+    """For each set, the share of test captions whose exact text labels another test image, too.
+
+    ``table`` has the columns ``set`` and ``shared`` (percent).
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.5 * len(table) + 1.1))
+    sns.barplot(table, x="shared", y="set", color="C0", ax=axis)
+    for bar in axis.containers:
+        axis.bar_label(bar, fmt="%.1f %%", padding=4)
+    axis.set(xlabel="test captions that also label another test image, %", ylabel="", xlim=(0, 100))
+    return figure
+
+
+def adapter_parts(encoder: DualEncoder) -> Figure:
+    """Where the parameters of one MRS adapter instance lie, by part."""
+    instance = encoder.method.layers[0]
+    parts = {}
+    for modality in MODALITIES:
+        for part in ("down", "up"):
+            layer = getattr(instance[modality], part)
+            parts[f"{modality}, {part}"] = sum(p.numel() for p in layer.parameters())
+    parts["shared"] = sum(p.numel() for p in instance["image"].share.parameters())
+    figure, axis = plt.subplots(figsize=(WIDTH, 2.6))
+    names = list(parts)
+    colors = ["C0", "C0", "C1", "C1", "C2"]
+    axis.barh(names, list(parts.values()), color=colors)
+    for bar in axis.containers:
+        axis.bar_label(bar, labels=[f"{n:,}" for n in parts.values()], padding=4)
+    axis.invert_yaxis()
+    axis.set(xlabel=f"trained parameters (sum {sum(parts.values()):,})",
+             xlim=(0, 1.18 * max(parts.values())))  # fmt: skip
+    axis.grid(visible=False, axis="y")
+    return figure
+
+
+def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
+    """Mean recall of runs, a row each, with 95 % intervals over test pictures.
+
+    ``table`` comes from ``rsstudy.records.read_records``, with a column ``by`` that names a row;
+    several seeds of one row are drawn as several points.
+    """
+    names = list(dict.fromkeys(table[by]))
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.0))
+    objectives = list(dict.fromkeys(table["objective"]))
+    for _, row in table.iterrows():
+        low, high = recall_interval(row["record"]["test_queries"])
+        color = f"C{objectives.index(row['objective'])}"
+        same = table[table[by] == row[by]]
+        shift = 0.16 * (list(same.index).index(row.name) - (len(same) - 1) / 2)
+        value = row["mean_recall"]
+        axis.errorbar(value, names.index(row[by]) + shift,
+                      xerr=[[value - low], [high - value]], fmt="o", color=color, capsize=3,
+                      label=row["objective"])  # fmt: skip
+    handles, labels = axis.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    axis.legend(unique.values(), unique.keys(), title="objective", loc="lower right")
+    axis.set_yticks(range(len(names)), names)
+    axis.invert_yaxis()
+    axis.set(xlabel="mean recall on test, % (bars: 95 % interval over test pictures)")
+    axis.grid(visible=False, axis="y")
+    return figure
+
+
+def learning_curves(records: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Validation mean recall by epoch, a line a run; a ring marks the epoch that was kept."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.0))
+    for number, (name, record) in enumerate(records.items()):
+        epochs = [row["epoch"] for row in record["history"]]
+        recalls = [row["mean_recall"] for row in record["history"]]
+        style = ["-", "--", "-.", ":"][number % 4]
+        axis.plot(epochs, recalls, style, marker=".", color=f"C{number}", label=name)
+        best = record["best_epoch"]
+        axis.plot(best, recalls[best - 1], "o", mfc="none", ms=10, color=f"C{number}")
+    axis.set(xlabel="epoch", ylabel="mean recall on validation, %", ylim=(0, None))
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend()
+    return figure
