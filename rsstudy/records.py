@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +79,23 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_records(*folders: Path) -> pd.DataFrame:
-    """The finished runs below some folders, one row each: id, the configuration's top entries,
-    scores, trained parameters, best epoch, seconds, and the record itself in ``record``."""
+    """The finished runs below some folders as a table; see ``as_table``."""
+    paths = [path for folder in folders for path in sorted(Path(folder).glob(f"**/{RECORD}"))]
+    return as_table([record for path in paths if "label" in (record := read_record(path))])
+
+
+def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The finished among some runs' records, one row each.
+
+    Columns: id, label (method and the settings that are not its defaults), the configuration's top
+    entries, scores, trained (parameters), best_epoch, seconds, and the record itself in ``record``.
+    """
     rows = []
-    for folder in folders:
-        for path in sorted(Path(folder).glob(f"**/{RECORD}")):
-            record = read_record(path)
-            if record["status"] != "finished":
-                continue
-            config = record["config"]
-            plain = {k: v for k, v in config.items() if not isinstance(v, dict)}
+    for record in records:
+        if record["status"] == "finished":
+            config = {k: v for k, v in record["config"].items() if not isinstance(v, dict)}
             rows.append({
-                "id": record["id"], **plain, **record.get("scores", {}),
+                "id": record["id"], "label": record["label"], **config, **record["scores"],
                 "trained": record["trained_parameters"]["total"],
                 "best_epoch": record["best_epoch"],
                 "seconds": record["cost"]["train_seconds"], "record": record,

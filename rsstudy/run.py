@@ -129,7 +129,7 @@ def execute(
     saved = trained(encoder)
     counts = count_trained(encoder)
     record = {
-        "id": name, "identity": key, "status": "running", "config": config,
+        "id": name, "label": label_of(run), "identity": key, "status": "running", "config": config,
         "trained_parameters": {
             **dataclasses.asdict(counts),
             "temperature": int(objective.trains_temperature and counts.total > 0),
@@ -231,6 +231,15 @@ def query_counts(evaluation: Evaluation, image_of: np.ndarray) -> dict[str, Any]
         "text_to_image": {"above": t2i.above.tolist(), "tie": t2i.tie.tolist()},
         "captions_of_image": np.bincount(image_of, minlength=len(i2t.above)).tolist(),
     }  # fmt: skip
+
+
+def label_of(run: Run) -> str:
+    """What tells a run's method apart: its name, and the settings that are not its defaults."""
+    default = settings_of(create_method(run.method))
+    chosen = settings_of(create_method(run.method, run.method_settings))
+    changed = [f"{name} {value}" for name, value in chosen.items() if value != default[name]]
+    heads = ["trained heads"] if run.train_heads else []
+    return ", ".join([run.method, *changed, *heads]).replace("share_layers False", "one a layer")
 
 
 def evaluate_split(

@@ -102,6 +102,7 @@ def run_suite(
     data_root: Path | None = None,
     device: str = "auto",
     say: Callable[[str], None] = print,
+    progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Do every run of a suite whose record is not there yet; a diverged one does not stop the rest.
 
@@ -114,11 +115,11 @@ def run_suite(
     todo = grid(name, scale)
     if any(run.encoder == "tiny" for run in todo) and not tiny_delta().exists():
         say("pretraining the tiny encoder on generated ground-level scenes, once ...")
-        pretrain(usual("tiny"), device=device)
+        pretrain(usual("tiny"), device=device, progress=progress)
     records = []
-    for run in tqdm(todo, desc=f"suite {name}, scale {scale}", unit="run"):
+    for run in tqdm(todo, desc=f"suite {name}, scale {scale}", unit="run", disable=not progress):
         try:
-            record, _ = execute(run, runs=runs, data_root=data_root, device=device)
+            record, _ = execute(run, None, runs, data_root, device, progress)
         except Diverged as problem:
             say(f"{run.method} {run.objective} seed {run.seed} on {run.data}: {problem}")
             continue

@@ -1,0 +1,39 @@
+"""How alike the pictures of a set are, and how alike its captions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.data.pixels import fit
+from rsstudy.data.scenes import scenes
+
+
+def picture_distance(pictures: ImageTextSet, size: int = 32) -> float:
+    """The mean distance of two different pictures, in grey levels of 255.
+
+    The distance is the root mean square over the pixels and channels at ``size`` pixels a side.
+    """
+    rows = np.stack([fit(pictures.images.decode(i), size) for i in range(len(pictures))])
+    flat = rows.reshape(len(rows), -1).astype(np.float64)
+    squares = (flat**2).mean(axis=1)
+    products = flat @ flat.T / flat.shape[1]
+    distances = np.sqrt(np.clip(squares[:, None] + squares[None, :] - 2 * products, 0, None))
+    return float(distances[np.triu_indices(len(rows), 1)].mean())
+
+
+def distinct_captions(pictures: ImageTextSet) -> float:
+    """The distinct captions of a set, in percent of all its captions."""
+    captions = [caption for own in pictures.captions for caption in own]
+    return 100 * len(set(captions)) / len(captions)
+
+
+def along_the_dials(positions: list[float], images: int = 120) -> pd.DataFrame:
+    """Both measures on generated aerial scenes, with both dials at each position."""
+    rows = []
+    for position in positions:
+        made = scenes(images, alike_images=position, alike_captions=position)
+        rows.append({"dial": position, "picture_distance": picture_distance(made),
+                     "distinct_captions": distinct_captions(made)})  # fmt: skip
+    return pd.DataFrame(rows)
