@@ -4,7 +4,7 @@ A name is ``MODEL``, ``MODEL@WEIGHTS`` or ``MODEL@WEIGHTS+DELTA``:
 
 - ``ViT-B-32@openai``, ``ViT-B-32@/path/to/file.safetensors``, ``ViT-B-32@random``: any open_clip
   model with a pretrained tag, a local file, or random weights (``@openai`` when left out);
-- ``vits14-minilm``: the packaged towers as aligned on Flickr8k; ``vits14-minilm@unaligned``:
+- ``vits14-minilm``: the packaged towers as aligned on Flickr8k, at that image size; ``vits14-minilm@unaligned``:
   the same before the alignment;
 - ``tiny``: as pretrained by ``rsstudy pretrain tiny``; ``tiny@random``: before that;
 - ``+/path/to/delta.safetensors`` after any of them: what ``rsstudy pretrain`` made of it.
@@ -12,6 +12,7 @@ A name is ``MODEL``, ``MODEL@WEIGHTS`` or ``MODEL@WEIGHTS+DELTA``:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,9 +83,11 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
 
         if weights not in ("", "unaligned", "random"):
             raise unknown("weights of vits14-minilm", weights, ["unaligned", "random"])
-        encoder = vits14_minilm(image_size, meta, random=weights == "random")
         if not at and not plus:
             delta = aligned_delta()
+            record = json.loads(delta.with_name("record.json").read_text("utf-8"))
+            image_size = image_size or record["config"]["image_size"]
+        encoder = vits14_minilm(image_size, meta, random=weights == "random")
     else:
         import open_clip
 
