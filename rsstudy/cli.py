@@ -245,7 +245,7 @@ def evaluate_command(
     if file is not None:
         with whole_file(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    _print([_rounded(result.scores)], as_json=False)
+    _print([_joined(_rounded(result.scores))], as_json=False)
 
 
 @cli.command("suite")
@@ -264,16 +264,18 @@ def suite_command(
     from rsstudy.suites import run_suite
 
     records = run_suite(name, scale, runs, data_root, device, lambda t: click.echo(t, err=True))
+    if as_json:
+        click.echo(json.dumps([{k: r[k] for k in ("id", "config", "scores")} for r in records]))
+        return
     rows = [
         {
-            "data": r["config"]["data"], "method": r["config"]["method"],
+            "data": r["config"]["data"], "method": r["label"],
             "objective": r["config"]["objective"], "seed": r["config"]["seed"],
             "trained": r["trained_parameters"]["total"], **_rounded(r["scores"]),
-            "seconds": r["cost"]["train_seconds"], "id": r["id"],
         }
         for r in records
     ]  # fmt: skip
-    _print(rows, as_json)
+    _print([_joined(row) for row in rows], as_json=False)
 
 
 def _method_rows(encoder: str | None) -> list[dict[str, Any]]:
@@ -308,6 +310,15 @@ def _overrides(given: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict
 
 def _rounded(scores: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 2) for name, value in scores.items()}
+
+
+def _joined(row: dict[str, Any]) -> dict[str, Any]:
+    """A row in which the three recalls of a direction share a column: six do not fit a terminal."""
+    kept = {k: v for k, v in row.items() if not k.startswith(("i2t_", "t2i_"))}
+    mean = kept.pop("mean_recall")
+    for name, short in (("image to text", "i2t"), ("text to image", "t2i")):
+        kept[f"{name} R@1/5/10"] = " / ".join(f"{row[f'{short}_r{k}']:.1f}" for k in (1, 5, 10))
+    return {**kept, "mean recall": mean}
 
 
 def _print_scores(record: dict[str, Any], more: dict[str, Any], as_json: bool) -> None:

@@ -59,8 +59,8 @@ def usual(encoder: str, data: str | None = None, device: str = "auto") -> Pretra
     224 px on a GPU, 112 px elsewhere.
     """
     if encoder == "tiny":
-        recipe = Recipe(epochs=14, batch=128, learning_rate=1.5e-3, precision="fp32")
-        return Pretraining(encoder, data or "scenes-ground?images=4000", "full", recipe)
+        recipe = Recipe(epochs=9, learning_rate=1.5e-3, precision="fp32")
+        return Pretraining(encoder, data or "scenes-ground?images=2000", "full", recipe)
     size = 224 if pick_device(device).type == "cuda" else 112
     recipe = Recipe(epochs=4, batch=128, learning_rate=1e-3, image_size=size)
     settings = {"rank": 16, "norms_and_biases": True}

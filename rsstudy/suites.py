@@ -32,8 +32,8 @@ class Setting:
 # weight decay, no clipping, 224 px, a random 20 % of train and val for choosing the epoch.
 SCALES: dict[Scale, Setting] = {
     "smoke": Setting(
-        ("scenes?images=600",), "tiny",
-        Recipe(epochs=4, batch=64, learning_rate=2e-3, precision="fp32"), 2,
+        ("scenes?images=500",), "tiny",
+        Recipe(epochs=3, batch=64, learning_rate=2e-3, precision="fp32"), 2,
     ),
     "bench": Setting(("ucm", "rsicd"), "vits14-minilm", Recipe(), 3),
     "paper": Setting(

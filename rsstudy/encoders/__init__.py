@@ -4,8 +4,8 @@ A name is ``MODEL``, ``MODEL@WEIGHTS`` or ``MODEL@WEIGHTS+DELTA``:
 
 - ``ViT-B-32@openai``, ``ViT-B-32@/path/to/file.safetensors``, ``ViT-B-32@random``: any open_clip
   model with a pretrained tag, a local file, or random weights (``@openai`` when left out);
-- ``vits14-minilm``: the packaged towers as aligned on Flickr8k, at that image size; ``vits14-minilm@unaligned``:
-  the same before the alignment;
+- ``vits14-minilm``: the packaged towers as aligned on Flickr8k, at the image size of the
+  alignment; ``vits14-minilm@unaligned``: the same before it;
 - ``tiny``: as pretrained by ``rsstudy pretrain tiny``; ``tiny@random``: before that;
 - ``+/path/to/delta.safetensors`` after any of them: what ``rsstudy pretrain`` made of it.
 """
