@@ -109,7 +109,7 @@ $(STAMPS)/pages: FORCE
 	$(call checksums,book _config.yml)
 
 $(STAMPS)/records: runs/.smoke FORCE
-	$(call checksums,results runs,-name '*.json')
+	$(call checksums,results runs,\( -path 'results/*' -o -name record.json \))
 
 runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 	@echo "runs: the suite compare at scale smoke"
