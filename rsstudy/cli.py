@@ -173,7 +173,7 @@ def pretrain_command(
 @device
 @as_json
 def train_command(
-    data: str, encoder: str, method: str, objective: str, scale: str | None, seed: int,
+    data: str, encoder: str, method: str, objective: str, scale: Any, seed: int,
     epochs: int | None, batch: int | None, learning_rate: float | None, image_size: int | None,
     train_heads: bool, out: Path | None, overrides: tuple[str, ...], data_root: Path | None,
     device: str, as_json: bool,
@@ -258,7 +258,7 @@ def evaluate_command(
 @device
 @as_json
 def suite_command(
-    name: str, scale: str, runs: Path, data_root: Path | None, device: str, as_json: bool
+    name: str, scale: Any, runs: Path, data_root: Path | None, device: str, as_json: bool
 ) -> None:
     """Do every run of a suite whose record is not there yet, and print the scores."""
     from rsstudy.suites import run_suite
@@ -351,6 +351,12 @@ def _print_facts(facts: dict[str, Any]) -> None:
     Console(soft_wrap=False).print(table)
 
 
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -360,13 +366,13 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
 
     table = Table(box=None, header_style="bold")
     for name in rows[0]:
-        numeric = isinstance(rows[0][name], (int, float))
+        numeric = type(rows[0][name]) in (int, float)
         table.add_column(
             name.replace("_", " "), justify="right" if numeric else "left",
             no_wrap=numeric or name == "name", overflow="fold",
         )  # fmt: skip
     for row in rows:
-        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+        table.add_row(*(_shown(value) for value in row.values()))
     Console().print(table)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.encoders import MODALITIES, DualEncoder
@@ -94,9 +95,10 @@ def repeated_captions(table: pd.DataFrame) -> Figure:
     ``table`` has the columns ``set`` and ``shared`` (percent).
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 0.5 * len(table) + 1.1))
-    sns.barplot(table, x="shared", y="set", color="C0", ax=axis)
-    for bar in axis.containers:
-        axis.bar_label(bar, fmt="%.1f %%", padding=4)
+    bars = axis.barh(table["set"], table["shared"], color="C0")
+    axis.bar_label(bars, fmt="%.1f %%", padding=4)
+    axis.invert_yaxis()
+    axis.grid(visible=False, axis="y")
     axis.set(xlabel="test captions that also label another test image, %", ylabel="", xlim=(0, 100))
     return figure
 
@@ -113,9 +115,8 @@ def adapter_parts(encoder: DualEncoder) -> Figure:
     figure, axis = plt.subplots(figsize=(WIDTH, 2.6))
     names = list(parts)
     colors = ["C0", "C0", "C1", "C1", "C2"]
-    axis.barh(names, list(parts.values()), color=colors)
-    for bar in axis.containers:
-        axis.bar_label(bar, labels=[f"{n:,}" for n in parts.values()], padding=4)
+    bars = axis.barh(names, list(parts.values()), color=colors)
+    axis.bar_label(bars, labels=[f"{n:,}" for n in parts.values()], padding=4)
     axis.invert_yaxis()
     axis.set(xlabel=f"trained parameters (sum {sum(parts.values()):,})",
              xlim=(0, 1.18 * max(parts.values())))  # fmt: skip
@@ -162,6 +163,6 @@ def learning_curves(records: Mapping[str, Mapping[str, Any]]) -> Figure:
         best = record["best_epoch"]
         axis.plot(best, recalls[best - 1], "o", mfc="none", ms=10, color=f"C{number}")
     axis.set(xlabel="epoch", ylabel="mean recall on validation, %", ylim=(0, None))
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend()
     return figure

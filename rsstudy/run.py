@@ -115,7 +115,7 @@ def execute(
     }  # fmt: skip
     key = identity(config)
     name = "-".join(
-        [_slug(config["data"]), _slug(config["encoder"]), run.method, run.objective,
+        [_slug(str(config["data"])), _slug(str(config["encoder"])), run.method, run.objective,
          f"s{run.seed}", key[:8]]
     )  # fmt: skip
     folder = Path(out) if out is not None else Path(runs) / name

@@ -200,7 +200,8 @@ def train(
         return Training([], 0, 0, 0.0)
     learns_temperature = objective.trains_temperature and not encoder.logit_scale.requires_grad
     if learns_temperature:
-        parameters["model.logit_scale"] = encoder.logit_scale.requires_grad_(True)
+        encoder.logit_scale.requires_grad_(True)
+        parameters["model.logit_scale"] = encoder.logit_scale
     steps_an_epoch = count_batches(pairs, recipe)
     if steps_an_epoch == 0:
         raise StudyError("the training split has fewer than two pairs: nothing to contrast")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import pairwise_distances
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.pixels import fit
@@ -17,9 +18,7 @@ def picture_distance(pictures: ImageTextSet, size: int = 32) -> float:
     """
     rows = np.stack([fit(pictures.images.decode(i), size) for i in range(len(pictures))])
     flat = rows.reshape(len(rows), -1).astype(np.float64)
-    squares = (flat**2).mean(axis=1)
-    products = flat @ flat.T / flat.shape[1]
-    distances = np.sqrt(np.clip(squares[:, None] + squares[None, :] - 2 * products, 0, None))
+    distances = pairwise_distances(flat) / np.sqrt(flat.shape[1])
     return float(distances[np.triu_indices(len(rows), 1)].mean())
 
 

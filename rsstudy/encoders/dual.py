@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +33,14 @@ class DualEncoder(nn.Module):
         weights: where each weights file came from -> its sha256.
     """
 
+    mean: Tensor
+    std: Tensor
+    method: Any  # an nn.Module; each method decides what it holds
+
     def __init__(
         self,
         name: str,
-        model: nn.Module,
+        model: Any,
         towers: dict[Modality, nn.Module],
         heads: Sequence[str],
         tokenizer: Callable[[list[str]], Tensor],

@@ -99,7 +99,7 @@ def find_blocks(tower: nn.Module, modality: Modality) -> list[Block]:
     Raises:
         StudyError: the tower has no block of a known kind (a CNN, say).
     """
-    blocks = []
+    blocks: list[Block] = []
     for module in tower.modules():
         for kind, (parts, _) in BLOCK_KINDS.items():
             if all(hasattr(module, part) for part in parts):

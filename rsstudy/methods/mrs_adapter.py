@@ -75,16 +75,16 @@ class MRSAdapter:
             members = {
                 m: b if self.share_layers else b[layer : layer + 1] for m, b in blocks.items()
             }
-            instance = nn.ModuleDict(
-                {m: Branch(b[0].width, share, self.dropout, self.scale)
-                 for m, b in members.items() if b}
-            )  # fmt: skip
-            for m, branch in instance.items():
+            branches = {
+                m: Branch(served[0].width, share, self.dropout, self.scale)
+                for m, served in members.items()
+                if served
+            }
+            for m, branch in branches.items():
                 nn.init.kaiming_uniform_(branch.down.weight)
-                for start_at_zero in (branch.down.bias, *branch.up.parameters()):
-                    nn.init.zeros_(start_at_zero)
+                for zero in (branch.down.bias, *branch.up.parameters(), *share.parameters()):
+                    nn.init.zeros_(zero)  # at the start the branch adds nothing
                 for block in members[m]:
                     add_branch(block, self.place, branch)
-            for weight in share.parameters():
-                nn.init.zeros_(weight)
+            instance = nn.ModuleDict({str(m): branch for m, branch in branches.items()})
             encoder.method.layers.append(instance)

@@ -53,14 +53,25 @@ class DrawnImages:
 
     def content(self, index: int) -> bytes:
         """A sha256 of everything that picture ``index`` is drawn from."""
-        parts = (sorted(asdict(self.scenes[index]).items()), self.domain, float(self.alike),
-                 self.size, DRAWING_VERSION)
+        parts = (
+            sorted(asdict(self.scenes[index]).items()),
+            self.domain,
+            float(self.alike),
+            self.size,
+            DRAWING_VERSION,
+        )
         return hashlib.sha256(repr(parts).encode()).digest()
 
 
-def scenes(images: int = 800, seed: int = 0, domain: str = "aerial", alike_images: float = 0.3,
-           alike_captions: float = 0.3, size: int = 96,
-           distinct_captions: bool = False) -> ImageTextSet:
+def scenes(
+    images: int = 800,
+    seed: int = 0,
+    domain: str = "aerial",
+    alike_images: float = 0.3,
+    alike_captions: float = 0.3,
+    size: int = 96,
+    distinct_captions: bool = False,
+) -> ImageTextSet:
     """A set of ``images`` generated scenes with five captions each, split 8:1:1.
 
     Image i holds the same scene whatever the number of images and the dials, and its captions
@@ -111,14 +122,20 @@ def distinct(drawn: tuple[Scene, ...], domain: str, alike: float) -> tuple[tuple
         for index, five in enumerate(texts):
             for text in five:
                 owners[text].add(index)
-        shared = [(i, k) for i, five in enumerate(texts) for k in range(CAPTIONS)
-                  if len(owners[five[k]]) > 1]
+        shared = [
+            (i, k)
+            for i, five in enumerate(texts)
+            for k in range(CAPTIONS)
+            if len(owners[five[k]]) > 1
+        ]
         if not shared:
             return tuple(tuple(five) for five in texts)
         for i, k in shared:
             more[i][k] += 1
             longer = caption(drawn[i], domain, alike, k, more[i][k])
             if longer is None:
-                raise StudyError(f"{len(drawn)} images are too many for distinct captions: some "
-                                 "hold the same scene; ask for fewer images")
+                raise StudyError(
+                    f"{len(drawn)} images are too many for distinct captions: some "
+                    "hold the same scene; ask for fewer images"
+                )
             texts[i][k] = longer

@@ -96,19 +96,26 @@ def sports_park(s: Stage) -> None:
 
 def beach(s: Stage) -> None:
     shore = wavy(0.77, 0.025, s.chance)
-    for off, colour in ((-0.03, shade(s.material["sand"], 0.86)), (0.0, WHITE),
-                        (0.03, mix(s.material["water"], (150, 220, 210), 0.5)),
-                        (0.09, s.material["water"])):
+    for off, colour in (
+        (-0.03, shade(s.material["sand"], 0.86)),
+        (0.0, WHITE),
+        (0.03, mix(s.material["water"], (150, 220, 210), 0.5)),
+        (0.09, s.material["water"]),
+    ):
         s.pen.shape([(x + off, y) for x, y in shore] + [(1.4, 1.3), (1.4, -0.3)], colour)
     s.pen.path([(x + 0.07, y) for x, y in shore], 0.014, WHITE, 170)
 
 
 def river_bed(s: Stage, left: float, right: float, swing: float) -> None:
-    banks = wavy(left, swing, s.chance), [(x + right - left, y) for x, y in
-                                          wavy(left, swing, s.chance)]
+    banks = (
+        wavy(left, swing, s.chance),
+        [(x + right - left, y) for x, y in wavy(left, swing, s.chance)],
+    )
     for grow, colour in ((0.02, shade(s.material["soil"], 1.1)), (0.0, s.material["water"])):
-        s.pen.shape([(x - grow, y) for x, y in banks[0]]
-                    + [(x + grow, y) for x, y in banks[1]][::-1], colour)
+        s.pen.shape(
+            [(x - grow, y) for x, y in banks[0]] + [(x + grow, y) for x, y in banks[1]][::-1],
+            colour,
+        )
     for k in range(9):
         x, y = s.chance(left + 0.06, right - 0.06), -0.05 + 0.13 * k
         s.pen.path([(x, y), (x + 0.012, y + 0.05)], 0.008, WHITE, 60)
@@ -128,8 +135,11 @@ def center(s: Stage) -> None:
         s.pen.disc(0.52, 0.5, r - 0.03, s.material["paving"])
     for k in range(8):
         t = math.pi * k / 4
-        s.pen.path([(0.52, 0.5), (0.52 + math.cos(t), 0.5 + math.sin(t))], 0.03,
-                   shade(s.material["paving"], 1.3))
+        s.pen.path(
+            [(0.52, 0.5), (0.52 + math.cos(t), 0.5 + math.sin(t))],
+            0.03,
+            shade(s.material["paving"], 1.3),
+        )
     for y in (0.02, 0.98):
         s.pen.disc(0.8, y, 0.12, s.material["grass"])
 
@@ -216,8 +226,12 @@ def park(s: Stage) -> None:
     s.pen.path(bend((0.2, 0.2), (1.2, 0.75), s.chance(-0.3, 0.3)), 0.04, s.material["paving"])
     for x, y in s.spots:
         s.pen.disc(x, y, s.size * 0.62, s.material["paving"])
-    free = [(x, y) for x in (0.29, 0.4, 0.62, 0.74) for y in (0.06, 0.2, 0.35, 0.5, 0.65, 0.8, 0.94)
-            if all(math.hypot(x - a, y - b) > s.size * 0.7 + 0.05 for a, b in s.spots)]
+    free = [
+        (x, y)
+        for x in (0.29, 0.4, 0.62, 0.74)
+        for y in (0.06, 0.2, 0.35, 0.5, 0.65, 0.8, 0.94)
+        if all(math.hypot(x - a, y - b) > s.size * 0.7 + 0.05 for a, b in s.spots)
+    ]
     s.trees([p for p in free if s.chance() < 0.55], 0.085)
 
 
@@ -234,8 +248,11 @@ def parking(s: Stage) -> None:
 
 
 def playground(s: Stage) -> None:
-    for half, radius, colour in ((0.28, 0.165, (176, 78, 58)), (0.28, 0.155, (196, 92, 70)),
-                                 (0.28, 0.095, (94, 150, 72))):
+    for half, radius, colour in (
+        (0.28, 0.165, (176, 78, 58)),
+        (0.28, 0.155, (196, 92, 70)),
+        (0.28, 0.095, (94, 150, 72)),
+    ):
         s.pen.shape(lozenge(0.4, 0.5, half, radius), colour)
     for r in (0.115, 0.135):
         ring = lozenge(0.4, 0.5, 0.28, r)
@@ -250,8 +267,13 @@ def playground(s: Stage) -> None:
 def grassland(s: Stage) -> None:
     meadow(s)
     for x, y in s.spots:
-        s.trees([(x + s.size * 0.52 * math.cos(t), y + s.size * 0.52 * math.sin(t))
-                 for t in (0.5, 2.0, 2.6, 4.1)], 0.05)
+        s.trees(
+            [
+                (x + s.size * 0.52 * math.cos(t), y + s.size * 0.52 * math.sin(t))
+                for t in (0.5, 2.0, 2.6, 4.1)
+            ],
+            0.05,
+        )
 
 
 def port(s: Stage) -> None:
@@ -301,8 +323,13 @@ def resort(s: Stage) -> None:
 def school(s: Stage) -> None:
     s.strip(0.22, 0.8, mix(s.material["paving"], s.material["grass"], 0.35))
     for x, y in s.spots:
-        s.pen.box(x - 0.2 * s.size, y - 0.1 * s.size, x + 0.2 * s.size, y + 0.45 * s.size,
-                  s.material["grass"])
+        s.pen.box(
+            x - 0.2 * s.size,
+            y - 0.1 * s.size,
+            x + 0.2 * s.size,
+            y + 0.45 * s.size,
+            s.material["grass"],
+        )
     s.trees([(x, y) for x in (0.27, 0.79) for y in (0.08, 0.28, 0.5, 0.72, 0.92)], 0.07)
 
 
@@ -311,8 +338,13 @@ def square(s: Stage) -> None:
     for i in range(5):
         for j in range(9):
             if (i + j) % 2:
-                s.pen.box(0.24 + 0.112 * i, -0.02 + 0.115 * j, 0.352 + 0.112 * i, 0.095 + 0.115 * j,
-                          shade(tone, 0.9))
+                s.pen.box(
+                    0.24 + 0.112 * i,
+                    -0.02 + 0.115 * j,
+                    0.352 + 0.112 * i,
+                    0.095 + 0.115 * j,
+                    shade(tone, 0.9),
+                )
     s.strip(0.22, 0.24, shade(tone, 0.75))
     s.strip(0.8, 0.815, shade(tone, 0.75))
 
@@ -415,16 +447,22 @@ def surroundings(s: Stage) -> None:
             s.pen.box(0.06, y + 0.04, 0.11, y + 0.09, shade(roof, 1.3))
     elif what == "trees":
         s.pen.shape(area, shade(s.material["forest"], 0.8))
-        s.trees([(0.05 + 0.085 * (k % 2) + s.chance(-0.02, 0.02), -0.1 + 0.052 * k)
-                 for k in range(24)], 0.125)
+        s.trees(
+            [(0.05 + 0.085 * (k % 2) + s.chance(-0.02, 0.02), -0.1 + 0.052 * k) for k in range(24)],
+            0.125,
+        )
     else:
         colour = open_ground(what, s.material)
         s.pen.shape([(x + 0.015, y) for x, y in edge] + area[-2:], shade(colour, 1.35))
         s.pen.shape(area, colour)
         for k in range(12):
             x, y = s.chance(-0.02, 0.14), -0.05 + 0.1 * k
-            s.pen.path([(x, y), (x + 0.01, y + 0.06)], 0.01, WHITE if what == "water" else
-                       shade(colour, 0.8), 80)
+            s.pen.path(
+                [(x, y), (x + 0.01, y + 0.06)],
+                0.01,
+                WHITE if what == "water" else shade(colour, 0.8),
+                80,
+            )
 
 
 def lay_out(scene: Scene, plan: Plan, chance: Chance) -> tuple[list[Point], float]:
@@ -458,8 +496,12 @@ def draw(scene: Scene, pen: Pen, things: Pen, materials: dict[str, Colour], chan
     pen.texture(chance, 16)
     shared = chance(0, 360)
     for x, y in spots:
-        turns = {"same": shared, "each": chance(0, 360), "small": chance(-20, 20),
-                 "right": 90.0 * chance.one_of(0, 1, 2, 3)}
+        turns = {
+            "same": shared,
+            "each": chance(0, 360),
+            "small": chance(-20, 20),
+            "right": 90.0 * chance.one_of(0, 1, 2, 3),
+        }
         turn = turns[plan.turn] if plan.turn in turns else float(plan.turn)
         if scene.arrangement == "scattered" and scene.kind in ("airport", "port", "industrial"):
             turn += chance(-50, 50)

@@ -45,8 +45,15 @@ class View:
 
     def lane(self, near: float, far: float, width: float, colour: Colour) -> None:
         """A path from the lower edge at ``near`` to the horizon at ``far``."""
-        self.pen.shape([(near - width, 1.02), (near + width, 1.02), (far + width * 0.12, HORIZON),
-                        (far - width * 0.12, HORIZON)], colour)
+        self.pen.shape(
+            [
+                (near - width, 1.02),
+                (near + width, 1.02),
+                (far + width * 0.12, HORIZON),
+                (far - width * 0.12, HORIZON),
+            ],
+            colour,
+        )
 
     def standing(self, sprite: Sprite, spots: list[Point], size: float, colour: Colour) -> None:
         for x, y in sorted(spots, key=lambda p: p[1]):
@@ -76,8 +83,11 @@ def sky(v: View) -> None:
         for r, alpha in ((0.15, 50), (0.11, 90), (0.075, 255)):
             v.pen.disc(x, HORIZON - 0.05, r, (255, 236, 170), alpha)
     puffs = {"under a blue sky": 2, "under a cloudy sky": 7, "at sunset": 1}[v.scene.sky]
-    tone = {"under a blue sky": (250, 250, 250), "under a cloudy sky": (178, 184, 192),
-            "at sunset": (214, 132, 130)}[v.scene.sky]
+    tone = {
+        "under a blue sky": (250, 250, 250),
+        "under a cloudy sky": (178, 184, 192),
+        "at sunset": (214, 132, 130),
+    }[v.scene.sky]
     for k in range(puffs):
         x, y = (k + v.chance()) / puffs, v.chance(0.04, 0.22)
         for dx, dy, r in ((-0.07, 0.01, 0.035), (0, -0.015, 0.055), (0.07, 0.008, 0.04)):
@@ -210,8 +220,10 @@ def surroundings(v: View) -> None:
             pen.dashes((0, (y0 + y1) / 2), (1, (y0 + y1) / 2), 0.01, WHITE, 8)
         else:
             (near, low), (far, top) = lane
-            pen.shape([(near - 0.13, low), (near + 0.13, low), (far + 0.04, top),
-                       (far - 0.04, top)], m["asphalt"])
+            pen.shape(
+                [(near - 0.13, low), (near + 0.13, low), (far + 0.04, top), (far - 0.04, top)],
+                m["asphalt"],
+            )
             pen.dashes(lane[0], lane[1], 0.012, WHITE, 7)
     else:
         colour = open_ground(what, m)
@@ -219,15 +231,31 @@ def surroundings(v: View) -> None:
         (x0, y0), (x1, y1) = area[0], area[2]
         for _ in range(12):
             x, y = v.chance(min(x0, x1), max(x0, x1)), v.chance(y0 + 0.01, min(y1, 0.99))
-            pen.path([(x - 0.03, y), (x + 0.03, y)], 0.006, WHITE if what == "water" else
-                     shade(colour, 0.8), 110)
+            pen.path(
+                [(x - 0.03, y), (x + 0.03, y)],
+                0.006,
+                WHITE if what == "water" else shade(colour, 0.8),
+                110,
+            )
 
 
 # The widest a thing of each kind may be, where not 0.3.
 LARGEST = {
-    "airport": 0.42, "bareland": 0.26, "baseballfield": 0.46, "center": 0.36, "commercial": 0.26,
-    "farmland": 0.36, "mountain": 0.6, "playground": 0.36, "pond": 0.4, "river": 0.34,
-    "beach": 0.26, "stadium": 0.5, "storagetanks": 0.28, "square": 0.24, "school": 0.4,
+    "airport": 0.42,
+    "bareland": 0.26,
+    "baseballfield": 0.46,
+    "center": 0.36,
+    "commercial": 0.26,
+    "farmland": 0.36,
+    "mountain": 0.6,
+    "playground": 0.36,
+    "pond": 0.4,
+    "river": 0.34,
+    "beach": 0.26,
+    "stadium": 0.5,
+    "storagetanks": 0.28,
+    "square": 0.24,
+    "school": 0.4,
     "industrial": 0.36,
 }
 
@@ -269,8 +297,9 @@ def draw(scene: Scene, pen: Pen, things: Pen, materials: dict[str, Colour], chan
         stand(things, scene.companion, spot, 0.115, mirror, COLOURS[scene.companion_colour], chance)
 
 
-def stand(pen: Pen, thing: str, spot: Point, size: float, mirror: bool, colour: Colour,
-          chance: Chance) -> None:
+def stand(
+    pen: Pen, thing: str, spot: Point, size: float, mirror: bool, colour: Colour, chance: Chance
+) -> None:
     if size < 0.6:
         pen.at(*spot, size, 0, 0.16).disc(0, 0, 0.5, (20, 26, 30), 80)
     BESIDE[thing](pen.at(*spot, size, 180, -1) if mirror else pen.at(*spot, size), colour, chance)

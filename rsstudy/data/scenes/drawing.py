@@ -16,18 +16,29 @@ Point = tuple[float, float]
 Points = list[Point]
 
 COLOURS: dict[str, Colour] = {
-    "white": (245, 244, 238), "red": (204, 52, 42), "blue": (46, 96, 196),
-    "yellow": (246, 204, 58), "green": (58, 146, 76), "gray": (142, 148, 156),
-    "brown": (136, 88, 54), "orange": (240, 134, 40), "black": (44, 46, 54),
+    "white": (245, 244, 238),
+    "red": (204, 52, 42),
+    "blue": (46, 96, 196),
+    "yellow": (246, 204, 58),
+    "green": (58, 146, 76),
+    "gray": (142, 148, 156),
+    "brown": (136, 88, 54),
+    "orange": (240, 134, 40),
+    "black": (44, 46, 54),
     "purple": (140, 78, 170),
 }
 # Each material as two tints; a picture takes one between them.
 MATERIALS: dict[str, tuple[Colour, Colour]] = {
-    "grass": (( 92, 132,  62), (146, 158,  88)), "soil": ((178, 132,  88), (154, 122,  96)),
-    "sand": ((236, 206, 150), (222, 186, 136)), "water": (( 48, 108, 152), ( 62, 138, 150)),
-    "asphalt": (( 92,  96, 104), (116, 116, 118)), "concrete": ((188, 184, 174), (168, 170, 168)),
-    "forest": (( 46,  86,  48), ( 66, 100,  52)), "tree": (( 54, 106,  50), ( 84, 128,  58)),
-    "roof": ((150, 140, 134), (174, 170, 164)), "paving": ((214, 202, 180), (196, 192, 186)),
+    "grass": ((92, 132, 62), (146, 158, 88)),
+    "soil": ((178, 132, 88), (154, 122, 96)),
+    "sand": ((236, 206, 150), (222, 186, 136)),
+    "water": ((48, 108, 152), (62, 138, 150)),
+    "asphalt": ((92, 96, 104), (116, 116, 118)),
+    "concrete": ((188, 184, 174), (168, 170, 168)),
+    "forest": ((46, 86, 48), (66, 100, 52)),
+    "tree": ((54, 106, 50), (84, 128, 58)),
+    "roof": ((150, 140, 134), (174, 170, 164)),
+    "paving": ((214, 202, 180), (196, 192, 186)),
 }
 WHITE, DARK, SHADE = (238, 238, 234), (52, 58, 68), (18, 24, 30)
 COMMON = (138, 142, 118)  # where every colour goes as pictures grow alike
@@ -63,8 +74,11 @@ def mix(one: Colour, other: Colour, part: float) -> Colour:
 
 def open_ground(what: str, material: dict[str, Colour]) -> Colour:
     """The colour of water, lawn or bare land that is named as a scene's surroundings."""
-    return {"water": material["water"], "lawn": mix(material["grass"], (96, 168, 66), 0.6),
-            "bare land": mix(material["soil"], (190, 130, 80), 0.5)}[what]
+    return {
+        "water": material["water"],
+        "lawn": mix(material["grass"], (96, 168, 66), 0.6),
+        "bare land": mix(material["soil"], (190, 130, 80), 0.5),
+    }[what]
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> Points:
@@ -88,8 +102,10 @@ def bend(start: Point, end: Point, sag: float, steps: int = 12) -> Points:
     (x0, y0), (x1, y1) = start, end
     cx, cy = (x0 + x1) / 2 + sag * (y0 - y1), (y0 + y1) / 2 + sag * (x1 - x0)
     return [
-        ((1 - t) ** 2 * x0 + 2 * t * (1 - t) * cx + t * t * x1,
-         (1 - t) ** 2 * y0 + 2 * t * (1 - t) * cy + t * t * y1)
+        (
+            (1 - t) ** 2 * x0 + 2 * t * (1 - t) * cx + t * t * x1,
+            (1 - t) ** 2 * y0 + 2 * t * (1 - t) * cy + t * t * y1,
+        )
         for t in (k / steps for k in range(steps + 1))
     ]
 
@@ -148,15 +164,25 @@ class Pen:
         a, b, c, d, e, f = self.frame
         cos, sin = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
         sines, cosines = sin * squash, cos * squash
-        frame = (a * cos + b * sines, b * cosines - a * sin, a * x + b * y + c,
-                 d * cos + e * sines, e * cosines - d * sin, d * x + e * y + f)
+        frame = (
+            a * cos + b * sines,
+            b * cosines - a * sin,
+            a * x + b * y + c,
+            d * cos + e * sines,
+            e * cosines - d * sin,
+            d * x + e * y + f,
+        )
         return replace(self, frame=frame)
 
     def ink(self, colour: Colour, alpha: int = 255) -> tuple[int, int, int, int]:
         keep, (r, g, b), (tr, tg, tb) = 1 - self.fade, colour, self.tint
         cr, cg, cb = (self.fade * v for v in COMMON)
-        return (min(255, int(cr + keep * r * tr)), min(255, int(cg + keep * g * tg)),
-                min(255, int(cb + keep * b * tb)), alpha)
+        return (
+            min(255, int(cr + keep * r * tr)),
+            min(255, int(cg + keep * g * tg)),
+            min(255, int(cb + keep * b * tb)),
+            alpha,
+        )
 
     def pixels(self, points: Sequence[Point]) -> Points:
         a, b, c, d, e, f = self.frame
@@ -245,8 +271,10 @@ def places(arrangement: str, count: int, width: float, height: float, chance: Ch
     if arrangement == "two rows":
         per_row = (count + 1) // 2
         step = min(height / per_row, width * 0.62)
-        spots = [(width * (0.27 if k % 2 else -0.27), step * (k // 2 - (per_row - 1) / 2))
-                 for k in range(count)]
+        spots = [
+            (width * (0.27 if k % 2 else -0.27), step * (k // 2 - (per_row - 1) / 2))
+            for k in range(count)
+        ]
         return spots, min(step, width * 0.54)
     if arrangement == "circle":
         radius, start = min(width, height) * 0.4, chance(0, 6.3)
@@ -256,8 +284,10 @@ def places(arrangement: str, count: int, width: float, height: float, chance: Ch
     if arrangement == "scattered":
         spots = []
         for _ in range(count):  # the candidate that is farthest from those already placed
-            tries = [((chance() - 0.5) * width * 0.86, (chance() - 0.5) * height * 0.82)
-                     for _ in range(24)]
+            tries = [
+                ((chance() - 0.5) * width * 0.86, (chance() - 0.5) * height * 0.82)
+                for _ in range(24)
+            ]
             spots.append(max(tries, key=lambda p: min((math.dist(p, s) for s in spots), default=0)))
         apart = min(math.dist(p, q) for k, p in enumerate(spots) for q in spots[:k])
         return spots, apart * 0.94

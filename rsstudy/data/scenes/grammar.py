@@ -6,8 +6,17 @@ from random import Random
 
 from rsstudy.data.scenes.world import KINDS, SIDES, Scene, seed_of
 
-ATTRIBUTES = ("count", "colour", "arrangement", "surroundings", "side", "companion", "companions",
-              "companion_colour", "sky")
+ATTRIBUTES = (
+    "count",
+    "colour",
+    "arrangement",
+    "surroundings",
+    "side",
+    "companion",
+    "companions",
+    "companion_colour",
+    "sky",
+)
 # An attribute that can be named only together with another.
 NEEDS = {"side": "surroundings", "companions": "companion", "companion_colour": "companion"}
 WORDINGS = (
@@ -20,13 +29,21 @@ WORDINGS = (
 )
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 FEW, MANY = ("some", "a few"), ("many", "several", "lots of")
-PLURALS = {"factory": "factories", "church": "churches", "bus": "buses",
-           "patch of flowers": "patches of flowers", "row of houses": "rows of houses"}
+PLURALS = {
+    "factory": "factories",
+    "church": "churches",
+    "bus": "buses",
+    "patch of flowers": "patches of flowers",
+    "row of houses": "rows of houses",
+}
 ROOFED = ("house", "row of houses", "villa", "church", "pavilion")
-ARRANGED = {"": ("",), "row": ("in a row", "in a line"),
-            "two rows": ("in two rows", "in two lines"),
-            "scattered": ("here and there", "scattered about"),
-            "circle": ("in a circle", "in a ring")}
+ARRANGED = {
+    "": ("",),
+    "row": ("in a row", "in a line"),
+    "two rows": ("in two rows", "in two lines"),
+    "scattered": ("here and there", "scattered about"),
+    "circle": ("in a circle", "in a ring"),
+}
 NEAR = ("near", "next to", "beside", "close to")
 SURROUNDINGS = {
     "trees": ("some green trees", "many green trees"),
@@ -93,8 +110,9 @@ def caption(scene: Scene, domain: str, alike: float, which: int, more: int = 0) 
 
     surroundings, near = words.pick(SURROUNDINGS[scene.surroundings]), words.pick(NEAR)
     side = SIDES[domain][scene.side] if "side" in named else ""
-    beside = words.some(scene.companion, scene.companions, "companions" in named,
-                        told("companion_colour"))
+    beside = words.some(
+        scene.companion, scene.companions, "companions" in named, told("companion_colour")
+    )
     along = words.pick(ALONG).format(beside, are="is" if scene.companions == 1 else "are")
     text = words.pick(WORDINGS, which).format(
         things=words.some(kind.thing, scene.count, "count" in named, told("colour")),
