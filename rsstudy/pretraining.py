@@ -25,7 +25,7 @@ from rsstudy.files import sha256_of, whole_file
 from rsstudy.methods import attach, count_trained, create_method, settings_of, trained
 from rsstudy.objectives import Objective
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
-from rsstudy.run import CHECKPOINT, RECIPE_VERSION, cost, data_label, public_name
+from rsstudy.run import CHECKPOINT, RECIPE_VERSION, cost, data_label, public_name, slug
 from rsstudy.training import Recipe, pick_device, train
 
 DELTA = "delta.safetensors"
@@ -103,7 +103,7 @@ def pretrain(
     }  # fmt: skip
     key = identity(config)
     if out is None:
-        name = f"{public_name(what.encoder)}-{whole.name}-{key[:8]}"
+        name = f"{slug(what.encoder)}-{slug(whole.name)}-{key[:8]}"
         out = tiny_delta().parent if what.encoder == "tiny" else Path("runs/pretrained") / name
     if (out / RECORD).exists() and (out / DELTA).exists():
         record = read_record(out / RECORD)
@@ -123,7 +123,7 @@ def pretrain(
     rebuilt = create(f"{start}+{out / DELTA}", encoder.image_size).to(encoder.device)
     test = prepare(rebuilt, whole.split("test"))
     record = {
-        "id": f"pretrain-{public_name(what.encoder)}-{whole.name}-{key[:8]}", "identity": key,
+        "id": f"pretrain-{slug(what.encoder)}-{slug(whole.name)}-{key[:8]}", "identity": key,
         "status": "finished", "config": config,
         "trained_parameters": {**dataclasses.asdict(counts), "temperature": 1},
         "dropped_empty_captions": dropped, "rsstudy": __version__,

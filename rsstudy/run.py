@@ -115,7 +115,7 @@ def execute(
     }  # fmt: skip
     key = identity(config)
     name = "-".join(
-        [_slug(str(config["data"])), _slug(str(config["encoder"])), run.method, run.objective,
+        [slug(str(config["data"])), slug(str(config["encoder"])), run.method, run.objective,
          f"s{run.seed}", key[:8]]
     )  # fmt: skip
     folder = Path(out) if out is not None else Path(runs) / name
@@ -290,5 +290,6 @@ def public_name(encoder: str) -> str:
     return re.sub(r"(?<=[@+])[^@+]*[/\\](?=[^/\\@+]+)", "", encoder)
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A name for a folder: lower-case letters, digits and underscores; settings are left out."""
     return "".join(c if c.isalnum() else "_" for c in text.partition("?")[0]).strip("_").lower()

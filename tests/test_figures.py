@@ -55,7 +55,7 @@ def test_likeness_is_measured_as_defined(small):
 
 
 def test_the_dials_make_pictures_and_captions_alike():
-    table = along_the_dials([0.0, 1.0], images=30)
+    table = along_the_dials([0.0, 1.0], pictures=30)
     assert table.picture_distance[0] > table.picture_distance[1]
     assert table.distinct_captions[0] > table.distinct_captions[1]
     left, right = figures.alikeness(table).axes

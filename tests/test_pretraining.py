@@ -39,6 +39,17 @@ def test_the_stored_delta_rebuilds_the_scored_encoder(data, tmp_path, method, se
     assert not (delta.parent / "checkpoint.pt").exists()
 
 
+def test_an_aligned_encoder_can_be_aligned_again(data, tmp_path):
+    first = Pretraining("tiny@random", str(data), "lora", RECIPE, {"rank": 2})
+    _, one = pretrain(first, tmp_path / "one", progress=False)
+    again = dataclasses.replace(first, encoder=f"tiny@random+{one}")
+    record, two = pretrain(again, tmp_path / "two", progress=False)
+    rebuilt = create(f"tiny@random+{one}+{two}")
+    assert len(rebuilt.weights) == 3  # the random start and both deltas
+    test = prepare(rebuilt, read_parquet(data).split("test"))
+    assert evaluate(rebuilt, test).scores == record["scores"]
+
+
 def test_a_low_rank_delta_is_small(data, tmp_path):
     sizes = {}
     for method, settings in (("full", {}), ("lora", {"rank": 2})):

@@ -240,6 +240,20 @@ def test_broken_pictures_and_absent_splits_stop_a_run_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
+def test_data_check_exits_1_when_broken_and_0_with_findings(
+    changed, rows, write_parquet, tmp_path, own_cache
+):
+    fine = call(main, ["data", "check", str(write_parquet(rows, "fine"))], tmp_path)
+    assert fine.code == 0 and "manifest digest" in fine.output
+    alike = changed(1, captions=rows[3].captions, content=rows[0].content)
+    found = call(main, ["data", "check", str(write_parquet(alike, "alike")), "--json"], tmp_path)
+    report = json.loads(found.output)
+    assert found.code == 0 and report["ok"] and len(report["duplicate_pictures"]) == 1
+    broken = write_parquet(changed(2, content=rows[2].content[:60]), "broken")
+    answer = call(main, ["data", "check", str(broken)], tmp_path)
+    assert answer.code == 1 and "beach_2.png" in answer.output
+
+
 def test_methods_are_counted_without_any_weights():
     done = rsstudy("list", "methods", "--encoder", "ViT-B-32", "--json")
     assert done.returncode == 0, done.stderr

@@ -28,11 +28,16 @@ def distinct_captions(pictures: ImageTextSet) -> float:
     return 100 * len(set(captions)) / len(captions)
 
 
-def along_the_dials(positions: list[float], images: int = 120) -> pd.DataFrame:
-    """Both measures on generated aerial scenes, with both dials at each position."""
+def along_the_dials(positions: list[float], pictures: int = 120) -> pd.DataFrame:
+    """Both measures on 800 generated aerial scenes, with both dials at each position.
+
+    Args:
+        pictures: how many of the scenes are drawn, for the distance of pictures.
+    """
     rows = []
     for position in positions:
-        made = scenes(images, alike_images=position, alike_captions=position)
-        rows.append({"dial": position, "picture_distance": picture_distance(made),
+        made = scenes(alike_images=position, alike_captions=position)
+        distance = picture_distance(made.take(range(pictures)))
+        rows.append({"dial": position, "picture_distance": distance,
                      "distinct_captions": distinct_captions(made)})  # fmt: skip
     return pd.DataFrame(rows)

@@ -7,7 +7,7 @@ A name is ``MODEL``, ``MODEL@WEIGHTS`` or ``MODEL@WEIGHTS+DELTA``:
 - ``vits14-minilm``: the packaged towers as aligned on Flickr8k, at the image size of the
   alignment; ``vits14-minilm@unaligned``: the same before it;
 - ``tiny``: as pretrained by ``rsstudy pretrain tiny``; ``tiny@random``: before that;
-- ``+/path/to/delta.safetensors`` after any of them: what ``rsstudy pretrain`` made of it.
+- ``+/path/to/delta.safetensors`` after any of them, once or more: what ``rsstudy pretrain`` made.
 """
 
 from __future__ import annotations
@@ -65,27 +65,27 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
     Raises:
         StudyError: unknown name, or weights absent, unreachable or of another shape.
     """
-    base, plus, delta_name = name.partition("+")
+    base, *added = name.split("+")
     model, at, weights = base.partition("@")
-    delta = Path(delta_name).expanduser() if plus else None
+    deltas = [Path(path).expanduser() for path in added]
     if model == "tiny":
         from rsstudy.encoders.tiny import tiny
 
         if weights not in ("", "random"):
             raise StudyError(f"tiny has no weights {weights!r}; use tiny, tiny@random or tiny+FILE")
         encoder = tiny(image_size, meta)
-        if not at and not plus:
-            delta = tiny_delta()
-            if not delta.exists() and not meta:
+        if not at and not added:
+            deltas = [tiny_delta()]
+            if not deltas[0].exists() and not meta:
                 raise StudyError("tiny is not pretrained yet: run `rsstudy pretrain tiny`")
     elif model == "vits14-minilm":
         from rsstudy.encoders.packaged import vits14_minilm
 
         if weights not in ("", "unaligned", "random"):
             raise unknown("weights of vits14-minilm", weights, ["unaligned", "random"])
-        if not at and not plus:
-            delta = aligned_delta()
-            record = json.loads(delta.with_name("record.json").read_text("utf-8"))
+        if not at and not added:
+            deltas = [aligned_delta()]
+            record = json.loads(aligned_delta().with_name("record.json").read_text("utf-8"))
             image_size = image_size or record["config"]["image_size"]
         encoder = vits14_minilm(image_size, meta, random=weights == "random")
     else:
@@ -96,11 +96,12 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
         if model not in open_clip.list_models():
             raise unknown("encoder", model, [*open_clip.list_models(), "tiny", "vits14-minilm"])
         encoder = openclip(model, weights or "openai", image_size, meta)
-    if delta is not None and not meta:
-        apply_delta(encoder.model, read_tensors(delta), str(delta))
-        if model == "tiny":  # its delta holds every parameter: nothing of the start is left
-            encoder.weights.clear()
-        encoder.weights[f"delta/{delta.name}"] = sha256_of(delta)
+    for number, delta in enumerate([] if meta else deltas):
+        tensors = read_tensors(delta)
+        apply_delta(encoder.model, tensors, str(delta))
+        if {parameter for parameter, _ in encoder.model.named_parameters()} <= set(tensors):
+            encoder.weights.clear()  # all was replaced: what was there before is no part of it
+        encoder.weights[f"delta{number or ''}/{delta.name}"] = sha256_of(delta)
     encoder.name = name
     return encoder.requires_grad_(False).eval()
 
