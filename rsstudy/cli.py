@@ -380,12 +380,10 @@ def main() -> None:
     """Run the command; every error a user can mend is one line and exit status 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        cli.main(standalone_mode=False)
+        sys.exit(cli.main(standalone_mode=False) or 0)
     except StudyError as problem:
         click.echo(f"error: {problem}", err=True)
         sys.exit(1)
-    except click.exceptions.Exit as leaving:
-        sys.exit(leaving.exit_code)
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)
