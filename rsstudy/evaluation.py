@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.pixels import pixels

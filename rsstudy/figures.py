@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def use_style() -> None:
         style="whitegrid",
         palette="colorblind",
         rc={
-            "figure.dpi": 110, "savefig.dpi": 110, "font.size": 10, "axes.titlesize": 11,
+            "figure.dpi": 100, "savefig.dpi": 100, "font.size": 10, "axes.titlesize": 11,
             "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9,
             "legend.fontsize": 9, "figure.constrained_layout.use": True,
         },
@@ -51,15 +51,17 @@ def contact_sheet(
 
 
 def captioned(pictures: ImageTextSet, indices: Sequence[int], captions: int = 3) -> Figure:
-    """A few pictures with the first of their captions beneath."""
-    figure, axes = plt.subplots(1, len(indices), figsize=(WIDTH, WIDTH / len(indices) + 1.3))
-    for axis, index in zip(np.atleast_1d(axes), indices, strict=True):
-        axis.imshow(pictures.images.decode(index), interpolation="lanczos")
-        axis.set_axis_off()
-        lines = [f"• {caption}" for caption in pictures.captions[index][:captions]]
-        axis.text(
-            0.0, -0.04, "\n".join(lines), transform=axis.transAxes, va="top", fontsize=8, wrap=True
-        )
+    """A few pictures, each with the first of its captions beside it."""
+    figure, axes = plt.subplots(
+        len(indices), 2, figsize=(WIDTH, 1.5 * len(indices)), width_ratios=(1, 3.6), squeeze=False
+    )
+    for (left, right), index in zip(axes, indices, strict=True):
+        left.imshow(pictures.images.decode(index), interpolation="lanczos")
+        own = pictures.captions[index][:captions]
+        lines = [fill(caption, 68, subsequent_indent="   ") for caption in own]
+        right.text(0, 0.5, "\n".join(f"• {text}" for text in lines), va="center", fontsize=9)
+        left.set_axis_off()
+        right.set_axis_off()
     return figure
 
 

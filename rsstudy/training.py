@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.errors import StudyError

@@ -38,7 +38,7 @@ def test_a_contact_sheet_shows_each_picture_under_its_class(small):
 
 def test_captioned_pictures_carry_their_captions(small):
     axes = figures.captioned(small, [0, 2], captions=2).axes
-    for axis, index in zip(axes, [0, 2], strict=True):
+    for axis, index in zip(axes[1::2], [0, 2], strict=True):
         words = " ".join(axis.texts[0].get_text().split())
         assert all(caption in words for caption in small.captions[index][:2])
 

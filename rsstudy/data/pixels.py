@@ -17,7 +17,7 @@ from filelock import FileLock
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
