@@ -125,7 +125,7 @@ def data_check(
 @click.option("--data", help="Set to align on; scenes-ground for tiny, flickr8k for others.")
 @click.option("--method", help="What is trained: full for tiny, lora (a small delta) for others.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the delta and its record.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @overrides
 @data_root
 @device
@@ -161,7 +161,7 @@ def pretrain_command(
 @click.option("--objective", default="infonce", show_default=True)
 @click.option("--scale", type=click.Choice(["smoke", "bench", "paper"]),
               help="Whose recipe to start from; smoke for tiny, bench for others.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--epochs", type=int, help="Short for --set recipe.epochs=...")
 @click.option("--batch", type=int, help="Short for --set recipe.batch=...")
 @click.option("--learning-rate", type=float, help="Short for --set recipe.learning_rate=...")
@@ -226,11 +226,15 @@ def evaluate_command(
 
     if adapter is None and encoder is None:
         raise StudyError("give --adapter DIR, or --encoder NAME for a zero-shot score")
+    if adapter is not None and image_size is not None:
+        raise StudyError("an adapter brings its image size with it: leave --image-size out")
+    if file is not None and file.is_dir():
+        raise StudyError(f"{file} is a folder: give a file for --json")
     if adapter is not None:
         model = load_adapter(adapter, encoder, device)
     else:
         model = create(str(encoder), image_size).to(pick_device(device))
-    result, pairs, chosen = evaluate_split(model, data, split, data_root, progress=True)
+    result, pairs, chosen = evaluate_split(model, data, split, data_root, True, adapter)
     answer = {
         "data": data_label(data, chosen), "split": split, "images": len(chosen),
         "captions": len(pairs.text_of), "encoder": public_name(model.name),
@@ -287,10 +291,15 @@ def _method_rows(encoder: str | None) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"name": name, "what": (method.__doc__ or "").split("\n")[0]}
         if encoder is not None:
             model = create(encoder, meta=True)
-            attach(model, method())
-            counts = count_trained(model)
-            row.update(trainable_parameters=counts.total, of_the_method=counts.method,
-                       of_the_heads=counts.heads)  # fmt: skip
+            try:
+                attach(model, method())
+            except StudyError as problem:  # it does not fit this encoder; the others may
+                row.update(trainable_parameters=None, of_the_method=None, of_the_heads=None,
+                           what=str(problem))  # fmt: skip
+            else:
+                counts = count_trained(model)
+                row.update(trainable_parameters=counts.total, of_the_method=counts.method,
+                           of_the_heads=counts.heads)  # fmt: skip
         rows.append(row)
     return rows
 
@@ -352,8 +361,8 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -387,6 +396,13 @@ def main() -> None:
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)
+    except OSError as problem:
+        where = f"{problem.filename}: " if problem.filename else ""
+        click.echo(f"error: {where}{problem.strerror or problem}", err=True)
+        sys.exit(1)
+    except MemoryError as problem:
+        click.echo(f"error: not enough memory ({problem}): try a smaller --batch", err=True)
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\ninterrupted; the same command goes on from the last checkpoint", err=True)
         sys.exit(130)

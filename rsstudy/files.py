@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 from rsstudy.errors import StudyError
 
@@ -54,3 +57,16 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        StudyError: the file system refused; the message names the path.
+    """
+    with whole_file(path) as temporary:
+        try:
+            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, temporary)
+        except SafetensorError as problem:  # how safetensors reports a full disk
+            raise OSError(str(problem)) from problem

@@ -12,9 +12,10 @@ version) or a two-way InfoNCE (van den Oord et al., 2018).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,6 +23,7 @@ from rsstudy.errors import unknown
 
 Negatives = Literal["hardest", "all"]
 Reduction = Literal["sum", "mean"]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor) -> Tensor:
@@ -77,14 +79,14 @@ class Objective:
     """
 
     form: Literal["infonce", "hinge"] = "infonce"
-    cross_weight: float = 1.0
-    image_weight: float = 0.0
-    text_weight: float = 0.0
-    margin: float = 0.2
+    cross_weight: NotNegative = 1.0
+    image_weight: NotNegative = 0.0
+    text_weight: NotNegative = 0.0
+    margin: NotNegative = 0.2
     negatives: Negatives = "hardest"
     reduction: Reduction = "sum"
     learn_temperature: bool = True
-    token_dropout: float = 0.2
+    token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
     @property
     def views(self) -> int:

@@ -13,19 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from rsstudy import __version__
-from rsstudy.data.sources import load, usable
+from rsstudy.costs import reset_peak_memory, training_cost
 from rsstudy.encoders import DualEncoder, create, tiny_delta
 from rsstudy.encoders.delta import DOWN, UP
+from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
-from rsstudy.files import sha256_of, whole_file
+from rsstudy.files import save_tensors, sha256_of
 from rsstudy.methods import attach, count_trained, create_method, settings_of, trained
 from rsstudy.objectives import Objective
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
-from rsstudy.run import CHECKPOINT, RECIPE_VERSION, cost, data_label, public_name, slug
+from rsstudy.run import (
+    CHECKPOINT,
+    RECIPE_VERSION,
+    data_label,
+    open_splits,
+    public_name,
+    slug,
+)
 from rsstudy.training import Recipe, pick_device, train
 
 DELTA = "delta.safetensors"
@@ -87,36 +94,49 @@ def pretrain(
         StudyError: anything named that does not exist or fit.
     """
     started = time.time()
-    whole, dropped = usable(load(what.data, data_root))
+    if "+" in str(out or ""):
+        raise StudyError(f"{out}: a + in the folder's name would read as a second delta")
+    opened = open_splits(what.data, what.recipe, what.seed, data_root)
+    whole = opened.whole
     start = STARTS.get(what.encoder, what.encoder)
     encoder = create(start, what.recipe.image_size or None).to(pick_device(device))
     method = create_method(what.method, what.method_settings)
     objective = Objective()
+    reset_peak_memory(encoder.device)
     config = {
         "data": data_label(what.data, whole), "encoder": public_name(start),
         "method": what.method, "objective": "infonce", "seed": what.seed,
         "train_heads": what.train_heads, "image_size": encoder.image_size,
         "method_settings": settings_of(method), "objective_settings": dataclasses.asdict(objective),
         "recipe": dataclasses.asdict(what.recipe), "recipe_version": RECIPE_VERSION,
-        "manifest_digest": whole.manifest_digest(), "pictures_digest": whole.fingerprint(),
+        "manifest_digest": opened.manifest_digest, "pictures_digest": whole.fingerprint(),
         "weights": encoder.weights,
     }  # fmt: skip
     key = identity(config)
     if out is None:
         name = f"{slug(what.encoder)}-{slug(whole.name)}-{key[:8]}"
-        out = tiny_delta().parent if what.encoder == "tiny" else Path("runs/pretrained") / name
-    if (out / RECORD).exists() and (out / DELTA).exists():
+        # only the usual one is what the name `tiny` stands for
+        ours = what.encoder == "tiny" and what == usual("tiny")
+        out = tiny_delta().parent if ours else Path("runs/pretrained") / name
+    if (out / RECORD).exists():
         record = read_record(out / RECORD)
-        if record["identity"] == key and record["delta_sha256"] == sha256_of(out / DELTA):
-            return record, out / DELTA
+        if record.get("identity") == key and (out / DELTA).exists():
+            if record["delta_sha256"] == sha256_of(out / DELTA):
+                return record, out / DELTA
+        elif out != tiny_delta().parent:
+            raise StudyError(f"{out} holds another run ({record['id']}): choose another --out")
     attach(encoder, method, what.train_heads, what.seed)
+    outside = [name for name in trained(encoder) if not name.startswith("model.")]
+    if outside or not trained(encoder):
+        raise StudyError(f"{what.method} leaves no delta of the encoder: use full or lora")
+    checkpoint = out / f"{key[:8]}.{CHECKPOINT}"
     counts = count_trained(encoder)
     validation = prepare(encoder, whole.split("val"))
     pairs = prepare(encoder, whole.split("train"))
     training = train(
         encoder, pairs, objective, what.recipe,
         validate=lambda e: evaluate(e, validation).scores["mean_recall"],
-        seed=what.seed, checkpoint=out / CHECKPOINT, identity=key,
+        seed=what.seed, checkpoint=checkpoint, identity=key,
         label=f"pretraining {what.encoder}", progress=progress,
     )  # fmt: skip
     _write_delta(out / DELTA, encoder)
@@ -126,17 +146,20 @@ def pretrain(
         "id": f"pretrain-{slug(what.encoder)}-{slug(whole.name)}-{key[:8]}", "identity": key,
         "status": "finished", "config": config,
         "trained_parameters": {**dataclasses.asdict(counts), "temperature": 1},
-        "dropped_empty_captions": dropped, "rsstudy": __version__,
+        "dropped_empty_captions": opened.dropped, "rsstudy": __version__,
         "environment": environment(encoder.device),
         "best_epoch": training.best_epoch,
         "validation_scores": evaluate(rebuilt, validation).scores,
         "scores": evaluate(rebuilt, test).scores,
         "delta_sha256": sha256_of(out / DELTA),
-        "cost": cost(encoder, training, out / DELTA, time.time() - started),
+        "cost": {
+            "wall_seconds": round(time.time() - started, 2),
+            **training_cost(training.history, training.steps, encoder.device, out / DELTA),
+        },
         "history": training.history,
     }  # fmt: skip
     write_record(out, record)
-    (out / CHECKPOINT).unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return record, out / DELTA
 
 
@@ -155,6 +178,5 @@ def _write_delta(path: Path, encoder: DualEncoder) -> None:
             key = f"{module}.{weight}{UP if side == 'up' else DOWN}"
         else:
             key = name.removeprefix("model.")
-        tensors[key] = value.to(torch.float16).contiguous()
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary)
+        tensors[key] = value.to(torch.float16)
+    save_tensors(path, tensors)

@@ -40,8 +40,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "versions": versions,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        **_commit(),
         "device": device.type,
         "device_name": name,
         "threads": torch.get_num_threads(),
@@ -119,15 +118,21 @@ def _readable(record: Mapping[str, Any]) -> str:
     return write(record, "") + "\n"
 
 
-def _git(*arguments: str) -> str | None:
+def _commit() -> dict[str, str | bool | None]:
+    """The commit of the package's own repository and whether the package differs from it."""
+    package = Path(__file__).parent
     try:
-        answer = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True,
-            check=True,
-        )  # fmt: skip
+        answers = [
+            subprocess.run(["git", *question], cwd=package, capture_output=True, text=True,
+                           check=True).stdout.strip()
+            for question in (("rev-parse", "--show-toplevel"), ("rev-parse", "HEAD"),
+                             ("status", "--porcelain", "--", "."))
+        ]  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()
+        return {"commit": None, "dirty": None}
+    if Path(answers[0]).resolve() != package.parent.resolve():  # installed within another one
+        return {"commit": None, "dirty": None}
+    return {"commit": answers[1], "dirty": bool(answers[2])}
 
 
 def _processor() -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from rsstudy import __version__
+from rsstudy.costs import reset_peak_memory, training_cost
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import hold_out_validation, load, usable
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
-from rsstudy.files import whole_file
+from rsstudy.files import save_tensors, whole_file
 from rsstudy.methods import (
     attach,
     count_trained,
@@ -36,7 +34,7 @@ from rsstudy.methods import (
 )
 from rsstudy.objectives import Objective, named_objective
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
-from rsstudy.training import Diverged, Recipe, Training, pick_device, train
+from rsstudy.training import Diverged, Recipe, pick_device, train
 
 # Raised on purpose when the same configuration comes to mean another run.
 RECIPE_VERSION = 1
@@ -95,23 +93,23 @@ def execute(
         Diverged: the loss stopped being finite; a record with that status is written.
     """
     started = time.time()
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise StudyError(f"{out} is a file: give a folder")
     method = create_method(run.method, run.method_settings)
     objective = run.resolved_objective()
-    whole = load(run.data, data_root)
-    if run.recipe.validation == "random":
-        whole = hold_out_validation(whole, seed=run.seed)
-    whole, dropped = usable(whole)
-    splits = {name: whole.split(name) for name in ("train", "val", "test")}
+    opened = open_splits(run.data, run.recipe, run.seed, data_root)
+    splits = {name: opened.whole.split(name) for name in ("train", "val", "test")}
     encoder = create(run.encoder, run.recipe.image_size or None).to(pick_device(device))
+    reset_peak_memory(encoder.device)
     config = {
-        "data": data_label(run.data, whole), "encoder": public_name(run.encoder),
+        "data": data_label(run.data, opened.whole), "encoder": public_name(run.encoder),
         "method": run.method, "objective": run.objective, "seed": run.seed,
-        "train_heads": run.train_heads,
-        "image_size": encoder.image_size,
+        "train_heads": run.train_heads, "image_size": encoder.image_size,
         "method_settings": settings_of(method), "objective_settings": dataclasses.asdict(objective),
-        "recipe": dataclasses.asdict(run.recipe), "recipe_version": RECIPE_VERSION,
-        "manifest_digest": whole.manifest_digest(), "pictures_digest": whole.fingerprint(),
-        "weights": encoder.weights,
+        # the size is above, resolved: however it was asked for, it is the same run
+        "recipe": {**dataclasses.asdict(run.recipe), "image_size": 0},
+        "recipe_version": RECIPE_VERSION, "manifest_digest": opened.manifest_digest,
+        "pictures_digest": opened.whole.fingerprint(), "weights": encoder.weights,
     }  # fmt: skip
     key = identity(config)
     name = "-".join(
@@ -121,7 +119,7 @@ def execute(
     folder = Path(out) if out is not None else Path(runs) / name
     if (folder / RECORD).exists():
         record = read_record(folder / RECORD)
-        if record["identity"] != key:
+        if record.get("identity") != key:
             raise StudyError(f"{folder} holds another run ({record['id']}): choose another --out")
         if record["status"] == "finished":
             return record, folder
@@ -129,16 +127,20 @@ def execute(
     saved = trained(encoder)
     counts = count_trained(encoder)
     record = {
-        "id": name, "label": label_of(run), "identity": key, "status": "running", "config": config,
+        "id": name, "label": label_of(run), "identity": key, "status": "finished",
+        "config": config,
         "trained_parameters": {
             **dataclasses.asdict(counts),
-            "temperature": int(objective.trains_temperature and counts.total > 0),
+            "temperature": int(
+                objective.trains_temperature and counts.total > 0
+                and "model.logit_scale" not in saved
+            ),
         },
-        "dropped_empty_captions": dropped,
+        "dropped_empty_captions": opened.dropped,
         "rsstudy": __version__, "environment": environment(encoder.device),
     }  # fmt: skip
     validation = prepare(encoder, splits["val"])
-    pairs = prepare(encoder, splits["train"])
+    pairs = prepare(encoder, splits["train"] if saved else splits["val"])
     try:
         training = train(
             encoder, pairs, objective, run.recipe,
@@ -155,13 +157,16 @@ def execute(
     result = evaluate(encoder, test, progress)
     save_adapter(folder, encoder, saved, run, key)
     record.update(
-        status="finished",
         best_epoch=training.best_epoch,
         validation_scores=chosen,
         scores=result.scores,
-        pixel_digests={"train": pairs.pixel_digest, "val": validation.pixel_digest,
+        pixel_digests={**({"train": pairs.pixel_digest} if saved else {}),
+                       "val": validation.pixel_digest,
                        "test": test.pixel_digest},
-        cost=cost(encoder, training, folder / ADAPTER, time.time() - started),
+        cost={
+            "wall_seconds": round(time.time() - started, 2),
+            **training_cost(training.history, training.steps, encoder.device, folder / ADAPTER),
+        },
         history=training.history,
         test_queries=query_counts(result, test.image_of),
     )  # fmt: skip
@@ -174,16 +179,13 @@ def save_adapter(
     folder: Path, encoder: DualEncoder, saved: Mapping[str, torch.Tensor], run: Run, key: str
 ) -> None:
     """Write the trained tensors and, last, the configuration that rebuilds their encoder."""
-    tensors = {name: p.detach().cpu().contiguous() for name, p in saved.items()}
-    with whole_file(folder / ADAPTER) as temporary:
-        try:
-            save_file(tensors, temporary)
-        except Exception as problem:  # safetensors reports a full disk as its own error
-            raise OSError(str(problem)) from problem
+    save_tensors(folder / ADAPTER, saved)
     config = {
         "encoder": run.encoder, "image_size": encoder.image_size, "weights": encoder.weights,
-        "method": run.method, "method_settings": settings_of(create_method(
-            run.method, run.method_settings)), "train_heads": run.train_heads, "run": key,
+        "architecture": encoder.architecture, "method": run.method,
+        "method_settings": settings_of(create_method(run.method, run.method_settings)),
+        "train_heads": run.train_heads, "validation": run.recipe.validation, "seed": run.seed,
+        "run": key,
     }  # fmt: skip
     with whole_file(folder / ADAPTER_CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -204,15 +206,21 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
         config = json.loads(path.read_text("utf-8"))
         name, size = encoder or config["encoder"], config["image_size"]
         method = create_method(config["method"], config["method_settings"])
-        heads, weights = config["train_heads"], config["weights"]
+        heads, weights = config["train_heads"], sorted(config["weights"].values())
+        architecture = config["architecture"]
     except FileNotFoundError:
         raise StudyError(f"no adapter in {folder}: {ADAPTER_CONFIG} is absent") from None
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise StudyError(f"{path} is not an adapter's configuration ({problem})") from None
     base = create(name, size).to(pick_device(device))
-    if sorted(base.weights.values()) != sorted(weights.values()):
+    if sorted(base.weights.values()) != weights:
         raise StudyError(
             f"the adapter in {folder} was trained on other weights than {name} has here"
+        )
+    if base.architecture != architecture:
+        raise StudyError(
+            f"the adapter in {folder} was trained on {architecture}, and {name} is "
+            f"{base.architecture}: give --encoder {architecture}@FILE"
         )
     attach(base, method, heads)
     load_trained(base, read_tensors(Path(folder) / ADAPTER), str(Path(folder) / ADAPTER))
@@ -248,36 +256,50 @@ def evaluate_split(
     split: str,
     data_root: Path | None = None,
     progress: bool = False,
+    adapter: Path | None = None,
 ) -> tuple[Evaluation, Pairs, ImageTextSet]:
     """Score an encoder on one split of a set.
+
+    Args:
+        adapter: the folder the encoder was loaded from; where its run drew a validation split of
+            its own, that split is drawn again.
 
     Raises:
         StudyError: the set or the split is not there, or a caption of it is empty.
     """  # fmt: skip
-    chosen, _ = usable(load(data, data_root).split(split))
+    whole, _ = usable(load(data, data_root))
+    if adapter is not None:
+        config = json.loads((Path(adapter) / ADAPTER_CONFIG).read_text("utf-8"))
+        if config.get("validation") == "random" and split != "test":
+            whole = hold_out_validation(whole, seed=config["seed"])
+    chosen = whole.split(split)
     pairs = prepare(encoder, chosen)
     return evaluate(encoder, pairs, progress), pairs, chosen
 
 
-def cost(encoder: DualEncoder, training: Training, adapter: Path, wall: float) -> dict[str, Any]:
-    """What a run took: seconds, images a second, steps, peak memory and the adapter in bytes."""
-    if encoder.device.type == "cuda":
-        memory = torch.cuda.max_memory_allocated(encoder.device)
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    epochs = max(len(training.history), 1)
-    return {
-        "wall_seconds": round(wall, 2),
-        "train_seconds": round(training.seconds, 2),
-        "seconds_an_epoch": round(training.seconds / epochs, 3),
-        "images_per_second": round(
-            sum(row["images_per_second"] for row in training.history) / epochs, 2
-        ),
-        "steps": training.steps,
-        "peak_memory_bytes": memory,
-        "adapter_bytes": adapter.stat().st_size,
-    }
+@dataclass(frozen=True)
+class Opened:
+    """A set ready to train on: usable captions, splits as the recipe wants them.
+
+    ``manifest_digest`` is of the set as it was read, so that it can be held against the public one.
+    """
+
+    whole: ImageTextSet
+    manifest_digest: str
+    dropped: int
+
+
+def open_splits(data: str, recipe: Recipe, seed: int, data_root: Path | None) -> Opened:
+    """Load a set, leave out blank training captions, and draw the validation split if asked to.
+
+    Raises:
+        StudyError: the set is not there, or a caption of val or test is blank.
+    """
+    as_read = load(data, data_root)
+    whole, dropped = usable(as_read)
+    if recipe.validation == "random":
+        whole = hold_out_validation(whole, seed=seed)
+    return Opened(whole, as_read.manifest_digest(), dropped)
 
 
 def data_label(name: str, whole: ImageTextSet) -> str:

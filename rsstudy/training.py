@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -29,6 +30,9 @@ from rsstudy.objectives import Objective
 
 CHECKPOINT_SECONDS = 120.0
 LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP clips it
+
+
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Diverged(StudyError):
@@ -55,19 +59,19 @@ class Recipe:
         validation: the published split, or a random 20 % of train and val (the paper).
     """
 
-    epochs: int = 10
-    batch: int = 64
+    epochs: Annotated[int, Field(ge=0)] = 10
+    batch: Annotated[int, Field(ge=2)] = 64
     samples: Literal["images", "captions"] = "images"
     optimizer: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
+    learning_rate: NotNegative = 1e-3
+    weight_decay: NotNegative = 0.01
     schedule: Literal["constant", "cosine", "step"] = "cosine"
-    warmup: float = 0.1
-    step_epoch: int = 20
-    step_factor: float = 0.7
-    clip_norm: float = 1.0
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    step_epoch: Annotated[int, Field(ge=0)] = 20
+    step_factor: NotNegative = 0.7
+    clip_norm: NotNegative = 1.0
     precision: Literal["fp32", "bf16"] = "bf16"
-    image_size: int = 0
+    image_size: Annotated[int, Field(ge=0)] = 0
     validation: Literal["published", "random"] = "published"
 
 
@@ -77,7 +81,7 @@ class Training:
 
     Attributes:
         history: one row an epoch: loss (mean over steps), learning_rate (last), mean_recall on
-            validation (percent), seconds (training alone), images_per_second.
+            validation (percent), seconds (training alone), images (shown).
         best_epoch: the epoch whose weights are kept, 1 for the first; 0 if none was trained.
         steps: optimizer steps in all.
         seconds: of training, validation left out.
@@ -100,6 +104,8 @@ def pick_device(name: str = "auto") -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
+        if name.partition(":")[0] not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("it must be auto, cpu, cuda, cuda:1 (and so on) or mps")
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as problem:
         raise StudyError(f"no device {name!r} here: {str(problem).splitlines()[0]}") from None
@@ -125,7 +131,7 @@ def batches(
 
 
 def count_batches(pairs: Pairs, recipe: Recipe) -> int:
-    """How many batches ``batches`` yields."""
+    """How many batches of two pairs or more ``batches`` yields."""
     items = pairs.image_of if recipe.samples == "captions" else np.unique(pairs.image_of)
     full, rest = divmod(len(items), recipe.batch)
     return full + (rest > 1)
@@ -208,11 +214,12 @@ def train(
     optimizer = _optimizer(parameters, recipe)
     state: dict[str, Any] = {
         "identity": identity, "epoch": 0, "step": 0, "losses": 0.0, "epoch_seconds": 0.0,
+        "images": 0,
         "history": [], "best_epoch": 0, "best_score": -math.inf, "best": {},
     }  # fmt: skip
 
     def settle(pending: list[Tensor], began: float) -> None:
-        """Read the losses back (the one wait for the device) and look at each."""
+        """Read the losses back, which waits for the device, and look at each."""
         first = state["step"] - len(pending)
         for at, loss in enumerate(torch.stack(pending).tolist() if pending else []):
             if not math.isfinite(loss):
@@ -255,9 +262,11 @@ def train(
                     if recipe.clip_norm:
                         nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
                     optimizer.step()
-                    with torch.no_grad():
-                        encoder.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
+                    if encoder.logit_scale.requires_grad:
+                        with torch.no_grad():
+                            encoder.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
                     pending.append(loss.detach())
+                    state["images"] += len(rows)
                     state["step"] = number + 1
                     bar.update()
                     if len(pending) == 20:
@@ -272,20 +281,22 @@ def train(
                     after_step(done + 1)
                 settle(pending, began)
                 score = validate(encoder)
+                if not math.isfinite(score):
+                    epoch = state["epoch"] + 1
+                    raise Diverged(f"the score on validation is {score} after epoch {epoch}")
                 last = (state["epoch"] + 1) * steps_an_epoch - 1
                 state["epoch"] += 1
-                images_seen = steps_an_epoch * recipe.batch
                 state["history"].append({
                     "epoch": state["epoch"], "loss": state["losses"] / steps_an_epoch,
                     "learning_rate": learning_rate(recipe, last, steps_an_epoch),
                     "mean_recall": score, "seconds": state["epoch_seconds"],
-                    "images_per_second": images_seen / max(state["epoch_seconds"], 1e-9),
+                    "images": state["images"],
                 })  # fmt: skip
                 bar.set_postfix(epoch=state["epoch"], validation=f"{score:.2f}")
                 if score > state["best_score"]:
                     state["best_epoch"], state["best_score"] = state["epoch"], score
                     state["best"] = {n: p.detach().cpu().clone() for n, p in parameters.items()}
-                state.update(step=0, losses=0.0, epoch_seconds=0.0)
+                state.update(step=0, losses=0.0, epoch_seconds=0.0, images=0)
                 if checkpoint is not None:
                     _save(checkpoint, state, parameters, optimizer, devices)
                     saved = time.monotonic()
@@ -349,5 +360,6 @@ def _resume(path, identity, parameters, optimizer, device) -> dict[str, Any]:
     optimizer.load_state_dict(state.pop("optimizer"))
     torch.set_rng_state(state.pop("random"))
     for saved in state.pop("device_random"):
-        torch.cuda.set_rng_state(saved, device)
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(saved, device)
     return state

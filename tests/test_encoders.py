@@ -59,6 +59,8 @@ def test_a_local_weights_file_gives_open_clips_own_embeddings(weights_file):
     expected = own.encode_image((images / 255 - mean) / std, normalize=True)
     assert torch.allclose(encoder.embed_images(images), expected, atol=1e-5)
     assert encoder.weights == {"ViT-B-32/ViT-B-32.safetensors": sha256_of(weights_file)}
+    quick = create(f"ViT-B-32-quickgelu@{weights_file}")  # the same file, another activation
+    assert quick.architecture != encoder.architecture
 
 
 def test_weights_of_another_shape_are_refused_in_one_line(weights_file, tmp_path):
@@ -165,3 +167,17 @@ def test_torchvision_imports_beside_a_cpu_torch():
     code = "import rsstudy.encoders, torchvision.transforms, timm, open_clip; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "fine", done.stderr
+
+
+def test_a_tags_own_preprocessing_is_used_or_refused():
+    clip = create("ViT-B-32@openai", meta=True)
+    assert clip.architecture == "ViT-B-32-quickgelu"
+    assert clip.mean.shape == (3,)
+    with pytest.raises(StudyError, match="resized by 'squash'"):
+        create("ViT-B-16-SigLIP@webli", meta=True)
+
+
+def test_image_sizes_out_of_reason_are_refused():
+    for size in (-5, 3, 5000):
+        with pytest.raises(StudyError, match="outside 32..2048"):
+            create("tiny@random", size)

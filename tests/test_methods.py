@@ -229,7 +229,8 @@ def test_8_pairs_are_learnt_to_a_near_zero_loss():
         ("mrs-adapter", {"bottleneck": "wide"}, "bottleneck is 'wide'"),
         ("mrs-adapter", {"place": "parallel-mpl"}, "did you mean parallel-mlp"),
         ("mrs-adapter", {"shared": "1000"}, "shared must lie in 0..96"),
-        ("lora", {"rank": "0"}, "rank must be at least 1"),
+        ("lora", {"rank": "0"}, "rank is '0': .* greater than or equal to 1"),
+        ("mrs-adapter", {"dropout": "2"}, "dropout is '2'"),
     ],
 )
 def test_unknown_names_and_settings_are_answered_in_one_line(method, settings, message):

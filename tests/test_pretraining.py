@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 
 from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import aligned_delta, create, tiny_delta
+from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
 from rsstudy.files import sha256_of
 from rsstudy.pretraining import Pretraining, pretrain, usual
@@ -59,15 +61,26 @@ def test_a_low_rank_delta_is_small(data, tmp_path):
     assert sizes["lora"] < sizes["full"] / 8
 
 
-def test_tiny_is_found_once_pretrained_and_not_made_twice(data, monkeypatch):
+def test_tiny_is_found_once_pretrained_and_not_made_twice(data, tmp_path, monkeypatch):
     what = Pretraining("tiny", str(data), "full", RECIPE)
+    monkeypatch.setattr("rsstudy.pretraining.usual", lambda _: what)
     record, delta = pretrain(what, progress=False)
     assert delta == tiny_delta()
     assert create("tiny").weights == {"delta/delta.safetensors": sha256_of(delta)}
     monkeypatch.setattr("rsstudy.pretraining.train", lambda *_, **__: pytest.fail("trained again"))
     assert pretrain(what, progress=False)[0] == record
     with pytest.raises(pytest.fail.Exception, match="trained again"):
-        pretrain(dataclasses.replace(what, seed=1), progress=False)
+        pretrain(dataclasses.replace(what, seed=1), tmp_path / "other", progress=False)
+
+
+def test_another_pretraining_does_not_take_the_name_tiny(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, delta = pretrain(Pretraining("tiny", str(data), "full", RECIPE), progress=False)
+    assert not tiny_delta().exists() and delta.is_relative_to(Path("runs/pretrained"))
+    with pytest.raises(StudyError, match="holds another run"):
+        pretrain(Pretraining("tiny", str(data), "full", RECIPE, seed=1), delta.parent)
+    with pytest.raises(StudyError, match="leaves no delta"):
+        pretrain(Pretraining("tiny", str(data), "mrs-adapter", RECIPE))
 
 
 def test_the_committed_alignment_is_what_its_record_says():

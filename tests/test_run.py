@@ -132,6 +132,46 @@ def test_an_adapter_is_refused_on_other_weights(data, tmp_path):
         load_adapter(folder)
 
 
+def test_an_adapter_is_refused_on_another_architecture(data, tmp_path):
+    _, folder = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
+    config = json.loads((folder / "adapter.json").read_text())
+    config["architecture"] = "ViT-B-32-quickgelu"  # the same weights fit it and the plain one
+    (folder / "adapter.json").write_text(json.dumps(config))
+    with pytest.raises(StudyError, match="trained on ViT-B-32-quickgelu"):
+        load_adapter(folder)
+
+
+def test_a_validation_split_drawn_at_random_is_drawn_again(data, tmp_path):
+    recipe = Recipe(epochs=2, batch=3, precision="fp32", validation="random")
+    run = Run(data, "tiny@random", "mrs-adapter", "infonce", recipe, seed=5)
+    record, folder = execute(run, tmp_path / "run", progress=False)
+    found, _, _ = evaluate_split(load_adapter(folder), data, "val", adapter=folder)
+    assert found.scores == record["validation_scores"]
+
+
+def test_blank_training_captions_do_not_stop_a_random_validation_split(
+    changed, write_parquet, own_cache, tmp_path
+):
+    data = write_parquet(changed(0, captions=["", " "]), "blanks")
+    for seed in range(4):
+        recipe = Recipe(epochs=1, batch=2, precision="fp32", validation="random")
+        run = Run(str(data), "tiny@random", recipe=recipe, seed=seed)
+        record, _ = execute(run, tmp_path / f"run{seed}", progress=False)
+        assert record["dropped_empty_captions"] == 2
+
+
+def test_a_run_is_charged_for_its_own_memory_alone(data, tmp_path):
+    record, _ = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "a", progress=False)
+    before = record["cost"]["peak_memory_bytes"]
+    if before is None:
+        pytest.skip("this system cannot tell one run's memory")
+    hog = torch.ones(400, 1024, 1024, dtype=torch.uint8)
+    del hog
+    record, _ = execute(Run(data, "tiny@random", recipe=RECIPE, seed=1), tmp_path / "b",
+                        progress=False)  # fmt: skip
+    assert record["cost"]["peak_memory_bytes"] < before + 200 * 2**20
+
+
 def test_a_damaged_adapter_is_refused(data, tmp_path):
     _, folder = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
     file = folder / "adapter.safetensors"
@@ -195,6 +235,15 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
         (("evaluate", "--data", "SET"), "give --adapter DIR, or --encoder NAME"),
         (("evaluate", "--encoder", "tiny@random", "--data", "SET", "--split", "tst"),
          "has no tst split"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--batch", "1"), "batch is 1"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--epochs", "-1"), "epochs is -1"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--learning-rate", "nan"),
+         "learning_rate is nan"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--image-size", "3"), "32..2048"),
+        (("train", "--data", "SET", "--encoder", "tiny@random", "--set", "method.dropout=2"),
+         "dropout is '2'"),
+        (("train", "--data", "~nobody/x", "--encoder", "tiny@random"), "cannot look at ~nobody/x"),
+        (("data", "check", "x" * 300), "cannot look at"),
         (("suite", "compar"), "did you mean compare"),
         (("data", "check", "ucmm"), "did you mean ucm"),
     ],

@@ -45,8 +45,10 @@ def without_look(domain: str, images: int, seed: int = 0):
 
 
 def test_same_seed_gives_same_set_in_another_process():
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); " \
-           "import test_scenes; print(test_scenes.digest())"
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+        "import test_scenes; print(test_scenes.digest())"
+    )
     root = str(Path(rsstudy.__file__).parents[1])
     for hash_seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": root}
@@ -70,8 +72,10 @@ def test_seed_and_domain_give_other_scenes():
 
 def test_the_dials_change_no_scene():
     for domain in DOMAINS:
-        sets = [scenes(40, domain=domain, alike_images=a, alike_captions=b)
-                for a, b in ((0, 0), (0.5, 1), (1, 0.5))]
+        sets = [
+            scenes(40, domain=domain, alike_images=a, alike_captions=b)
+            for a, b in ((0, 0), (0.5, 1), (1, 0.5))
+        ]
         assert len({s.images.scenes for s in sets}) == 1
         assert len({s.filenames for s in sets}) == 1
 
@@ -82,11 +86,23 @@ def test_no_scene_repeats_and_every_value_occurs(domain):
     assert len(set(held)) == len(held)
     seen = defaultdict(set)
     for s in held:
-        seen[s.kind].update([("c", s.colour), ("s", s.surroundings), ("d", s.side),
-                             ("f", s.count, s.arrangement), ("w", s.companion)])
+        seen[s.kind].update(
+            [
+                ("c", s.colour),
+                ("s", s.surroundings),
+                ("d", s.side),
+                ("f", s.count, s.arrangement),
+                ("w", s.companion),
+            ]
+        )
     for kind in KINDS.values():
-        values = (len(kind.colours) + len(kind.surroundings) + 4 + len(kind.formations())
-                  + len(kind.companions))
+        values = (
+            len(kind.colours)
+            + len(kind.surroundings)
+            + 4
+            + len(kind.formations())
+            + len(kind.companions)
+        )
         assert len(seen[kind.name]) == values, kind.name
 
 
@@ -96,8 +112,10 @@ def test_types_and_splits_are_balanced():
     assert [made.classes.count(kind) for kind in SCENE_TYPES] == [10] * 30
     assert [made.splits.count(s) for s in ("train", "val", "test")] == [240, 30, 30]
     assert len(set(made.filenames)) == 300
-    assert all(name.startswith(f"{kind}_") and name.endswith(".png")
-               for name, kind in zip(made.filenames, made.classes, strict=True))
+    assert all(
+        name.startswith(f"{kind}_") and name.endswith(".png")
+        for name, kind in zip(made.filenames, made.classes, strict=True)
+    )
     assert scenes(3).name == "scenes" and scenes(3, domain="ground").name == "scenes-ground"
 
 
@@ -121,8 +139,12 @@ def test_threads_draw_the_same_pictures(domain):
 def test_content_names_all_that_a_picture_is_drawn_from():
     base = scenes(3)
     assert scenes(9, alike_captions=1).images.content(2) == base.images.content(2)
-    others = [scenes(3, seed=1), scenes(3, domain="ground"), scenes(3, alike_images=0.4),
-              scenes(3, size=97)]
+    others = [
+        scenes(3, seed=1),
+        scenes(3, domain="ground"),
+        scenes(3, alike_images=0.4),
+        scenes(3, size=97),
+    ]
     contents = [s.images.content(i) for s in (base, *others) for i in range(3)]
     assert len(set(contents)) == 15 and all(len(c) == 32 for c in contents)
 
@@ -138,18 +160,21 @@ def test_every_attribute_shows_in_the_picture_even_when_all_look_alike(domain):
             "count": dict(zip(("count", "arrangement"), more[0], strict=True)),
             "colour": {"colour": next(c for c in kind.colours if c != one.colour)},
             "surroundings": {
-                "surroundings": next(s for s in kind.surroundings if s != one.surroundings)},
+                "surroundings": next(s for s in kind.surroundings if s != one.surroundings)
+            },
             "side": {"side": (one.side + 1) % 4},
             "companions": {"companions": one.companions % 3 + 1},
-            "companion_colour": {"companion_colour": "red" if one.companion_colour != "red"
-                                 else "blue"},
+            "companion_colour": {
+                "companion_colour": "red" if one.companion_colour != "red" else "blue"
+            },
         }
         arranged = [a for n, a in kind.formations() if n == one.count and a != one.arrangement]
         if arranged:
             other["arrangement"] = {"arrangement": arranged[0]}
         if len(kind.companions) > 1:
             other["companion"] = {
-                "companion": next(c for c in kind.companions if c != one.companion)}
+                "companion": next(c for c in kind.companions if c != one.companion)
+            }
         if len(SKIES[domain]) > 1:
             other["sky"] = {"sky": next(s for s in SKIES[domain] if s != one.sky)}
         pair = [one, *(replace(one, **change) for change in other.values())]
@@ -184,8 +209,14 @@ def test_at_full_likeness_what_no_caption_names_is_the_same_for_all(domain):
     for index in range(0, 30, 3):
         one = scene(index, 0, domain)
         twins = (one, replace(one, look=one.look + 1))
-        apart = [np.abs(np.subtract(*(DrawnImages(twins, domain, alike, 48).decode(i).astype(float)
-                                      for i in (0, 1)))).mean() for alike in (0, 0.5, 1)]
+        apart = [
+            np.abs(
+                np.subtract(
+                    *(DrawnImages(twins, domain, alike, 48).decode(i).astype(float) for i in (0, 1))
+                )
+            ).mean()
+            for alike in (0, 0.5, 1)
+        ]
         assert apart[2] == 0 and apart[0] > 4 and apart[1] > 1, (one.kind, apart)
 
 
@@ -193,8 +224,9 @@ def test_at_full_likeness_what_no_caption_names_is_the_same_for_all(domain):
 def test_captions_grow_alike_with_their_dial(domain):
     counts, lengths = [], []
     for alike in (0, 0.5, 0.75, 1):
-        captions = [c for five in scenes(800, domain=domain, alike_captions=alike).captions
-                    for c in five]
+        captions = [
+            c for five in scenes(800, domain=domain, alike_captions=alike).captions for c in five
+        ]
         counts.append(len(set(captions)))
         lengths.append(np.mean([len(c.split()) for c in captions]))
     assert counts == sorted(counts, reverse=True) and len(set(counts)) == 4
@@ -282,10 +314,18 @@ def test_distinct_captions_of_one_scene_twice_are_refused():
         distinct((one, one), "aerial", 1.0)
 
 
-@pytest.mark.parametrize("wrong", [
-    {"alike_images": -0.1}, {"alike_images": 1.5}, {"alike_captions": 2},
-    {"alike_captions": float("nan")}, {"images": 0}, {"size": 0}, {"domain": "areal"},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"alike_images": -0.1},
+        {"alike_images": 1.5},
+        {"alike_captions": 2},
+        {"alike_captions": float("nan")},
+        {"images": 0},
+        {"size": 0},
+        {"domain": "areal"},
+    ],
+)
 def test_values_out_of_range_are_refused_in_one_line(wrong):
     with pytest.raises(StudyError) as refused:
         scenes(**{"images": 3, **wrong})

@@ -209,3 +209,24 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(small, tmp_path
 def test_an_absent_device_is_named():
     with pytest.raises(StudyError, match="no device 'cuba' here"):
         pick_device("cuba")
+
+
+def test_what_the_loop_does_not_train_it_leaves_alone(small):
+    encoder = ready("linear-probe")
+    with torch.no_grad():
+        encoder.logit_scale.fill_(4.8)  # above CLIP's limit, as some published weights have it
+    before = {n: p.detach().clone() for n, p in encoder.named_parameters()}
+    run(encoder, small, "hmmc")
+    ours = set(trained(encoder))
+    for name, parameter in encoder.named_parameters():
+        assert torch.equal(parameter, before[name]) == (name not in ours), name
+
+
+def test_the_images_counted_are_those_shown(small):
+    training = run(ready(), small, recipe=Recipe(epochs=2, batch=4, precision="fp32"))
+    assert [row["images"] for row in training.history] == [6, 6]
+
+
+def test_a_score_that_is_not_finite_stops_the_run(small):
+    with pytest.raises(Diverged, match="after epoch 2"):
+        run(ready(), small, scores=[1, math.nan, 3])

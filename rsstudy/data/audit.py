@@ -10,6 +10,7 @@ import numpy as np
 
 from rsstudy.data.imagetext import BrokenImage, ImageTextSet
 from rsstudy.data.pixels import each_picture, picture_digest, pixel_digest
+from rsstudy.data.sources import MANIFESTS
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,16 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
         errors.append("the set holds no images")
     findings += [
         f"no {split} split: {use}"
-        for split, use in (("train", "nothing to train on"), ("test", "nothing to score"))
+        for split, use in (
+            ("train", "nothing to train on"),
+            ("val", "choose the epoch on a random part: --set recipe.validation=random"),
+            ("test", "nothing to score"),
+        )
         if rows and split not in set.splits
     ]
+
+    if set.name in MANIFESTS and MANIFESTS[set.name] != set.manifest_digest():
+        findings.append(f"names, splits or captions differ from the {set.name} this study knows")
 
     def of_test(count: int, what: str, of: Sequence) -> int:
         if count:

@@ -127,10 +127,11 @@ def _read_shard(shard: Path) -> tuple[list, list, list, list]:
         contents = [value.as_buffer() for value in pc.struct_field(table["image"], "bytes")]
         names = table["filename"] if "filename" in has else pc.struct_field(table["image"], "path")
         scenes = table["class"].to_pylist() if "class" in has else [None] * len(contents)
-        return names.to_pylist(), table[text].to_pylist(), scenes, contents
+        return [str(n) for n in names.to_pylist()], table[text].to_pylist(), scenes, contents
     raise StudyError(f"{shard} lacks the column {missing}; it has {', '.join(has) or 'none'}")
 
 
 def _is_text(column: pa.DataType) -> bool:
-    value = column.value_type if pa.types.is_list(column) else column
+    is_list = pa.types.is_list(column) or pa.types.is_large_list(column)
+    value = column.value_type if is_list else column
     return pa.types.is_string(value) or pa.types.is_large_string(value)

@@ -16,12 +16,11 @@ import torch
 from filelock import FileLock
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tqdm import tqdm
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
-from rsstudy.files import cache_folder, whole_file
+from rsstudy.files import cache_folder, save_tensors
 
 DECODING_VERSION = 1
 """Raised when the same files come to give other pixels, so that old caches are not used."""
@@ -146,11 +145,7 @@ def _fill_cache(
     joined = bytearray(b"".join(each_picture(set, decode, progress)))
     digests = torch.frombuffer(joined, dtype=torch.uint8).reshape(len(set), 32)
     try:
-        with whole_file(path) as temporary:
-            try:
-                save_file({"images": images, "digests": digests}, temporary)
-            except SafetensorError as problem:
-                raise OSError(str(problem)) from problem
+        save_tensors(path, {"images": images, "digests": digests})
     except StudyError as problem:  # the pictures are at hand all the same
         log.warning("%s; the pictures will be decoded anew next time", problem)
     return images, digests

@@ -57,6 +57,12 @@ PUBLIC = {
         "Illinois, splits and captions from cs.stanford.edu/people/karpathy/deepimagesent",
     ),
 }
+# Manifest digests of the complete sets that the study's records were made with.
+MANIFESTS = {
+    "rsicd": "52aea80a7f364e8c1c72d0445fd66d5ac5790bd3dcef997b1e5ae588f48cf73a",
+    "ucm": "ee502b244d1afecbf602bb172a761ae637346343e38861b8bc621cbcb141f9d1",
+    "flickr8k": "4db5ba2f62f0ca060f04a43b74796e350b5887c6b9bbd8f2063287f58768277d",
+}
 GENERATED = {"scenes": "aerial", "scenes-ground": "ground"}
 
 
@@ -80,8 +86,12 @@ def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
         if not folder.is_dir():
             raise StudyError(f"{folder} is absent; {_how_to_get(name_or_path, folder)}")
         return _read(folder, name_or_path, f"; {_how_to_get(name_or_path, folder)}")
-    path = Path(name_or_path).expanduser()
-    if path.exists():
+    try:
+        path = Path(name_or_path).expanduser()
+        found = path.exists()
+    except (OSError, RuntimeError) as problem:  # a name too long, no such user, no permission
+        raise StudyError(f"cannot look at {name_or_path[:80]}: {problem}") from None
+    if found:
         return _read(path, None, f": neither Parquet shards nor a {JSON} with its pictures")
     if len(path.parts) > 1 or path.suffix:
         raise StudyError(f"{path} does not exist; give a folder, a {JSON} or a known name")

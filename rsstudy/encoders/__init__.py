@@ -41,7 +41,7 @@ class EncoderInfo:
 
     name: str
     what: str
-    ready: bool
+    ready: str
 
 
 def tiny_delta() -> Path:
@@ -52,6 +52,19 @@ def tiny_delta() -> Path:
 def aligned_delta() -> Path:
     """The committed alignment of ``vits14-minilm`` on Flickr8k; its record lies beside it."""
     return Path(__file__).parent / "vits14-minilm" / "delta.safetensors"
+
+
+# The encoders that this study pretrains itself, and where their deltas lie.
+MADE_HERE = {"tiny": tiny_delta, "vits14-minilm": aligned_delta}
+
+
+def _size_of_alignment(deltas: list[Path]) -> int | None:
+    """The image size of the last alignment, from the record beside its delta."""
+    try:
+        record = json.loads(deltas[-1].with_name("record.json").read_text("utf-8"))
+        return int(record["config"]["image_size"])
+    except (IndexError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def create(name: str, image_size: int | None = None, meta: bool = False) -> DualEncoder:
@@ -66,27 +79,26 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
         StudyError: unknown name, or weights absent, unreachable or of another shape.
     """
     base, *added = name.split("+")
-    model, at, weights = base.partition("@")
+    model, _, weights = base.partition("@")
     deltas = [Path(path).expanduser() for path in added]
+    if name in MADE_HERE:
+        deltas = [MADE_HERE[name]()]
+    image_size = image_size or _size_of_alignment(deltas)
+    if image_size is not None and not 32 <= image_size <= 2048:
+        raise StudyError(f"an image size of {image_size} pixels is outside 32..2048")
     if model == "tiny":
         from rsstudy.encoders.tiny import tiny
 
         if weights not in ("", "random"):
             raise StudyError(f"tiny has no weights {weights!r}; use tiny, tiny@random or tiny+FILE")
         encoder = tiny(image_size, meta)
-        if not at and not added:
-            deltas = [tiny_delta()]
-            if not deltas[0].exists() and not meta:
-                raise StudyError("tiny is not pretrained yet: run `rsstudy pretrain tiny`")
+        if name == "tiny" and not tiny_delta().exists() and not meta:
+            raise StudyError("tiny is not pretrained yet: run `rsstudy pretrain tiny`")
     elif model == "vits14-minilm":
         from rsstudy.encoders.packaged import vits14_minilm
 
         if weights not in ("", "unaligned", "random"):
             raise unknown("weights of vits14-minilm", weights, ["unaligned", "random"])
-        if not at and not added:
-            deltas = [aligned_delta()]
-            record = json.loads(aligned_delta().with_name("record.json").read_text("utf-8"))
-            image_size = image_size or record["config"]["image_size"]
         encoder = vits14_minilm(image_size, meta, random=weights == "random")
     else:
         import open_clip
@@ -110,16 +122,17 @@ def list_encoders() -> list[EncoderInfo]:
     """Our own encoders first, then every open_clip model."""
     import open_clip
 
+    made = "yes" if tiny_delta().exists() else "rsstudy pretrain tiny"
     ours = [
-        EncoderInfo("tiny", "open_clip CLIP of a million parameters, pretrained on generated "
-                    "ground-level scenes", tiny_delta().exists()),
+        EncoderInfo("tiny", "open_clip CLIP of 1.6 million parameters, pretrained on generated "
+                    "ground-level scenes", made),
         EncoderInfo("vits14-minilm", "packaged ViT-S/14 and MiniLM, aligned on Flickr8k",
-                    aligned_delta().exists()),
+                    "yes, with the extra `towers`"),
     ]  # fmt: skip
     first = ["ViT-B-32"]
     rest = [m for m in open_clip.list_models() if m not in first]
     return ours + [
         EncoderInfo(m, "open_clip; tags: " + (", ".join(
-            open_clip.list_pretrained_tags_by_model(m)) or "none"), False)
+            open_clip.list_pretrained_tags_by_model(m)) or "none"), "fetched on first use")
         for m in first + rest
     ]  # fmt: skip

@@ -49,6 +49,8 @@ def apply_delta(model: nn.Module, tensors: dict[str, torch.Tensor], source: str)
             raise StudyError(f"{source} does not fit this encoder: it has no parameter {name}")
         value = tensor.float()
         if key.endswith(UP):
+            if name + DOWN not in tensors:
+                raise StudyError(f"{source} is no whole delta: {name + DOWN} is absent")
             value = value @ tensors[name + DOWN].float()
         if value.shape != parameters[name].shape:
             raise StudyError(

@@ -31,6 +31,7 @@ class DualEncoder(nn.Module):
         image_size: pixels a side.
         mean, std: of the channels, on the scale 0 to 1.
         weights: where each weights file came from -> its sha256.
+        architecture: tells apart models that the same weights would fit.
     """
 
     mean: Tensor
@@ -48,6 +49,7 @@ class DualEncoder(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         weights: dict[str, str] | None = None,
+        architecture: str = "",
     ):
         super().__init__()
         self.name = name
@@ -57,6 +59,7 @@ class DualEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.image_size = image_size
         self.weights = weights or {}
+        self.architecture = architecture or name
         self._towers = [towers["image"], towers["text"]]  # a list: already registered in model
         device = self.device  # buffers beside the weights (on the meta device, too)
         self.register_buffer("mean", torch.tensor(mean, device=device), persistent=False)
@@ -108,11 +111,6 @@ class DualEncoder(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-
-    def weights_sha256(self) -> str:
-        """One digest of all that makes the base: of every weights file, in order of their names."""
-        text = "\n".join(f"{name} {sha}" for name, sha in sorted(self.weights.items()))
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def state_sha256(module: nn.Module) -> str:

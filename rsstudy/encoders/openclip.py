@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import warnings
+from functools import cache
 from pathlib import Path
 
 import open_clip
@@ -45,16 +46,21 @@ def openclip(
             name, device=device, force_quick_gelu=quick_gelu, force_image_size=image_size,
             pretrained_text=False,
         )  # fmt: skip
+    if tag:
+        _set_preprocessing(model, name, tag)
+    form = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if quick_gelu else ''}"
     sources = {}
     if not meta and weights != "random":
         _load(model, path, name)
-        sources[f"{name}/{tag or path.name}"] = sha256_of(path)
+        sources[f"{form}/{tag or path.name}"] = sha256_of(path)
     elif not meta:
-        sources[f"{name}/random"] = state_sha256(model)
-    return wrap(f"{name}@{weights}", model, open_clip.get_tokenizer(name), sources)
+        sources[f"{form}/random"] = state_sha256(model)
+    return wrap(f"{name}@{weights}", model, lambda texts: _tokenizer(name)(texts), sources, form)
 
 
-def wrap(name: str, model, tokenizer, weights: dict[str, str]) -> DualEncoder:
+def wrap(
+    name: str, model, tokenizer, weights: dict[str, str], architecture: str = ""
+) -> DualEncoder:
     """A ``DualEncoder`` around an open_clip model."""
     text = getattr(model, "text", model)
     heads = [
@@ -75,7 +81,30 @@ def wrap(name: str, model, tokenizer, weights: dict[str, str]) -> DualEncoder:
         mean=preprocess.get("mean") or open_clip.OPENAI_DATASET_MEAN,
         std=preprocess.get("std") or open_clip.OPENAI_DATASET_STD,
         weights=weights,
+        architecture=architecture,
     )
+
+
+@cache
+def _tokenizer(name: str):
+    try:
+        with _quiet():
+            return open_clip.get_tokenizer(name)
+    except Exception as problem:  # the hub's and the network's many errors
+        raise StudyError(
+            f"could not fetch the tokenizer of {name} ({type(problem).__name__})"
+        ) from problem
+
+
+def _set_preprocessing(model, name: str, tag: str) -> None:
+    """What the tag's weights were trained to see; only CLIP's geometry is decoded here."""
+    config = open_clip.get_pretrained_cfg(name, tag) or {}
+    resize = config.get("resize_mode", "shortest")
+    if resize != "shortest":
+        raise StudyError(f"{name}@{tag} wants pictures resized by {resize!r}: not done here")
+    now = open_clip.get_model_preprocess_cfg(model)
+    chosen = {key: config[key] for key in ("mean", "std") if key in config}
+    open_clip.set_model_preprocess_cfg(model, {**now, **chosen})
 
 
 def _download(name: str, tag: str) -> Path:

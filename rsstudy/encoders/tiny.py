@@ -1,4 +1,4 @@
-"""``tiny``: an open_clip CLIP of about a million parameters, for runs of seconds on a CPU."""
+"""``tiny``: an open_clip CLIP of 1.6 million parameters, for runs of seconds on a CPU."""
 
 from __future__ import annotations
 

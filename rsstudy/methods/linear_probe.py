@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rsstudy.encoders import DualEncoder
+from rsstudy.errors import StudyError
 from rsstudy.methods.registry import register, train
 
 
@@ -14,4 +15,6 @@ class LinearProbe:
     """Trains the two heads: d_image * d + d_text * d parameters, 655,360 on ViT-B/32."""
 
     def add_to(self, encoder: DualEncoder) -> None:
+        if len(encoder.heads) < 2:
+            raise StudyError(f"linear-probe: no linear heads are known for {encoder.name}")
         train(encoder, encoder.heads)

@@ -7,11 +7,12 @@ alignment of the bench encoder is made with it, since such a change fits in a sm
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from torch import nn
 
 from rsstudy.encoders import MODALITIES, DualEncoder
-from rsstudy.errors import StudyError
 from rsstudy.methods.primitives import LowRank, reparameterise
 from rsstudy.methods.registry import register, train
 
@@ -27,13 +28,11 @@ class LoRA:
         norms_and_biases: train also the vectors of the towers (norms, biases, LayerScale).
     """
 
-    rank: int = 16
-    alpha: float = 16.0
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[float, Field(allow_inf_nan=False)] = 16.0
     norms_and_biases: bool = False
 
     def add_to(self, encoder: DualEncoder) -> None:
-        if self.rank < 1:
-            raise StudyError(f"lora: rank must be at least 1, not {self.rank}")
         if self.norms_and_biases:
             vectors = [f"model.{n}" for n, p in encoder.model.named_parameters() if p.dim() == 1]
             train(encoder, vectors)

@@ -12,8 +12,10 @@ With h the residual stream after attention and m in {image, text}::
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from rsstudy.encoders import MODALITIES, DualEncoder
@@ -56,12 +58,12 @@ class MRSAdapter:
         scale: factor on the branch.
     """
 
-    bottleneck: int = 64
+    bottleneck: Annotated[int, Field(ge=1)] = 64
     shared: int = 64
-    dropout: float = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     place: str = "parallel-mlp"
     share_layers: bool = True
-    scale: float = 1.0
+    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
 
     def add_to(self, encoder: DualEncoder) -> None:
         blocks = {m: encoder.blocks(m) for m in MODALITIES}
