@@ -49,6 +49,19 @@ def scores(image_to_text: Ranks, text_to_image: Ranks) -> dict[str, float]:
     return {**found, "mean_recall": sum(found.values()) / len(found)}
 
 
+def chance(captions_of_image: Sequence[int]) -> dict[str, float]:
+    """The scores of a scorer that knows nothing, so that all its candidates tie.
+
+    Args:
+        captions_of_image: how many captions each image has.
+    """
+    captions = np.asarray(captions_of_image)
+    total, images = captions.sum(), len(captions)
+    i2t = Ranks(np.zeros_like(captions), np.full(images, total), captions)
+    t2i = Ranks(np.zeros(total, int), np.full(total, images), np.ones(total, int))
+    return scores(i2t, t2i)
+
+
 def recall_interval(
     queries: Mapping[str, Any], level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

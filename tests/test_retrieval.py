@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsstudy.retrieval import Ranks, distinct, rank, scores
+from rsstudy.retrieval import Ranks, chance, distinct, rank, scores
 
 
 def oracle(scored: list[float], own: list[int], k: int) -> float:
@@ -98,3 +98,12 @@ def test_mean_recall_is_the_mean_of_the_six_recalls():
     six = [value for name, value in found.items() if name != "mean_recall"]
     assert found["mean_recall"] == pytest.approx(sum(six) / 6)
     assert found["i2t_r1"] == pytest.approx(50) and found["t2i_r1"] == pytest.approx(12.5)
+
+
+def test_chance_is_the_score_of_equal_similarities():
+    captions = [["a", "b"], ["c"], ["d", "e", "f"]] * 4
+    texts, text_of, image_of = distinct([[f"{i} {t}" for t in own] for i, own in
+                                         enumerate(captions)])  # fmt: skip
+    ranks = rank(torch.ones(12, 2), torch.ones(len(texts), 2), text_of, image_of)
+    assert chance([len(own) for own in captions]) == pytest.approx(scores(*ranks))
+    assert chance([1] * 10)["t2i_r5"] == pytest.approx(50)
