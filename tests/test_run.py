@@ -199,7 +199,7 @@ def test_a_full_disk_leaves_no_half_record(data, tmp_path):
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
     out = tmp_path / "run"
-    arguments = train_arguments(data, out, "--epochs", 40, "--json")
+    arguments = train_arguments(data, out, "--epochs", 20, "--json")
     command = [sys.executable, "-m", "rsstudy", *map(str, arguments)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (out / "checkpoint.pt").exists():
@@ -213,7 +213,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
     assert {file.name for file in out.iterdir()} == {"checkpoint.pt"}
     resumed = rsstudy(*arguments)
     assert resumed.returncode == 0, resumed.stderr
-    whole = rsstudy(*train_arguments(data, tmp_path / "whole", "--epochs", 40, "--json"))
+    whole = rsstudy(*train_arguments(data, tmp_path / "whole", "--epochs", 20, "--json"))
     assert json.loads(resumed.stdout)["scores"] == json.loads(whole.stdout)["scores"]
     adapters = [load_adapter(folder) for folder in (out, tmp_path / "whole")]
     for one, other in zip(*(a.method.parameters() for a in adapters), strict=True):
@@ -242,7 +242,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
         (("train", "--data", "SET", "--encoder", "tiny@random", "--image-size", "3"), "32..2048"),
         (("train", "--data", "SET", "--encoder", "tiny@random", "--set", "method.dropout=2"),
          "dropout is '2'"),
-        (("train", "--data", "~nobody/x", "--encoder", "tiny@random"), "cannot look at ~nobody/x"),
+        (("train", "--data", "~no-such-user/x", "--encoder", "tiny@random"), "cannot look at ~no-such-user/x"),
         (("data", "check", "x" * 300), "cannot look at"),
         (("suite", "compar"), "did you mean compare"),
         (("data", "check", "ucmm"), "did you mean ucm"),
