@@ -271,9 +271,10 @@ def suite_command(
     if as_json:
         click.echo(json.dumps([{k: r[k] for k in ("id", "config", "scores")} for r in records]))
         return
+    several = len({r["config"]["data"] for r in records}) > 1
     rows = [
         {
-            "data": r["config"]["data"], "method": r["label"],
+            **({"data": r["config"]["data"]} if several else {}), "method": r["label"],
             "objective": r["config"]["objective"], "seed": r["config"]["seed"],
             "trained": r["trained_parameters"]["total"], **_rounded(r["scores"]),
         }
@@ -325,8 +326,8 @@ def _joined(row: dict[str, Any]) -> dict[str, Any]:
     """A row in which the three recalls of a direction share a column: six do not fit a terminal."""
     kept = {k: v for k, v in row.items() if not k.startswith(("i2t_", "t2i_"))}
     mean = kept.pop("mean_recall")
-    for name, short in (("image to text", "i2t"), ("text to image", "t2i")):
-        kept[f"{name} R@1/5/10"] = " / ".join(f"{row[f'{short}_r{k}']:.1f}" for k in (1, 5, 10))
+    for way in ("i2t", "t2i"):
+        kept[f"{way} R@1/5/10"] = "/".join(f"{row[f'{way}_r{k}']:.1f}" for k in (1, 5, 10))
     return {**kept, "mean recall": mean}
 
 
@@ -378,11 +379,14 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
         numeric = type(rows[0][name]) in (int, float)
         table.add_column(
             name.replace("_", " "), justify="right" if numeric else "left",
-            no_wrap=numeric or name == "name", overflow="fold",
+            no_wrap=numeric or name == "name" or "R@" in name, overflow="fold",
         )  # fmt: skip
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no edge to wrap at
+        console.width = 120
+    console.print(table)
 
 
 def main() -> None:

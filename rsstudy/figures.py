@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.encoders import MODALITIES, DualEncoder
+from rsstudy.objectives import OBJECTIVES
 from rsstudy.retrieval import recall_interval
 
 WIDTH = 7.2  # inches: the book's column; letters stay readable on a phone at this size
@@ -133,11 +134,10 @@ def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
     several seeds of one row are drawn as several points.
     """
     names = list(dict.fromkeys(table[by]))
-    figure, axis = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.0))
-    objectives = list(dict.fromkeys(table["objective"]))
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.55 * len(names) + 1.2))
     for _, row in table.iterrows():
         low, high = recall_interval(row["record"]["test_queries"])
-        color = f"C{objectives.index(row['objective'])}"
+        color = f"C{list(OBJECTIVES).index(row['objective'])}"
         same = table[table[by] == row[by]]
         shift = 0.16 * (list(same.index).index(row.name) - (len(same) - 1) / 2)
         value = row["mean_recall"]
@@ -146,7 +146,10 @@ def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
                       label=row["objective"])  # fmt: skip
     handles, labels = axis.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    axis.legend(unique.values(), unique.keys(), title="objective", loc="lower right")
+    axis.legend(
+        unique.values(), unique.keys(), loc="lower left", bbox_to_anchor=(0, 1), ncols=4,
+        frameon=False,
+    )  # fmt: skip
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
     axis.set(xlabel="mean recall on test, % (bars: 95 % interval over test pictures)")

@@ -8,8 +8,12 @@ declaring their schemas is enough.
 from __future__ import annotations
 
 import sys
+import warnings
 
 import torch
+
+# Other libraries' progress bars miss widgets in a notebook; ours do not use them.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 def import_torchvision() -> None:
