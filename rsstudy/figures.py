@@ -167,7 +167,7 @@ def learning_curves(records: Mapping[str, Mapping[str, Any]]) -> Figure:
         axis.plot(epochs, recalls, style, marker=".", color=f"C{number}", label=name)
         best = record["best_epoch"]
         axis.plot(best, recalls[best - 1], "o", mfc="none", ms=10, color=f"C{number}")
-    axis.set(xlabel="epoch", ylabel="mean recall on validation, %", ylim=(0, None))
+    axis.set(xlabel="epoch", ylabel="mean recall on validation, %")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend()
     return figure
