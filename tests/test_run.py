@@ -201,7 +201,13 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
     out = tmp_path / "run"
     arguments = train_arguments(data, out, "--epochs", 20, "--json")
     command = [sys.executable, "-m", "rsstudy", *map(str, arguments)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job ignores Ctrl-C and hands that on; this one listens
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (out / "checkpoint.pt").exists():
         assert running.poll() is None, running.stderr.read()
         time.sleep(0.02)
