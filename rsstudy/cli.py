@@ -220,8 +220,16 @@ def evaluate_command(
 ) -> None:  # fmt: skip
     """Score a saved adapter, or an encoder as it is, on one split of any set."""
     from rsstudy.encoders import create
-    from rsstudy.files import whole_file
-    from rsstudy.run import data_label, evaluate_split, load_adapter, public_name, query_counts
+    from rsstudy.files import sha256_of, whole_file
+    from rsstudy.run import (
+        ADAPTER,
+        ADAPTER_CONFIG,
+        data_label,
+        evaluate_split,
+        load_adapter,
+        public_name,
+        query_counts,
+    )
     from rsstudy.training import pick_device
 
     if adapter is None and encoder is None:
@@ -235,11 +243,18 @@ def evaluate_command(
     else:
         model = create(str(encoder), image_size).to(pick_device(device))
     result, pairs, chosen = evaluate_split(model, data, split, data_root, True, adapter)
+    scored = {}
+    if adapter is not None:
+        config = json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8"))
+        scored = {name: config[name] for name in ("run", "method", "method_settings", "seed")}
+        scored["adapter_sha256"] = sha256_of(adapter / ADAPTER)
     answer = {
+        "adapter": scored or None,
         "data": data_label(data, chosen), "split": split, "images": len(chosen),
         "captions": len(pairs.text_of), "encoder": public_name(model.name),
         "image_size": model.image_size, "weights": model.weights, "scores": result.scores,
-        "manifest_digest": chosen.manifest_digest(), "pixel_digest": pairs.pixel_digest,
+        "split_manifest_digest": chosen.manifest_digest(),
+        "split_pixel_digest": pairs.pixel_digest,
         "queries": query_counts(result, pairs.image_of),
     }  # fmt: skip
     text = json.dumps(answer) + "\n"

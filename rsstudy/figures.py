@@ -137,13 +137,14 @@ def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
     figure, axis = plt.subplots(figsize=(WIDTH, 0.55 * len(names) + 1.2))
     for _, row in table.iterrows():
         low, high = recall_interval(row["record"]["test_queries"])
-        color = f"C{list(OBJECTIVES).index(row['objective'])}"
+        trains = row["trained"] > 0
+        color = f"C{list(OBJECTIVES).index(row['objective'])}" if trains else "0.3"
         same = table[table[by] == row[by]]
         shift = 0.16 * (list(same.index).index(row.name) - (len(same) - 1) / 2)
         value = row["mean_recall"]
         axis.errorbar(value, names.index(row[by]) + shift,
                       xerr=[[value - low], [high - value]], fmt="o", color=color, capsize=3,
-                      label=row["objective"])  # fmt: skip
+                      label=row["objective"] if trains else "not trained")  # fmt: skip
     handles, labels = axis.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     axis.legend(

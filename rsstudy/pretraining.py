@@ -96,9 +96,10 @@ def pretrain(
     started = time.time()
     if "+" in str(out or ""):
         raise StudyError(f"{out}: a + in the folder's name would read as a second delta")
+    start = STARTS.get(what.encoder, what.encoder)
+    create(start, what.recipe.image_size or None, meta=True)  # an unknown name ends here
     opened = open_splits(what.data, what.recipe, what.seed, data_root)
     whole = opened.whole
-    start = STARTS.get(what.encoder, what.encoder)
     encoder = create(start, what.recipe.image_size or None).to(pick_device(device))
     method = create_method(what.method, what.method_settings)
     objective = Objective()

@@ -87,7 +87,8 @@ class ImageTextSet:
         chosen = [i for i, split in enumerate(self.splits) if split == name]
         if not chosen:
             has = ", ".join(sorted(set(self.splits))) or "none"
-            raise StudyError(f"{self.name} has no {name} split (it has: {has})")
+            cure = "; --set recipe.validation=random draws one" if name == "val" else ""
+            raise StudyError(f"{self.name} has no {name} split (it has: {has}){cure}")
         return self.take(chosen)
 
     def manifest_digest(self) -> str:

@@ -118,7 +118,7 @@ def _read_shard(shard: Path) -> tuple[list, list, list, list]:
     text = "captions" if "captions" in has else "caption"
     image = table.schema.field("image").type if "image" in has else None
     if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
-        missing = "image {bytes, path}"
+        missing = "image as a struct {bytes, path}"
     elif text not in has or not _is_text(table.schema.field(text).type):
         missing = "captions (texts)"
     elif "filename" not in has and image.get_field_index("path") < 0:

@@ -20,7 +20,7 @@ from rsstudy.methods.registry import register, train
 @register("lora")
 @dataclass(frozen=True)
 class LoRA:
-    """With rank r, each adapted (out, in) matrix trains r (out + in) parameters.
+    """A low-rank change of every block's matrices: r (out + in) parameters for each.
 
     Attributes:
         rank: r.

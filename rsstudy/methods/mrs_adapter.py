@@ -44,7 +44,7 @@ class Branch(nn.Module):
 @register("mrs-adapter")
 @dataclass(frozen=True)
 class MRSAdapter:
-    """Settings of the MRS adapter; the defaults are the paper's.
+    """A bottleneck beside each block's MLP, part of it shared by the towers; the paper's defaults.
 
     With r = ``bottleneck``, s = ``shared`` and widths d, an instance trains, over its modalities m,
     ``sum_m [(d_m + 1) r + (r + 1)(d_m - s)] + (r + 1) s`` parameters: 161,088 on ViT-B/32.
