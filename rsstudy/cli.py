@@ -81,10 +81,19 @@ def list_command(kind: str, encoder: str | None, data_root: Path | None, as_json
             for n, o in OBJECTIVES.items()
         ]  # fmt: skip
     else:
-        from rsstudy.suites import SCALES, SUITES, grid
+        from rsstudy.suites import SCALES, SUITES, arms
 
         rows = [
-            {"name": n, "what": what, **{f"runs_{scale}": len(grid(n, scale)) for scale in SCALES}}
+            {
+                "name": n,
+                "what": what,
+                **{
+                    f"runs_{scale}": sum(
+                        arm.seeds + len(arm.learning_rates) - 1 for arm in arms(n, scale)
+                    )
+                    for scale in SCALES
+                },
+            }
             for n, what in SUITES.items()
         ]
     _print(rows, as_json)
@@ -273,16 +282,26 @@ def evaluate_command(
               show_default=True)  # fmt: skip
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Folder for records and adapters.")  # fmt: skip
+@click.option("--data", multiple=True, help="Only on this set of the suite. Repeatable.")
+@click.option("--method", multiple=True, help="Only with this method, named as in the table "
+              "printed. Repeatable.")  # fmt: skip
+@click.option("--objective", multiple=True, help="Only with this objective. Repeatable.")
 @data_root
 @device
 @as_json
 def suite_command(
-    name: str, scale: Any, runs: Path, data_root: Path | None, device: str, as_json: bool
-) -> None:
-    """Do every run of a suite whose record is not there yet, and print the scores."""
+    name: str, scale: Any, runs: Path, data: tuple[str, ...], method: tuple[str, ...],
+    objective: tuple[str, ...], data_root: Path | None, device: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Do every run of a suite whose record is not there yet, and print the scores.
+
+    Where a scale searches a learning rate, each is tried with the first seed, the choice is made
+    on validation and written to RUNS/choices, and only then is the test split opened.
+    """
     from rsstudy.suites import run_suite
 
-    records = run_suite(name, scale, runs, data_root, device, lambda t: click.echo(t, err=True))
+    records = run_suite(name, scale, runs, data_root, device, lambda t: click.echo(t, err=True),
+                        data=data, methods=method, objectives=objective)  # fmt: skip
     if as_json:
         click.echo(json.dumps([{k: r[k] for k in ("id", "config", "scores")} for r in records]))
         return

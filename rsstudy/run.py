@@ -33,6 +33,7 @@ from rsstudy.methods import (
     trained,
 )
 from rsstudy.objectives import Objective, named_objective
+from rsstudy.protocol import Sealed
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
 from rsstudy.training import Diverged, Recipe, pick_device, train
 
@@ -78,18 +79,26 @@ def execute(
     data_root: Path | None = None,
     device: str = "auto",
     progress: bool = True,
+    test: bool = True,
+    until: tuple[Path, ...] = (),
 ) -> tuple[dict[str, Any], Path]:
     """Do a run, unless its record is there already.
+
+    Once the epoch is chosen the record is written, with status ``validated``; only then is the test
+    split opened, and the record written again, with status ``finished``.
 
     Args:
         out: the run's own folder; ``runs/ID`` when left out.
         data_root: where known sets lie.
+        test: go on to the test split; a later call does so with what this one has trained.
+        until: files with further choices (a search's) that the test split is sealed behind.
 
     Returns:
         the record, and the folder that holds it beside the trained adapter.
 
     Raises:
-        StudyError: anything in the run that does not exist or fit; ``out`` holds another run.
+        StudyError: anything in the run that does not exist or fit; ``out`` holds another run; the
+            test split is sealed still.
         Diverged: the loss stopped being finite; a record with that status is written.
     """
     started = time.time()
@@ -98,7 +107,8 @@ def execute(
     method = create_method(run.method, run.method_settings)
     objective = run.resolved_objective()
     opened = open_splits(run.data, run.recipe, run.seed, data_root)
-    splits = {name: opened.whole.split(name) for name in ("train", "val", "test")}
+    for split in ("train", "val", "test"):
+        opened.whole.require(split)
     encoder = create(run.encoder, run.recipe.image_size or None).to(pick_device(device))
     reset_peak_memory(encoder.device)
     config = {
@@ -117,62 +127,85 @@ def execute(
          f"s{run.seed}", key[:8]]
     )  # fmt: skip
     folder = Path(out) if out is not None else Path(runs) / name
+    record: dict[str, Any] = {}
     if (folder / RECORD).exists():
         record = read_record(folder / RECORD)
         if record.get("identity") != key:
             raise StudyError(f"{folder} holds another run ({record['id']}): choose another --out")
-        if record["status"] == "finished":
+        if record["status"] == "finished" or (record["status"] == "validated" and not test):
             return record, folder
     attach(encoder, method, run.train_heads, run.seed)
-    saved = trained(encoder)
-    counts = count_trained(encoder)
-    record = {
-        "id": name, "label": label_of(run), "identity": key, "status": "finished",
-        "config": config,
-        "trained_parameters": {
-            **dataclasses.asdict(counts),
-            "temperature": int(
-                objective.trains_temperature and counts.total > 0
-                and "model.logit_scale" not in saved
-            ),
-        },
-        "dropped_empty_captions": opened.dropped,
-        "rsstudy": __version__, "environment": environment(encoder.device),
-    }  # fmt: skip
-    validation = prepare(encoder, splits["val"])
-    pairs = prepare(encoder, splits["train"] if saved else splits["val"])
-    try:
-        training = train(
-            encoder, pairs, objective, run.recipe,
-            validate=lambda e: evaluate(e, validation).scores["mean_recall"],
-            seed=run.seed, checkpoint=folder / CHECKPOINT, identity=key,
-            label=f"{run.method} {run.objective} s{run.seed}", progress=progress,
-        )  # fmt: skip
-    except Diverged as problem:
-        write_record(folder, {**record, "status": "diverged", "reason": str(problem)})
-        raise
-    # The choice is made: only now is the test split decoded and scored.
-    chosen = evaluate(encoder, validation).scores
-    test = prepare(encoder, splits["test"])
-    result = evaluate(encoder, test, progress)
-    save_adapter(folder, encoder, saved, run, key)
-    record.update(
-        best_epoch=training.best_epoch,
-        validation_scores=chosen,
-        scores=result.scores,
-        pixel_digests={**({"train": pairs.pixel_digest} if saved else {}),
-                       "val": validation.pixel_digest,
-                       "test": test.pixel_digest},
-        cost={
-            "wall_seconds": round(time.time() - started, 2),
-            **training_cost(training.history, training.steps, encoder.device, folder / ADAPTER),
-        },
-        history=training.history,
-        test_queries=query_counts(result, test.image_of),
-    )  # fmt: skip
-    write_record(folder, record)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    before = 0.0
+    if record.get("status") == "validated":
+        before = record["cost"]["wall_seconds"]
+        load_trained(encoder, read_tensors(folder / ADAPTER), str(folder / ADAPTER))
+        encoder.eval()
+    else:
+        record = {
+            "id": name, "label": label_of(run), "identity": key, "status": "validated",
+            "config": config, "trained_parameters": _trained_parameters(encoder, objective),
+            "dropped_empty_captions": opened.dropped,
+            "rsstudy": __version__, "environment": environment(encoder.device),
+        }  # fmt: skip
+        try:
+            chosen = _train_and_choose(encoder, run, objective, opened.whole, folder, key, progress)
+        except Diverged as problem:
+            write_record(folder, {**record, "status": "diverged", "reason": str(problem)})
+            raise
+        record.update(chosen)
+        record["cost"] = {"wall_seconds": round(time.time() - started, 2), **record["cost"]}
+        write_record(folder, record)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    if test:
+        pairs = prepare(encoder, Sealed(opened.whole, (folder / RECORD, *until)).open())
+        result = evaluate(encoder, pairs, progress)
+        record["cost"]["wall_seconds"] = round(before + time.time() - started, 2)
+        record["pixel_digests"]["test"] = pairs.pixel_digest
+        record.update(status="finished", scores=result.scores,
+                      test_queries=query_counts(result, pairs.image_of))  # fmt: skip
+        write_record(folder, record)
     return record, folder
+
+
+def _trained_parameters(encoder: DualEncoder, objective: Objective) -> dict[str, int]:
+    """What is trained, of method and heads apart; the temperature is counted beside the total."""
+    counts = count_trained(encoder)
+    temperature = (
+        objective.trains_temperature
+        and counts.total > 0
+        and "model.logit_scale" not in trained(encoder)
+    )
+    return {**dataclasses.asdict(counts), "temperature": int(temperature)}
+
+
+def _train_and_choose(
+    encoder: DualEncoder, run: Run, objective: Objective, whole: ImageTextSet, folder: Path,
+    key: str, progress: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Train, leave the encoder at the epoch that validation prefers, keep it, and say how it went.
+
+    Raises:
+        Diverged: the loss stopped being finite.
+    """
+    validation = prepare(encoder, whole.split("val"))
+    saved = trained(encoder)
+    pairs = prepare(encoder, whole.split("train")) if saved else validation
+    training = train(
+        encoder, pairs, objective, run.recipe,
+        validate=lambda e: evaluate(e, validation).scores["mean_recall"],
+        seed=run.seed, checkpoint=folder / CHECKPOINT, identity=key,
+        label=f"{run.method} {run.objective} s{run.seed}", progress=progress,
+    )  # fmt: skip
+    chosen = evaluate(encoder, validation).scores
+    save_adapter(folder, encoder, saved, run, key)
+    return {
+        "best_epoch": training.best_epoch,
+        "validation_scores": chosen,
+        "pixel_digests": {**({"train": pairs.pixel_digest} if saved else {}),
+                          "val": validation.pixel_digest},
+        "cost": training_cost(training.history, training.steps, encoder.device, folder / ADAPTER),
+        "history": training.history,
+    }  # fmt: skip
 
 
 def save_adapter(

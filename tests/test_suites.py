@@ -1,13 +1,18 @@
 """A suite is a grid of different runs, done once each, whatever happens to one of them."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from rsstudy import suites
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.data.sources import load
+from rsstudy.errors import StudyError
 from rsstudy.methods import create_method
-from rsstudy.records import read_records
-from rsstudy.suites import SCALES, SUITES, grid, recipe_for, run_suite
+from rsstudy.protocol import Sealed
+from rsstudy.records import read_record, read_records
+from rsstudy.suites import SCALES, SUITES, arms, only, recipe_for, run_suite
 from rsstudy.training import Diverged, Recipe
 
 
@@ -28,7 +33,7 @@ def once(tmp_path):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", SUITES)
 def test_every_run_of_a_grid_is_another_one_and_can_be_made(name, scale):
-    runs = grid(name, scale)
+    runs = [run for arm in arms(name, scale) for run in arm.candidates()]
     assert len({repr(run) for run in runs}) == len(runs)
     for run in runs:
         create_method(run.method, run.method_settings)
@@ -46,7 +51,11 @@ def test_the_paper_scale_follows_the_papers_recipe():
 
 def test_a_second_call_trains_nothing(small, tmp_path, monkeypatch):
     first = once(tmp_path)
-    assert len(first) == len(grid("compare", "smoke")) == len(read_records(tmp_path))
+    assert (
+        len(first)
+        == sum(arm.seeds for arm in arms("compare", "smoke"))
+        == len(read_records(tmp_path))
+    )
     monkeypatch.setattr("rsstudy.run.train", lambda *_, **__: pytest.fail("trained again"))
     assert once(tmp_path) == first
 
@@ -54,12 +63,77 @@ def test_a_second_call_trains_nothing(small, tmp_path, monkeypatch):
 def test_a_diverged_run_does_not_stop_the_others(small, tmp_path, monkeypatch):
     execute = suites.execute
 
-    def sometimes(run, *more):
+    def sometimes(run, *more, **named):
         if run.method == "full":
             raise Diverged("the loss is nan at step 1 of epoch 1")
-        return execute(run, *more)
+        return execute(run, *more, **named)
 
     monkeypatch.setattr(suites, "execute", sometimes)
     assert {r["config"]["method"] for r in once(tmp_path)} == {
         "zero-shot", "linear-probe", "mrs-adapter",
     }  # fmt: skip
+
+
+@pytest.fixture
+def searched(small, monkeypatch):
+    """Three learning rates for each arm, two seeds."""
+    monkeypatch.setitem(suites.SEARCHED, "smoke", (0.5, 1.0, 2.0))
+    monkeypatch.setitem(suites.SCALES, "smoke", replace(SCALES["smoke"], seeds=2))
+
+
+def test_a_search_opens_no_test_split_before_its_choice_is_on_record(
+    searched, tmp_path, monkeypatch
+):
+    """Every look at a test split is held against the choices that exist at that moment."""
+    opened = []
+    split = ImageTextSet.split
+
+    def watched(whole, name):
+        if name == "test":
+            opened.append(len(list(tmp_path.glob("choices/*.json"))))
+        return split(whole, name)
+
+    monkeypatch.setattr(ImageTextSet, "split", watched)
+    records = run_suite("compare", "smoke", tmp_path, say=lambda _: None, progress=False,
+                        methods=["linear-probe"])  # fmt: skip
+    assert opened == [1, 1, 2, 2]  # InfoNCE's two seeds, then those of HMMC
+    assert len(records) == 4 and len(list(tmp_path.glob("*/record.json"))) == 2 * 3 + 2
+    for record in records[::2]:
+        choices = [json.loads(path.read_text()) for path in tmp_path.glob("choices/*.json")]
+        choice = next(c for c in choices if c["chosen"] == record["id"])
+        scores = [c["validation_mean_recall"] for c in choice["candidates"]]
+        assert record["validation_scores"]["mean_recall"] == max(scores)
+    losers = [r for r in map(read_record, tmp_path.glob("*/record.json"))
+              if r["status"] == "validated"]  # fmt: skip
+    assert len(losers) == 4 and not any("scores" in r or "test_queries" in r for r in losers)
+
+
+def test_touching_the_test_split_before_the_choice_raises(small, tmp_path):
+    run = arms("compare", "smoke")[1].run
+    choice = tmp_path / "choices" / "none-yet.json"
+    with pytest.raises(StudyError, match=r"sealed until .*none-yet\.json is written"):
+        suites.execute(run, None, tmp_path, progress=False, until=(choice,))
+    record, folder = suites.execute(run, None, tmp_path, progress=False, test=False)
+    assert record["status"] == "validated" and "scores" not in record
+    with pytest.raises(StudyError, match="sealed"):
+        Sealed(load(run.data), (folder / "absent.json",)).open()
+
+
+def test_a_validated_run_is_tested_later_as_if_at_once(small, tmp_path, monkeypatch):
+    run = arms("compare", "smoke")[3].run
+    at_once, _ = suites.execute(run, None, tmp_path / "a", progress=False)
+    suites.execute(run, None, tmp_path / "b", progress=False, test=False)
+    monkeypatch.setattr("rsstudy.run.train", lambda *_, **__: pytest.fail("trained again"))
+    later, folder = suites.execute(run, None, tmp_path / "b", progress=False)
+    assert later["test_queries"] == at_once["test_queries"] and later["status"] == "finished"
+    assert later["pixel_digests"] == at_once["pixel_digests"]
+    assert read_record(folder / "record.json") == later
+
+
+def test_part_of_a_suite_can_be_named():
+    rows = only(arms("compare", "bench"), ["ucm"], ["linear-probe", "mrs-adapter"], ["infonce"])
+    assert [(a.run.data, a.run.method, a.run.method_settings) for a in rows] == [
+        ("ucm", "linear-probe", {}), ("ucm", "mrs-adapter", {}),
+    ]  # fmt: skip
+    with pytest.raises(StudyError, match=r"unknown method of this suite 'mrs'; did you mean"):
+        only(arms("compare", "bench"), [], ["mrs"], [])

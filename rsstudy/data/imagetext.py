@@ -78,18 +78,25 @@ class ImageTextSet:
             images=Taken(self.images, indices),
         )
 
+    def require(self, split: str) -> None:
+        """Make sure that the set has a split.
+
+        Raises:
+            StudyError: it has no image in that split.
+        """
+        if split not in self.splits:
+            has = ", ".join(sorted(set(self.splits))) or "none"
+            cure = "; --set recipe.validation=random draws one" if split == "val" else ""
+            raise StudyError(f"{self.name} has no {split} split (it has: {has}){cure}")
+
     def split(self, name: str) -> ImageTextSet:
         """The images of one split.
 
         Raises:
             StudyError: the set has no image in that split.
         """
-        chosen = [i for i, split in enumerate(self.splits) if split == name]
-        if not chosen:
-            has = ", ".join(sorted(set(self.splits))) or "none"
-            cure = "; --set recipe.validation=random draws one" if name == "val" else ""
-            raise StudyError(f"{self.name} has no {name} split (it has: {has}){cure}")
-        return self.take(chosen)
+        self.require(name)
+        return self.take([i for i, split in enumerate(self.splits) if split == name])
 
     def manifest_digest(self) -> str:
         """sha256 of names, splits and captions, whatever the order of the images and the encoding.

@@ -1,0 +1,71 @@
+"""The protocol's first rule, nothing is chosen on test, as a mechanism.
+
+A run writes its record once its epoch is chosen on validation; a search writes its choice once its
+candidates are compared there. The test split is sealed until those files exist.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.errors import StudyError
+from rsstudy.files import whole_file
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A set's test split, to be opened only after the choices that it judges.
+
+    Attributes:
+        whole: the set.
+        until: files that record those choices.
+    """
+
+    whole: ImageTextSet
+    until: tuple[Path, ...]
+
+    def open(self) -> ImageTextSet:
+        """The test split.
+
+        Raises:
+            StudyError: a choice is not on record yet, or there is no test split.
+        """
+        for choice in self.until:
+            if not choice.is_file():
+                raise StudyError(
+                    f"the test split is sealed until {choice} is written: choose on validation "
+                    "first"
+                )
+        return self.whole.split("test")
+
+
+def choose(candidates: Sequence[Mapping[str, Any]], path: Path) -> int:
+    """Choose among runs by their mean recall on validation, and put the choice on record.
+
+    Args:
+        candidates: records of runs that are validated.
+        path: where the choice is written, whole or not at all.
+
+    Returns:
+        the index of the chosen candidate; of equals, the first.
+    """
+    scores = [record["validation_scores"]["mean_recall"] for record in candidates]
+    best = scores.index(max(scores))
+    choice = {
+        "rule": "highest mean recall on validation",
+        "candidates": [
+            {"id": record["id"], "identity": record["identity"],
+             "learning_rate": record["config"]["recipe"]["learning_rate"],
+             "best_epoch": record["best_epoch"], "validation_mean_recall": score}
+            for record, score in zip(candidates, scores, strict=True)
+        ],
+        "chosen": candidates[best]["id"],
+    }  # fmt: skip
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(choice, indent=2) + "\n", encoding="utf-8")
+    return best
