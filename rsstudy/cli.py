@@ -147,8 +147,8 @@ def pretrain_command(
 
     The encoder so made is named ENCODER+DELTA. `tiny` finds its own in the cache.
     """
-    from rsstudy.methods import settings_from
     from rsstudy.pretraining import pretrain, usual
+    from rsstudy.settings import settings_from
     from rsstudy.training import Recipe
 
     what = usual(encoder, data, device)
@@ -192,8 +192,9 @@ def train_command(
     The same command again finds the record and runs nothing; an interrupted run goes on where it
     was.
     """
-    from rsstudy.methods import create_method, settings_from
+    from rsstudy.methods import create_method
     from rsstudy.run import Run, execute
+    from rsstudy.settings import settings_from
     from rsstudy.suites import recipe_for
     from rsstudy.training import Recipe
 

@@ -7,10 +7,14 @@ HMMC, the hybrid multi-modal contrastive objective (Yuan, Zhan, Xiong, TGRS 2023
 where V~ and T~ embed the same pictures and captions a second time, with dropout on their embedded
 tokens. Each term is a two-way hinge on negatives within the batch (the form of an early public
 version) or a two-way InfoNCE (van den Oord et al., 2018).
+
+Its control costs the same: both views are embedded, and the cross-modal term alone is taken on
+each, (L(V, T) + L(V~, T~)) / 2.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -20,25 +24,31 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsstudy.errors import unknown
+from rsstudy.settings import later
 
 Negatives = Literal["hardest", "all"]
 Reduction = Literal["sum", "mean"]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor) -> Tensor:
+def info_nce(
+    a: Tensor, b: Tensor, logit_scale: Tensor, not_negative: Tensor | None = None
+) -> Tensor:
     """Two-way InfoNCE: row i of ``a`` (B, d) belongs to row i of ``b`` (B, d), all else does not.
 
-    ``logit_scale`` is the log of the inverse temperature.
+    ``logit_scale`` is the log of the inverse temperature; ``not_negative`` (B, B) marks pairs off
+    the diagonal that are left out.
     """
     logits = logit_scale.exp() * a @ b.T
+    if not_negative is not None:
+        logits = logits.masked_fill(_off_diagonal(not_negative), -torch.inf)
     own = torch.arange(len(a), device=a.device)
     return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
 
 def hinge(
     a: Tensor, b: Tensor, margin: float = 0.2, negatives: Negatives = "hardest",
-    reduction: Reduction = "sum",
+    reduction: Reduction = "sum", not_negative: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Two-way hinge on the negatives of the batch, cosine similarity (VSE++; Faghri et al., 2018).
 
@@ -49,12 +59,15 @@ def hinge(
         a, b: unit vectors (B, d), row i of one belonging to row i of the other.
         negatives: the hardest of each row and column (above), or all of them added up.
         reduction: the sum over the batch, or its mean; with all negatives, over them, too.
+        not_negative: (B, B), symmetric; marks pairs off the diagonal that are left out.
     """
     similarity = a @ b.T
     own = similarity.diag()
-    itself = torch.eye(len(a), dtype=torch.bool, device=a.device)
-    by_row = (margin + similarity - own[:, None]).clamp(min=0).masked_fill(itself, 0)
-    by_column = (margin + similarity - own[None, :]).clamp(min=0).masked_fill(itself, 0)
+    skipped = torch.eye(len(a), dtype=torch.bool, device=a.device)
+    if not_negative is not None:
+        skipped = skipped | not_negative
+    by_row = (margin + similarity - own[:, None]).clamp(min=0).masked_fill(skipped, 0)
+    by_column = (margin + similarity - own[None, :]).clamp(min=0).masked_fill(skipped, 0)
     if negatives == "hardest":
         terms = by_row.amax(dim=1), by_column.amax(dim=0)
     else:
@@ -62,7 +75,30 @@ def hinge(
     total = terms[0].sum() + terms[1].sum()
     if reduction == "sum":
         return total
-    return total / len(a) / (1 if negatives == "hardest" else max(len(a) - 1, 1))
+    if negatives == "hardest":
+        return total / len(a)
+    return total / (~skipped).sum().clamp(min=1)
+
+
+def _off_diagonal(pairs: Tensor) -> Tensor:
+    return pairs & ~torch.eye(len(pairs), dtype=torch.bool, device=pairs.device)
+
+
+def false_negatives(images: Tensor, *texts: Tensor) -> Tensor:
+    """Pairs of a batch that are no negatives: they share their image or a caption's text.
+
+    Args:
+        images: (B,) an id of each image.
+        texts: (B,) ids of the captions' texts, once for each view that has captions of its own.
+
+    Returns:
+        (B, B), symmetric, true on the diagonal.
+    """
+    same = images[:, None] == images[None, :]
+    for one in texts:
+        for other in texts:
+            same = same | (one[:, None] == other[None, :])
+    return same
 
 
 @dataclass(frozen=True)
@@ -76,6 +112,11 @@ class Objective:
         margin, negatives, reduction: of the hinge.
         learn_temperature: train the encoder's ``logit_scale`` (InfoNCE); else it stays as it is.
         token_dropout: probability of dropping an element of the second view's embedded tokens.
+        temperature: a fixed one for InfoNCE; 0 for the encoder's own.
+        both_views: the cross-modal term is the mean of its values on the two views.
+        augment_images: the second view's pictures are cropped, flipped and turned at random.
+        sibling_captions: the second view's captions are others of the same pictures.
+        mask_false_negatives: pairs that share their image or a caption's text are no negatives.
     """
 
     form: Literal["infonce", "hinge"] = "infonce"
@@ -87,32 +128,46 @@ class Objective:
     reduction: Reduction = "sum"
     learn_temperature: bool = True
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    temperature: NotNegative = later(0.0)
+    both_views: bool = later(False)
+    augment_images: bool = later(False)
+    sibling_captions: bool = later(False)
+    mask_false_negatives: bool = later(False)
 
     @property
     def views(self) -> int:
-        """How many times the loop embeds each batch: once, or twice for the intra-modal terms."""
-        return 2 if self.image_weight or self.text_weight else 1
+        """How many times the loop embeds each batch: once, or twice for intra-modal terms."""
+        return 2 if self.image_weight or self.text_weight or self.both_views else 1
 
     @property
     def trains_temperature(self) -> bool:
-        return self.form == "infonce" and self.learn_temperature
+        return self.form == "infonce" and self.learn_temperature and not self.temperature
 
-    def loss(self, images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
+    def loss(
+        self, images: Tensor, texts: Tensor, logit_scale: Tensor,
+        not_negative: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """The loss of one batch of B pairs.
 
         Args:
             images, texts: unit vectors (views * B, d); the second view's rows follow the first's.
             logit_scale: log of the inverse temperature, for InfoNCE.
+            not_negative: (B, B) pairs that are left out of all terms; see ``false_negatives``.
         """
+        if self.temperature:
+            logit_scale = torch.full_like(logit_scale, -math.log(self.temperature))
 
         def term(a: Tensor, b: Tensor) -> Tensor:
             if self.form == "infonce":
-                return info_nce(a, b, logit_scale)
-            return hinge(a, b, self.margin, self.negatives, self.reduction)
+                return info_nce(a, b, logit_scale, not_negative)
+            return hinge(a, b, self.margin, self.negatives, self.reduction, not_negative)
 
         first_images, *second_images = images.chunk(self.views)
         first_texts, *second_texts = texts.chunk(self.views)
-        total = self.cross_weight * term(first_images, first_texts)
+        cross = term(first_images, first_texts)
+        if self.both_views:
+            cross = (cross + term(second_images[0], second_texts[0])) / 2
+        total = self.cross_weight * cross
         if self.image_weight:
             total = total + self.image_weight * term(first_images, second_images[0])
         if self.text_weight:
@@ -125,6 +180,8 @@ OBJECTIVES: dict[str, Objective] = {
     "hinge": Objective(form="hinge"),
     "hmmc": Objective(form="hinge", image_weight=1.0, text_weight=1.0),
     "hmmc-infonce": Objective(image_weight=1.0, text_weight=1.0),
+    "hinge-two-views": Objective(form="hinge", both_views=True),
+    "infonce-two-views": Objective(both_views=True),
 }
 
 

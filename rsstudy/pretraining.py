@@ -22,7 +22,7 @@ from rsstudy.encoders.delta import DOWN, UP
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
 from rsstudy.files import save_tensors, sha256_of
-from rsstudy.methods import attach, count_trained, create_method, settings_of, trained
+from rsstudy.methods import attach, count_trained, create_method, trained
 from rsstudy.objectives import Objective
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
 from rsstudy.run import (
@@ -33,6 +33,7 @@ from rsstudy.run import (
     public_name,
     slug,
 )
+from rsstudy.settings import settings_of
 from rsstudy.training import Recipe, pick_device, train
 
 DELTA = "delta.safetensors"
@@ -108,7 +109,7 @@ def pretrain(
         "data": data_label(what.data, whole), "encoder": public_name(start),
         "method": what.method, "objective": "infonce", "seed": what.seed,
         "train_heads": what.train_heads, "image_size": encoder.image_size,
-        "method_settings": settings_of(method), "objective_settings": dataclasses.asdict(objective),
+        "method_settings": settings_of(method), "objective_settings": settings_of(objective),
         "recipe": dataclasses.asdict(what.recipe), "recipe_version": RECIPE_VERSION,
         "manifest_digest": opened.manifest_digest, "pictures_digest": whole.fingerprint(),
         "weights": encoder.weights,

@@ -86,15 +86,18 @@ def read_records(*folders: Path) -> pd.DataFrame:
 def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The finished among some runs' records, one row each.
 
-    Columns: id, label (method and the settings that are not its defaults), the configuration's top
-    entries, scores, trained (parameters), best_epoch, seconds, and the record itself in ``record``.
+    Columns: id, label and objective_label (method, objective and the settings that are not their
+    defaults), the configuration's top entries, scores, trained (parameters), best_epoch, seconds,
+    and the record itself in ``record``.
     """
     rows = []
     for record in records:
         if record["status"] == "finished":
             config = {k: v for k, v in record["config"].items() if not isinstance(v, dict)}
             rows.append({
-                "id": record["id"], "label": record["label"], **config, **record["scores"],
+                "id": record["id"], "label": record["label"],
+                "objective_label": record.get("objective_label", config["objective"]),
+                **config, **record["scores"],
                 "trained": record["trained_parameters"]["total"],
                 "best_epoch": record["best_epoch"],
                 "seconds": record["cost"]["train_seconds"], "record": record,

@@ -28,13 +28,12 @@ from rsstudy.methods import (
     count_trained,
     create_method,
     load_trained,
-    settings_from,
-    settings_of,
     trained,
 )
 from rsstudy.objectives import Objective, named_objective
 from rsstudy.protocol import Sealed
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
+from rsstudy.settings import settings_from, settings_of
 from rsstudy.training import Diverged, Recipe, pick_device, train
 
 # Raised on purpose when the same configuration comes to mean another run.
@@ -115,7 +114,7 @@ def execute(
         "data": data_label(run.data, opened.whole), "encoder": public_name(run.encoder),
         "method": run.method, "objective": run.objective, "seed": run.seed,
         "train_heads": run.train_heads, "image_size": encoder.image_size,
-        "method_settings": settings_of(method), "objective_settings": dataclasses.asdict(objective),
+        "method_settings": settings_of(method), "objective_settings": settings_of(objective),
         # the size is above, resolved: however it was asked for, it is the same run
         "recipe": {**dataclasses.asdict(run.recipe), "image_size": 0},
         "recipe_version": RECIPE_VERSION, "manifest_digest": opened.manifest_digest,
@@ -142,7 +141,8 @@ def execute(
         encoder.eval()
     else:
         record = {
-            "id": name, "label": label_of(run), "identity": key, "status": "validated",
+            "id": name, "label": label_of(run), "objective_label": objective_label(run),
+            "identity": key, "status": "validated",
             "config": config, "trained_parameters": _trained_parameters(encoder, objective),
             "dropped_empty_captions": opened.dropped,
             "rsstudy": __version__, "environment": environment(encoder.device),
@@ -276,11 +276,26 @@ def query_counts(evaluation: Evaluation, image_of: np.ndarray) -> dict[str, Any]
 
 def label_of(run: Run) -> str:
     """What tells a run's method apart: its name, and the settings that are not its defaults."""
-    default = settings_of(create_method(run.method))
-    chosen = settings_of(create_method(run.method, run.method_settings))
-    changed = [f"{name} {value}" for name, value in chosen.items() if value != default[name]]
     heads = ["trained heads"] if run.train_heads else []
-    return ", ".join([run.method, *changed, *heads]).replace("share_layers False", "one a layer")
+    chosen = create_method(run.method, run.method_settings)
+    changed = _changed(chosen, create_method(run.method))
+    return ", ".join([run.method, *changed, *heads]).replace("share layers False", "one a layer")
+
+
+def objective_label(run: Run) -> str:
+    """The same for a run's objective."""
+    changed = _changed(run.resolved_objective(), named_objective(run.objective))
+    return ", ".join([run.objective, *changed])
+
+
+def _changed(settings: Any, default: Any) -> list[str]:
+    """The settings that are not at their default, in words."""
+    usual = dataclasses.asdict(default)
+    return [
+        name.replace("_", " ") + ("" if value is True else f" {value}")
+        for name, value in dataclasses.asdict(settings).items()
+        if value != usual[name]
+    ]
 
 
 def evaluate_split(

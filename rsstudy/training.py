@@ -26,7 +26,7 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs
 from rsstudy.files import whole_file
 from rsstudy.methods import trained
-from rsstudy.objectives import Objective
+from rsstudy.objectives import Objective, false_negatives
 
 CHECKPOINT_SECONDS = 120.0
 LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP clips it
@@ -151,11 +151,16 @@ def learning_rate(recipe: Recipe, step: int, steps_an_epoch: int) -> float:
 
 
 def batch_loss(
-    encoder: DualEncoder, objective: Objective, recipe: Recipe, images: Tensor, tokens: Tensor
-) -> Tensor:
+    encoder: DualEncoder, objective: Objective, recipe: Recipe, images: Tensor, tokens: Tensor,
+    second_tokens: Tensor | None = None, not_negative: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The loss of one batch: images (B, 3, S, S) uint8 and their captions' tokens (B, L).
 
     Where the objective wants two views, both go through the towers in one pass.
+
+    Args:
+        second_tokens: the second view's captions, if they are others.
+        not_negative: (B, B) pairs that are no negatives; see ``objectives.false_negatives``.
     """
     views = objective.views
     dropping = (
@@ -166,10 +171,50 @@ def batch_loss(
     autocast = torch.autocast(
         encoder.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"
     )
+    if views == 2:
+        again = augmented(images) if objective.augment_images else images
+        images = torch.cat([images, again])
+        tokens = torch.cat([tokens, tokens if second_tokens is None else second_tokens])
     with autocast, dropping:
-        seen = encoder.embed_images(torch.cat([images] * views))
-        read = encoder.embed_texts(torch.cat([tokens] * views))
-    return objective.loss(seen, read, encoder.logit_scale)
+        seen = encoder.embed_images(images)
+        read = encoder.embed_texts(tokens)
+    return objective.loss(seen, read, encoder.logit_scale, not_negative)
+
+
+def augmented(images: Tensor) -> Tensor:
+    """Each picture cropped (half of its area at least), flipped and turned by quarters at random.
+
+    uint8 (B, 3, S, S) in and out. A picture from above has no upright: all eight orientations are
+    its own.
+    """
+    from torchvision.transforms import v2  # with the other imports of torchvision: see compat
+
+    crop = v2.RandomResizedCrop(images.shape[-1], scale=(0.5, 1.0), antialias=True)
+    turned = []
+    for image in images:
+        quarters, mirror = torch.randint(4, ()).item(), torch.rand(()).item() < 0.5
+        image = torch.rot90(crop(image), int(quarters), (1, 2))
+        turned.append(image.flip(2) if mirror else image)
+    return torch.stack(turned)
+
+
+def siblings(pairs: Pairs, images: np.ndarray, texts: np.ndarray, seed: list[int]) -> np.ndarray:
+    """For each caption of a batch another of its image, drawn at random; itself if there is none.
+
+    Args:
+        images, texts: rows of the batch's images and texts.
+
+    Returns:
+        rows of texts, one for each of ``texts``.
+    """
+    random = np.random.default_rng(seed)
+    drawn = []
+    for image, text in zip(images, texts, strict=True):
+        first, last = np.searchsorted(pairs.image_of, [image, image + 1])
+        others = pairs.text_of[first:last]
+        others = others[others != text]
+        drawn.append(random.choice(others) if len(others) else text)
+    return np.array(drawn)
 
 
 def train(
@@ -254,9 +299,15 @@ def train(
                     for group in optimizer.param_groups:
                         group["lr"] = rate
                     images = _take(pairs.images, rows).to(encoder.device, non_blocking=True)
+                    others = texts
+                    if objective.sibling_captions:
+                        others = siblings(pairs, rows, texts, [seed, state["epoch"], number])
                     loss = batch_loss(
-                        encoder, objective, recipe, images, _take(pairs.tokens, texts)
-                    )
+                        encoder, objective, recipe, images, _take(pairs.tokens, texts),
+                        _take(pairs.tokens, others) if objective.sibling_captions else None,
+                        _shared(rows, texts, others, encoder.device)
+                        if objective.mask_false_negatives else None,
+                    )  # fmt: skip
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     if recipe.clip_norm:
@@ -312,6 +363,13 @@ def train(
         steps=recipe.epochs * steps_an_epoch,
         seconds=sum(row["seconds"] for row in state["history"]),
     )
+
+
+def _shared(
+    images: np.ndarray, texts: np.ndarray, others: np.ndarray, device: torch.device
+) -> Tensor:
+    ids = (torch.as_tensor(rows, device=device) for rows in (images, texts, others))
+    return false_negatives(*ids)
 
 
 def _take(items: Tensor, rows: np.ndarray) -> Tensor:

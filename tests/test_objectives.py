@@ -8,7 +8,15 @@ import torch
 from torch.nn import functional
 
 from rsstudy.errors import StudyError
-from rsstudy.objectives import OBJECTIVES, Objective, hinge, info_nce, named_objective
+from rsstudy.objectives import (
+    OBJECTIVES,
+    Objective,
+    false_negatives,
+    hinge,
+    info_nce,
+    named_objective,
+)
+from rsstudy.settings import settings_of
 
 
 def unit(rows: int, seed: int) -> torch.Tensor:
@@ -61,12 +69,67 @@ def test_hmmc_is_the_weighted_sum_of_its_three_terms(form):
     assert found.item() == pytest.approx(expected.item())
 
 
-def test_only_intra_modal_terms_ask_for_a_second_view():
+def test_only_intra_modal_terms_and_their_controls_ask_for_a_second_view():
     assert {name: o.views for name, o in OBJECTIVES.items()} == {
-        "infonce": 1, "hinge": 1, "hmmc": 2, "hmmc-infonce": 2,
+        "infonce": 1, "hinge": 1, "hmmc": 2, "hmmc-infonce": 2, "hinge-two-views": 2,
+        "infonce-two-views": 2,
     }  # fmt: skip
     for image, text in product((0.0, 1.0), repeat=2):
         assert Objective(image_weight=image, text_weight=text).views == 1 + bool(image or text)
+
+
+def test_the_control_takes_the_cross_modal_term_alone_on_both_views():
+    v, w, t, u = (unit(5, seed) for seed in range(4))
+    control = named_objective("hinge-two-views")
+    assert control.views == named_objective("hmmc").views == 2
+    found = control.loss(torch.cat([v, w]), torch.cat([t, u]), torch.tensor(0.0))
+    assert found.item() == pytest.approx((hinge(v, t) + hinge(w, u)).item() / 2)
+
+
+def test_a_fixed_temperature_is_used_in_place_of_the_encoders_and_not_trained():
+    fixed, a, b = Objective(temperature=0.05), unit(5, 0), unit(5, 1)
+    scale = torch.tensor(1.0, dtype=torch.double, requires_grad=True)
+    expected = info_nce(a, b, torch.tensor(1 / 0.05, dtype=torch.double).log())
+    found = fixed.loss(a, b, scale)
+    assert found.item() == pytest.approx(expected.item()) and not fixed.trains_temperature
+    assert not found.requires_grad
+
+
+def test_pairs_that_share_image_or_text_are_false_negatives():
+    same = false_negatives(torch.tensor([0, 1, 0, 3]), torch.tensor([7, 8, 9, 8]))
+    assert same.tolist() == [
+        [True, False, True, False], [False, True, False, True],
+        [True, False, True, False], [False, True, False, True],
+    ]  # fmt: skip
+    views = false_negatives(torch.tensor([0, 1]), torch.tensor([7, 8]), torch.tensor([8, 9]))
+    assert views.all()  # the first's second caption is the other's first
+
+
+@pytest.mark.parametrize("negatives", ["hardest", "all"])
+@pytest.mark.parametrize("form", ["infonce", "hinge"])
+def test_masked_pairs_are_in_no_term(form, negatives):
+    a, b, scale = unit(5, 0), unit(5, 1), torch.tensor(1.0, dtype=torch.double)
+    masked = false_negatives(torch.tensor([0, 1, 2, 0, 4]), torch.tensor([0, 1, 2, 3, 1]))
+    others = [[j for j in range(5) if j != i and not masked[i, j]] for i in range(5)]
+    total = 0.0
+    for i in range(5):
+        for left, right in ((a, b), (b, a)):  # captions for image i, images for caption i
+            own, negative = left[i] @ right[i], left[i] @ right[others[i]].T
+            if form == "infonce":
+                logits = scale.exp() * torch.cat([own[None], negative])
+                total += float(torch.logsumexp(logits, 0) - logits[0]) / 10
+            else:
+                losses = (0.2 + negative - own).clamp(min=0)
+                total += float(losses.max() if negatives == "hardest" else losses.sum())
+    found = Objective(form, negatives=negatives).loss(a, b, scale, masked)
+    assert found.item() == pytest.approx(total)
+
+
+def test_a_setting_that_came_later_enters_a_record_only_where_it_is_used():
+    before = {"form", "cross_weight", "image_weight", "text_weight", "margin", "negatives",
+              "reduction", "learn_temperature", "token_dropout"}  # fmt: skip
+    assert set(settings_of(named_objective("hmmc"))) == before
+    assert set(settings_of(named_objective("hinge-two-views"))) == before | {"both_views"}
 
 
 def test_an_unknown_objective_is_named_with_near_ones():

@@ -9,16 +9,18 @@ import torch
 from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
-from rsstudy.evaluation import evaluate, prepare
+from rsstudy.evaluation import Pairs, evaluate, prepare
 from rsstudy.methods import attach, create_method, trained
-from rsstudy.objectives import OBJECTIVES
+from rsstudy.objectives import OBJECTIVES, Objective
 from rsstudy.training import (
     Diverged,
     Recipe,
+    augmented,
     batches,
     count_batches,
     learning_rate,
     pick_device,
+    siblings,
     train,
 )
 
@@ -79,6 +81,50 @@ def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
         assert torch.equal(value, values(resumed)[name]), name
     assert [row["loss"] for row in found.history] == [row["loss"] for row in expected.history]
     assert found.best_epoch == expected.best_epoch == 3
+
+
+def test_a_resumed_run_draws_the_same_second_views(small, tmp_path, monkeypatch):
+    """Augmentation and sibling captions are drawn as in the uninterrupted run."""
+    monkeypatch.setattr("rsstudy.training.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setitem(OBJECTIVES, "all-on", Objective(
+        "hinge", image_weight=1.0, text_weight=1.0, both_views=True, augment_images=True,
+        sibling_captions=True, mask_false_negatives=True,
+    ))  # fmt: skip
+    whole = ready()
+    run(whole, small, "all-on")
+
+    def stop(step):
+        if step == 2:
+            raise Stopped
+
+    file, resumed = tmp_path / "checkpoint.pt", ready()
+    with pytest.raises(Stopped):
+        run(ready(), small, "all-on", checkpoint=file, after_step=stop)
+    run(resumed, small, "all-on", checkpoint=file)
+    assert all(torch.equal(v, values(resumed)[n]) for n, v in values(whole).items())
+
+
+def test_a_sibling_is_another_caption_of_the_same_picture():
+    # picture 0 has the texts 0, 1, 1; picture 1 has 1 alone; picture 2 has 2 and 3
+    pairs = Pairs(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, 4),
+                  text_of=np.array([0, 1, 1, 1, 2, 3]), image_of=np.array([0, 0, 0, 1, 2, 2]),
+                  pixel_digest="")  # fmt: skip
+    images, texts = np.array([2, 0, 1, 2]), np.array([2, 0, 1, 3])
+    for seed in range(5):
+        assert siblings(pairs, images, texts, [seed, 0, 0]).tolist() == [3, 1, 1, 2]
+
+
+def test_an_augmented_picture_is_part_of_its_own_in_one_of_eight_orientations():
+    torch.manual_seed(0)
+    flat = torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 3, 16, 16) * 30
+    assert torch.equal(augmented(flat), flat)  # no picture takes anything from another
+    ramp = torch.arange(64, dtype=torch.uint8).expand(64, 3, 64, 64) * 4
+    turned = augmented(ramp)
+    assert turned.shape == ramp.shape and turned.dtype == torch.uint8
+    corners = {(int(p[0, 0, 0]) > int(p[0, 0, -1]), int(p[0, 0, 0]) > int(p[0, -1, 0]),
+                int(p[0, 0, 0]) == int(p[0, 0, -1])) for p in turned}  # fmt: skip
+    assert len(corners) == 4  # rising to the right, left, bottom and top
+    assert len({int(p.min()) for p in turned}) > 8  # crops of many sizes
 
 
 def test_without_a_checkpoint_in_the_epoch_it_goes_on_from_the_last_epoch(small, tmp_path):

@@ -9,12 +9,10 @@ from rsstudy.methods.registry import (
     count_trained,
     create_method,
     load_trained,
-    settings_from,
-    settings_of,
     trained,
 )
 
 __all__ = [
     "METHODS", "Method", "TrainedParameters", "attach", "count_trained", "create_method",
-    "load_trained", "settings_from", "settings_of", "trained",
+    "load_trained", "trained",
 ]  # fmt: skip

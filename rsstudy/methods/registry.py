@@ -7,15 +7,15 @@ puts new modules under ``encoder.method`` and may mark parameters of the base as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.errors import StudyError, unknown
+from rsstudy.settings import settings_from
 
 
 class Method(Protocol):
@@ -35,24 +35,6 @@ def register(name: str) -> Callable[[type], type]:
         return method
 
     return add
-
-
-def settings_from(kind: str, cls: type, values: Mapping[str, Any]) -> Any:
-    """An instance of the settings dataclass ``cls`` from names and values (strings are read).
-
-    Raises:
-        StudyError: an unknown setting, or a value that does not fit.
-    """
-    known = [field.name for field in fields(cls)]
-    for name in values:
-        if name not in known:
-            raise unknown(f"setting of {kind}", name, known)
-    try:
-        return TypeAdapter(cls).validate_python(dict(values))
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise StudyError(f"{kind}: {where} is {first['input']!r}: {first['msg']}") from None
 
 
 def create_method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
@@ -130,8 +112,3 @@ def load_trained(encoder: DualEncoder, tensors: Mapping[str, Tensor], source: st
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(tensors[name])
-
-
-def settings_of(method: Method) -> dict[str, Any]:
-    """A method's hyper-parameters as plain values."""
-    return asdict(method)  # type: ignore[call-overload]

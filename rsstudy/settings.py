@@ -1,0 +1,47 @@
+"""Settings: frozen dataclasses, made from names and values, and written down for a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field, fields
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from rsstudy.errors import StudyError, unknown
+
+
+def later(default: Any) -> Any:
+    """A setting that came after the first records.
+
+    It enters a configuration only where it is not at its default, so that a run from before it came
+    keeps its identity.
+    """
+    return field(default=default, metadata={"later": True})
+
+
+def settings_from(kind: str, cls: type, values: Mapping[str, Any]) -> Any:
+    """An instance of the settings dataclass ``cls`` from names and values (strings are read).
+
+    Raises:
+        StudyError: an unknown setting, or a value that does not fit.
+    """
+    known = [field.name for field in fields(cls)]
+    for name in values:
+        if name not in known:
+            raise unknown(f"setting of {kind}", name, known)
+    try:
+        return TypeAdapter(cls).validate_python(dict(values))
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StudyError(f"{kind}: {where} is {first['input']!r}: {first['msg']}") from None
+
+
+def settings_of(settings: Any) -> dict[str, Any]:
+    """What a record says of a settings dataclass: names and plain values; see ``later``."""
+    return {
+        f.name: getattr(settings, f.name)
+        for f in fields(settings)
+        if not (f.metadata.get("later") and getattr(settings, f.name) == f.default)
+    }
