@@ -117,6 +117,63 @@ def test_after_20_steps_every_frozen_tensor_is_unchanged(name, method):
 
 
 @every_kind
+def test_only_the_chosen_half_of_the_blocks_is_adapted(name):
+    for blocks in ("lower", "upper"):
+        encoder = small(name)
+        whole = {m: encoder.blocks(m) for m in ("image", "text")}
+        attach(encoder, create_method("mrs-adapter", {"blocks": blocks}))
+        for found in whole.values():
+            half = len(found) // 2
+            adapted = [bool(_hooks(block)) for block in found]
+            assert adapted == [(n < half) == (blocks == "lower") for n in range(len(found))]
+    with pytest.raises(StudyError, match="lower"):
+        create_method("mrs-adapter", {"blocks": "middle"})
+
+
+def _hooks(block):
+    return [hook for part in block.module.modules() for hook in
+            (*part._forward_hooks.values(), *part._forward_pre_hooks.values())]  # fmt: skip
+
+
+@every_kind
+def test_a_probe_of_an_earlier_block_does_not_depend_on_those_behind_it(name):
+    last = {"image_block": 2, "text_block": 1}
+    plain, cut = small(name), small(name)
+    attach(plain, create_method("linear-probe", {}))
+    attach(cut, create_method("linear-probe", last))
+    before = embeddings(cut)
+    assert not torch.equal(before, embeddings(plain))
+    with torch.no_grad():
+        for modality, kept in (("image", 2), ("text", 1)):
+            for block in cut.blocks(modality)[kept:]:
+                for parameter in block.module.parameters():
+                    parameter.fill_(7.0)
+        assert torch.equal(embeddings(cut), before)
+        for parameter in cut.blocks("image")[1].module.parameters():
+            parameter.add_(0.5)
+        assert not torch.equal(embeddings(cut), before)
+    with pytest.raises(StudyError, match="image_block must lie in 0"):
+        attach(small(name), create_method("linear-probe", {"image_block": 99}))
+
+
+def test_the_mlps_behind_the_heads_have_as_many_parameters_as_the_adapter():
+    encoder = create("ViT-B-32", meta=True)
+    attach(encoder, create_method("head-mlp"))
+    d, h = 512, 78
+    assert count_trained(encoder).total == 2 * (2 * d * h + h + d) == 160_924
+
+
+@every_kind
+def test_the_mlps_behind_the_heads_start_by_changing_nothing_and_train(name):
+    encoder = small(name)
+    before = embeddings(encoder)
+    attach(encoder, create_method("head-mlp"))
+    assert torch.equal(embeddings(encoder), before)
+    steps(encoder, 2)
+    assert not torch.equal(embeddings(encoder), before)
+
+
+@every_kind
 @torch.no_grad()
 def test_the_parallel_place_computes_the_papers_equation(name):
     """out = h + MLP(LN(h)) + A(h), by hand from the block's own parts."""

@@ -27,6 +27,7 @@ class DualEncoder(nn.Module):
             ((B, L) token ids -> (B, d)) and a parameter ``logit_scale`` (log inverse temperature).
         towers: the model's image tower and text tower, for finding blocks.
         heads: names of the parameters of ``model`` that project into the joint space.
+        joint_width: d, the width of that space.
         tokenizer: texts -> (B, L) token ids.
         image_size: pixels a side.
         mean, std: of the channels, on the scale 0 to 1.
@@ -44,6 +45,7 @@ class DualEncoder(nn.Module):
         model: Any,
         towers: dict[Modality, nn.Module],
         heads: Sequence[str],
+        joint_width: int,
         tokenizer: Callable[[list[str]], Tensor],
         image_size: int,
         mean: Sequence[float],
@@ -56,11 +58,16 @@ class DualEncoder(nn.Module):
         self.model = model
         self.method = nn.Module()  # what a method adds lives here, apart from the base
         self.heads = tuple(f"model.{head}" for head in heads)
+        self.joint_width = joint_width
         self.tokenizer = tokenizer
         self.image_size = image_size
         self.weights = weights or {}
         self.architecture = architecture or name
         self._towers = [towers["image"], towers["text"]]  # a list: already registered in model
+        # What a method does to the joint space's vectors before they get unit length.
+        self.after_heads: dict[Modality, list[Callable[[Tensor], Tensor]]] = {
+            "image": [], "text": [],
+        }  # fmt: skip
         device = self.device  # buffers beside the weights (on the meta device, too)
         self.register_buffer("mean", torch.tensor(mean, device=device), persistent=False)
         self.register_buffer("std", torch.tensor(std, device=device), persistent=False)
@@ -85,11 +92,16 @@ class DualEncoder(nn.Module):
         """uint8 images (B, 3, size, size) -> unit vectors (B, d) in float32."""
         scaled = images.to(self.device, self.mean.dtype) / 255
         normalised = (scaled - self.mean[:, None, None]) / self.std[:, None, None]
-        return functional.normalize(self.model.encode_image(normalised).float(), dim=-1)
+        return self._unit("image", self.model.encode_image(normalised))
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Token ids (B, L) -> unit vectors (B, d) in float32."""
-        return functional.normalize(self.model.encode_text(tokens.to(self.device)).float(), dim=-1)
+        return self._unit("text", self.model.encode_text(tokens.to(self.device)))
+
+    def _unit(self, modality: Modality, vectors: Tensor) -> Tensor:
+        for change in self.after_heads[modality]:
+            vectors = change(vectors)
+        return functional.normalize(vectors.float(), dim=-1)
 
     @contextmanager
     def token_dropout(self, probability: float, rows: int) -> Iterator[None]:

@@ -55,11 +55,14 @@ def openclip(
         sources[f"{form}/{tag or path.name}"] = sha256_of(path)
     elif not meta:
         sources[f"{form}/random"] = state_sha256(model)
-    return wrap(f"{name}@{weights}", model, lambda texts: _tokenizer(name)(texts), sources, form)
+    return wrap(
+        f"{name}@{weights}", model, lambda texts: _tokenizer(name)(texts), config["embed_dim"],
+        sources, form,
+    )  # fmt: skip
 
 
 def wrap(
-    name: str, model, tokenizer, weights: dict[str, str], architecture: str = ""
+    name: str, model, tokenizer, joint_width: int, weights: dict[str, str], architecture: str = ""
 ) -> DualEncoder:
     """A ``DualEncoder`` around an open_clip model."""
     text = getattr(model, "text", model)
@@ -76,6 +79,7 @@ def wrap(
         model=model,
         towers={"image": model.visual, "text": text.transformer},
         heads=heads,
+        joint_width=joint_width,
         tokenizer=tokenizer,
         image_size=size[0] if isinstance(size, (tuple, list)) else size,
         mean=preprocess.get("mean") or open_clip.OPENAI_DATASET_MEAN,

@@ -101,6 +101,7 @@ def vits14_minilm(
         model=model,
         towers={"image": model.visual, "text": model.text},
         heads=["image_head.weight", "text_head.weight"],
+        joint_width=model.image_head.out_features,
         tokenizer=_tokenize,
         image_size=size,
         mean=IMAGENET_DEFAULT_MEAN,

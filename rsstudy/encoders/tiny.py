@@ -14,6 +14,7 @@ from rsstudy.encoders.openclip import wrap
 VOCABULARY = 4096
 CONTEXT = 48
 IMAGE_SIZE = 64
+JOINT_WIDTH = 128
 
 
 def tokenize(texts: list[str]) -> Tensor:
@@ -40,7 +41,7 @@ def tiny(image_size: int | None = None, meta: bool = False, seed: int = 0) -> Du
     ):
         torch.manual_seed(seed)
         model = open_clip.CLIP(
-            embed_dim=128,
+            embed_dim=JOINT_WIDTH,
             vision_cfg=open_clip.CLIPVisionCfg(
                 layers=4, width=128, head_width=32, patch_size=8, image_size=size
             ),
@@ -48,4 +49,5 @@ def tiny(image_size: int | None = None, meta: bool = False, seed: int = 0) -> Du
                 context_length=CONTEXT, vocab_size=VOCABULARY, width=96, heads=4, layers=3
             ),
         )
-    return wrap("tiny", model, tokenize, {} if meta else {"tiny/random": state_sha256(model)})
+    weights = {} if meta else {"tiny/random": state_sha256(model)}
+    return wrap("tiny", model, tokenize, JOINT_WIDTH, weights)

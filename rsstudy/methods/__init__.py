@@ -1,6 +1,6 @@
 """Methods: what is trained. One short file a method, named after it, read like its equation."""
 
-from rsstudy.methods import full, linear_probe, lora, mrs_adapter, zero_shot  # noqa: F401
+from rsstudy.methods import full, head_mlp, linear_probe, lora, mrs_adapter, zero_shot  # noqa: F401
 from rsstudy.methods.registry import (
     METHODS,
     Method,

@@ -12,16 +12,17 @@ With h the residual stream after attention and m in {image, text}::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rsstudy.encoders import MODALITIES, DualEncoder
+from rsstudy.encoders import MODALITIES, Block, DualEncoder
 from rsstudy.errors import StudyError
 from rsstudy.methods.primitives import add_branch
 from rsstudy.methods.registry import register
+from rsstudy.settings import later
 
 
 class Branch(nn.Module):
@@ -56,6 +57,8 @@ class MRSAdapter:
         place: where the branch sits, a name of ``rsstudy.encoders.PLACES``.
         share_layers: one instance in all layers (the paper), or one a layer.
         scale: factor on the branch.
+        blocks: which of a tower's blocks are adapted: all (the paper), or the half nearer to the
+            input (lower) or to the output (upper; the larger half where their number is odd).
     """
 
     bottleneck: Annotated[int, Field(ge=1)] = 64
@@ -64,9 +67,10 @@ class MRSAdapter:
     place: str = "parallel-mlp"
     share_layers: bool = True
     scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    blocks: Literal["all", "lower", "upper"] = later("all")
 
     def add_to(self, encoder: DualEncoder) -> None:
-        blocks = {m: encoder.blocks(m) for m in MODALITIES}
+        blocks = {m: self.chosen(encoder.blocks(m)) for m in MODALITIES}
         narrowest = min(b[0].width for b in blocks.values())
         if not 0 <= self.shared <= narrowest:
             raise StudyError(f"mrs-adapter: shared must lie in 0..{narrowest}, not {self.shared}")
@@ -90,3 +94,8 @@ class MRSAdapter:
                     add_branch(block, self.place, branch)
             instance = nn.ModuleDict({str(m): branch for m, branch in branches.items()})
             encoder.method.layers.append(instance)
+
+    def chosen(self, blocks: list[Block]) -> list[Block]:
+        """The blocks of one tower that are adapted."""
+        half = len(blocks) // 2
+        return {"all": blocks, "lower": blocks[:half], "upper": blocks[half:]}[self.blocks]

@@ -39,6 +39,15 @@ def add_branch(block: Block, place: str, branch: nn.Module) -> None:
         adder.register_forward_hook(lambda _, __, output: added(output))
 
 
+def skip_block(block: Block) -> None:
+    """Let a block hand on its input as it is."""
+
+    def unchanged(_module: nn.Module, args: tuple, output):
+        return (args[0], *output[1:]) if isinstance(output, tuple) else args[0]
+
+    block.module.register_forward_hook(unchanged)
+
+
 class LowRank(nn.Module):
     """``W -> W + scale * up @ down`` with ``up`` (out, r) zero at the start, ``down`` (r, in)."""
 
