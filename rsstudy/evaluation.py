@@ -35,11 +35,19 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores in percent, and for every test query the counts they come from."""
+    """Scores in percent, and for every query the counts they come from.
+
+    Attributes:
+        scores, scores_relaxed: by the standard and by the relaxed protocol.
+        standard, relaxed: the counts of the image queries and of the caption queries.
+        text_of: for each of the M captions its distinct text.
+    """
 
     scores: dict[str, float]
-    image_to_text: Ranks
-    text_to_image: Ranks
+    scores_relaxed: dict[str, float]
+    standard: tuple[Ranks, Ranks]
+    relaxed: tuple[Ranks, Ranks]
+    text_of: np.ndarray
 
 
 def prepare(encoder: DualEncoder, split: ImageTextSet) -> Pairs:
@@ -80,5 +88,5 @@ def embed(
 def evaluate(encoder: DualEncoder, pairs: Pairs, progress: bool = False) -> Evaluation:
     """Rank the captions of a split for its images, and the images for its captions."""
     images, texts = embed(encoder, pairs, progress=progress)
-    i2t, t2i = rank(images, texts, pairs.text_of, pairs.image_of)
-    return Evaluation(scores(i2t, t2i), i2t, t2i)
+    standard, relaxed = rank(images, texts, pairs.text_of, pairs.image_of)
+    return Evaluation(scores(*standard), scores(*relaxed), standard, relaxed, pairs.text_of)

@@ -9,6 +9,12 @@ the chance that an own candidate is among the first k is, in closed form,
 
 the first k - above of the tied being drawn without replacement. Two tied items at the top thus give
 R@1 = 0.5. Identical captions are encoded once: rounding cannot break their tie by accident.
+
+From one ranking come three protocols, which differ in what counts as right:
+
+- *standard*: a query's own pair alone;
+- *relaxed*: every caption with the same text as an own one, and every image that has the caption;
+- *share*: the standard scores over the highest that the set's captions allow (``highest``).
 """
 
 from __future__ import annotations
@@ -22,12 +28,17 @@ import torch
 from scipy.stats import hypergeom
 from torch import Tensor
 
+from rsstudy.errors import StudyError
+
 KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Counts about each query's best own candidate; arrays of one integer a query."""
+    """Counts about each query's best own candidate; arrays of one integer a query.
+
+    Under the relaxed protocol a query's own candidates are all that count as right.
+    """
 
     above: np.ndarray
     tie: np.ndarray
@@ -62,6 +73,102 @@ def chance(captions_of_image: Sequence[int]) -> dict[str, float]:
     return scores(i2t, t2i)
 
 
+def tied_oracle(captions: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The scores of an oracle that knows which captions each picture has, and nothing more.
+
+    Every text that a picture has gets the one high score with it, every other the one low score.
+    So for an image query all captions tie at the top whose text the picture has, copies on other
+    pictures included; for a caption query all pictures that have its text. Ties are in random
+    order, recalls are their expected values.
+
+    Args:
+        captions: the captions of each image of the test split.
+    """
+    texts, text_of, image_of = distinct(captions)
+    image_of_pair, text_of_pair = _pairs(text_of, image_of, len(texts))
+    copies = np.bincount(text_of)
+    alike = np.bincount(image_of_pair, copies[text_of_pair], len(captions)).astype(int)
+    own = np.bincount(image_of, minlength=len(captions))
+    sharing = np.bincount(text_of_pair)[text_of]
+    return scores(
+        Ranks(np.zeros_like(alike), alike, own),
+        Ranks(np.zeros_like(sharing), sharing, np.ones_like(sharing)),
+    )
+
+
+def highest(captions: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The highest score that any scorer of distinct texts can expect, each of the six by itself.
+
+    A scorer gives one similarity to an image and a text, so identical captions tie. It may know
+    everything else, how many copies of a text an image has included.
+
+    - Image to text: an own candidate is met first in some own text, and what is ranked above that
+      text only costs places. With m own of c copies in the set it is found among the first k with
+      P = 1 - C(c - m, k) / C(c, k), which is 1 where c <= k. The best is the own text with the
+      largest P, put first; tying texts with each other gains nothing (of a pooled tie the text with
+      the largest m / c alone does at least as well for every k).
+    - Text to image: all queries of one text see one order of the images. Their expected hits are
+      most when the k images with the most copies of the text come first; one order serves all k.
+
+    Each of the six figures is attained. Their mean, ``mean_recall``, is an upper bound of what one
+    scorer reaches in all six at once: an image may prefer one text for R@1 and another for R@5, and
+    the orders that the directions ask for may contradict each other. On RSICD and UCM-Captions they
+    do not: there one table of scores attains the bound (tests/test_retrieval.py builds it).
+
+    Args:
+        captions: the captions of each image of the test split.
+    """
+    texts, text_of, image_of = distinct(captions)
+    image_of_pair, text_of_pair = _pairs(text_of, image_of, len(texts))
+    owned = np.bincount(_pair_index(text_of, image_of, len(texts)))
+    owned = owned[owned > 0]  # m of each pair of an image and a text it has
+    of_pair = Ranks(np.zeros_like(owned), np.bincount(text_of)[text_of_pair], owned)
+    by_text = np.lexsort((-owned, text_of_pair))
+    place = np.arange(len(by_text)) - np.searchsorted(
+        text_of_pair[by_text], text_of_pair[by_text]
+    )  # of an image among those of its text, the one with the most copies first
+    found = {}
+    for k in KS:
+        best = np.zeros(len(captions))
+        np.maximum.at(best, image_of_pair, of_pair.recall(k))
+        found[f"i2t_r{k}"] = 100 * float(best.mean())
+    for k in KS:
+        found[f"t2i_r{k}"] = 100 * float(owned[by_text][place < k].sum() / len(text_of))
+    return {**found, "mean_recall": sum(found.values()) / len(found)}
+
+
+def share(scored: Mapping[str, float], of: Mapping[str, float]) -> dict[str, float]:
+    """Each score in percent of the highest possible one, as from ``highest``.
+
+    The share of the mean recall is the ratio of the mean recalls, not the mean of six ratios.
+    """
+    return {name: 100 * value / of[name] for name, value in scored.items()}
+
+
+def counts_of(queries: Mapping[str, Any], protocol: str = "standard") -> tuple[Ranks, Ranks]:
+    """The counts of the image queries and of the caption queries of a record.
+
+    Args:
+        queries: the per-query counts of a record (``test_queries``).
+        protocol: standard or relaxed.
+
+    Raises:
+        StudyError: another protocol, or a record that was made before the relaxed one.
+    """
+    if protocol not in ("standard", "relaxed"):
+        raise StudyError(f"no protocol {protocol!r}: give standard or relaxed")
+    if protocol == "relaxed":
+        if "relaxed" not in queries:
+            raise StudyError("a record without relaxed counts: do its run again")
+        queries = queries["relaxed"]
+    i2t, t2i = queries["image_to_text"], queries["text_to_image"]
+    tie = np.array(t2i["tie"])
+    return (
+        Ranks(*(np.array(i2t[name]) for name in ("above", "tie", "own"))),
+        Ranks(np.array(t2i["above"]), tie, np.array(t2i.get("own", np.ones_like(tie)))),
+    )
+
+
 def recall_interval(
     queries: Mapping[str, Any], level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
@@ -73,9 +180,7 @@ def recall_interval(
     Args:
         queries: the per-query counts of a record (``test_queries``).
     """
-    i2t = Ranks(*(np.array(queries["image_to_text"][name]) for name in ("above", "tie", "own")))
-    above, tie = (np.array(queries["text_to_image"][name]) for name in ("above", "tie"))
-    t2i = Ranks(above, tie, np.ones_like(tie))
+    i2t, t2i = counts_of(queries)
     captions = np.array(queries["captions_of_image"])
     image_of = np.repeat(np.arange(len(captions)), captions)
     drawn = np.random.default_rng(seed).integers(len(captions), size=(resamples, len(captions)))
@@ -107,9 +212,20 @@ def distinct(captions: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray, 
     return list(texts), np.array(text_of), np.array(image_of)
 
 
+def _pair_index(text_of: np.ndarray, image_of: np.ndarray, texts: int) -> np.ndarray:
+    """One number for each caption, the same for the copies of one text on one image."""
+    return image_of * texts + text_of
+
+
+def _pairs(text_of: np.ndarray, image_of: np.ndarray, texts: int) -> tuple[np.ndarray, np.ndarray]:
+    """The image and the text of each pair of an image and a text that it has, image by image."""
+    image_of_pair, text_of_pair = np.divmod(np.unique(_pair_index(text_of, image_of, texts)), texts)
+    return image_of_pair, text_of_pair
+
+
 def rank(
     images: Tensor, texts: Tensor, text_of: np.ndarray, image_of: np.ndarray, chunk: int = 1024
-) -> tuple[Ranks, Ranks]:
+) -> tuple[tuple[Ranks, Ranks], tuple[Ranks, Ranks]]:
     """Rank every caption for every image, and every image for every caption.
 
     Similarities are computed ``chunk`` images at a time: memory stays within chunk x D.
@@ -120,7 +236,8 @@ def rank(
         text_of, image_of: for each of M captions, its text in 0..D and its image in 0..N.
 
     Returns:
-        Counts for N image queries (candidates: M captions) and M caption queries (N images).
+        By the standard and by the relaxed protocol, each: counts for N image queries (candidates:
+        M captions) and for M caption queries (N images).
     """
     device = images.device
     text_index = torch.as_tensor(text_of, device=device)
@@ -128,6 +245,11 @@ def rank(
     copies = torch.bincount(text_index, minlength=len(texts))
     own_similarity = torch.empty(len(text_of), device=device)
     i2t = torch.zeros(3, len(images), dtype=torch.long, device=device)
+    image_of_pair, text_of_pair = (
+        torch.as_tensor(of, device=device) for of in _pairs(text_of, image_of, len(texts))
+    )
+    pair_similarity = torch.empty(len(text_of_pair), device=device)
+    alike = torch.zeros(len(images), dtype=torch.long, device=device)
 
     def similarities(start: int) -> Tensor:
         return images[start : start + chunk] @ texts.T
@@ -145,9 +267,18 @@ def rank(
         i2t[2, start : start + chunk] = torch.zeros(
             len(similarity), dtype=torch.long, device=device
         ).scatter_add_(0, of_row, tied)
+        # Relaxed, the best of the right captions is the same, only its equals are more: all copies.
+        rows = torch.nonzero((image_of_pair >= start) & (image_of_pair < start + chunk)).flatten()
+        of_row, text = image_of_pair[rows] - start, text_of_pair[rows]
+        pair_similarity[rows] = similarity[of_row, text]
+        tied = (pair_similarity[rows] == best[of_row]) * copies[text]
+        alike.scatter_add_(0, image_of_pair[rows], tied)
     # A second pass, now that each caption's own similarity is known: the same products over the
     # same chunks give the same bits, so an image ties with itself exactly.
     t2i = torch.zeros(2, len(text_of), dtype=torch.long, device=device)
+    best = torch.full((len(texts),), -torch.inf, device=device)
+    best.scatter_reduce_(0, text_of_pair, pair_similarity, "amax")
+    of_text = torch.zeros(3, len(texts), dtype=torch.long, device=device)
     for start in range(0, len(images), chunk):
         similarity = similarities(start)
         for first in range(0, len(text_of), chunk):
@@ -155,6 +286,12 @@ def rank(
             candidates = similarity[:, text_index[of]]
             t2i[0, of] += (candidates > own_similarity[of]).sum(dim=0)
             t2i[1, of] += (candidates == own_similarity[of]).sum(dim=0)
+        of_text[0] += (similarity > best).sum(dim=0)
+        of_text[1] += (similarity == best).sum(dim=0)
+    tied = (pair_similarity == best[text_of_pair]).long()
+    of_text[2].scatter_add_(0, text_of_pair, tied)
     above, tie, own = i2t.cpu().numpy()
     above_t, tie_t = t2i.cpu().numpy()
-    return Ranks(above, tie, own), Ranks(above_t, tie_t, np.ones_like(tie_t))
+    standard = (Ranks(above, tie, own), Ranks(above_t, tie_t, np.ones_like(tie_t)))
+    relaxed = (Ranks(above, tie, alike.cpu().numpy()), Ranks(*of_text.cpu().numpy()[:, text_of]))
+    return standard, relaxed

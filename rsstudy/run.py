@@ -33,6 +33,7 @@ from rsstudy.methods import (
 from rsstudy.objectives import Objective, named_objective
 from rsstudy.protocol import Sealed
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
+from rsstudy.retrieval import Ranks
 from rsstudy.settings import settings_from, settings_of
 from rsstudy.training import Diverged, Recipe, pick_device, train
 
@@ -84,7 +85,8 @@ def execute(
     """Do a run, unless its record is there already.
 
     Once the epoch is chosen the record is written, with status ``validated``; only then is the test
-    split opened, and the record written again, with status ``finished``.
+    split opened, and the record written again, with status ``finished``. A finished record from
+    before the relaxed protocol is scored once more, where its adapter lies beside it.
 
     Args:
         out: the run's own folder; ``runs/ID`` when left out.
@@ -97,7 +99,7 @@ def execute(
 
     Raises:
         StudyError: anything in the run that does not exist or fit; ``out`` holds another run; the
-            test split is sealed still.
+            test split is sealed still; a finished run, scored once more, has other scores.
         Diverged: the loss stopped being finite; a record with that status is written.
     """
     started = time.time()
@@ -131,11 +133,14 @@ def execute(
         record = read_record(folder / RECORD)
         if record.get("identity") != key:
             raise StudyError(f"{folder} holds another run ({record['id']}): choose another --out")
-        if record["status"] == "finished" or (record["status"] == "validated" and not test):
+        current = "relaxed" in record.get("test_queries", {}) or not (folder / ADAPTER).exists()
+        if (record["status"] == "finished" and (current or not test)) or (
+            record["status"] == "validated" and not test
+        ):
             return record, folder
     attach(encoder, method, run.train_heads, run.seed)
-    before = 0.0
-    if record.get("status") == "validated":
+    before, finished = 0.0, record.get("status") == "finished"
+    if record.get("status") in ("validated", "finished"):
         before = record["cost"]["wall_seconds"]
         load_trained(encoder, read_tensors(folder / ADAPTER), str(folder / ADAPTER))
         encoder.eval()
@@ -159,9 +164,21 @@ def execute(
     if test:
         pairs = prepare(encoder, Sealed(opened.whole, (folder / RECORD, *until)).open())
         result = evaluate(encoder, pairs, progress)
-        record["cost"]["wall_seconds"] = round(before + time.time() - started, 2)
+        if finished and result.scores != record["scores"]:
+            raise StudyError(
+                f"the adapter in {folder} no longer gives its record's scores (mean recall "
+                f"{result.scores['mean_recall']:.3f}, on record "
+                f"{record['scores']['mean_recall']:.3f}): delete the folder and run again"
+            )
+        if finished:  # its cost stays what making it cost
+            record["rescored"] = {
+                "rsstudy": __version__,
+                "environment": environment(encoder.device),
+            }
+        else:
+            record["cost"]["wall_seconds"] = round(before + time.time() - started, 2)
         record["pixel_digests"]["test"] = pairs.pixel_digest
-        record.update(status="finished", scores=result.scores,
+        record.update(status="finished", scores=result.scores, scores_relaxed=result.scores_relaxed,
                       test_queries=query_counts(result, pairs.image_of))  # fmt: skip
         write_record(folder, record)
     return record, folder
@@ -261,17 +278,28 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
 
 
 def query_counts(evaluation: Evaluation, image_of: np.ndarray) -> dict[str, Any]:
-    """For every query the counts its recalls come from (a caption query owns one image).
+    """For every query the counts its recalls come from, and which captions are alike.
 
-    The captions stand image by image; ``image_of`` gives the image of each.
+    By the standard protocol a caption query owns one image; ``relaxed`` holds the counts of that
+    protocol. The captions stand image by image; ``image_of`` gives the image of each. Captions with
+    one text have one number in ``text_of_caption``.
     """
-    i2t, t2i = evaluation.image_to_text, evaluation.text_to_image
+
+    def counts(ranks: Ranks, *names: str) -> dict[str, list[int]]:
+        return {name: getattr(ranks, name).tolist() for name in names}
+
+    i2t, t2i = evaluation.standard
+    i2t_relaxed, t2i_relaxed = evaluation.relaxed
     return {
-        "image_to_text": {"above": i2t.above.tolist(), "tie": i2t.tie.tolist(),
-                          "own": i2t.own.tolist()},
-        "text_to_image": {"above": t2i.above.tolist(), "tie": t2i.tie.tolist()},
+        "image_to_text": counts(i2t, "above", "tie", "own"),
+        "text_to_image": counts(t2i, "above", "tie"),
         "captions_of_image": np.bincount(image_of, minlength=len(i2t.above)).tolist(),
-    }  # fmt: skip
+        "text_of_caption": evaluation.text_of.tolist(),
+        "relaxed": {
+            "image_to_text": counts(i2t_relaxed, "above", "tie", "own"),
+            "text_to_image": counts(t2i_relaxed, "above", "tie", "own"),
+        },
+    }
 
 
 def label_of(run: Run) -> str:

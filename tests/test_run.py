@@ -18,7 +18,8 @@ import torch
 import rsstudy.run as room
 from rsstudy.cli import main
 from rsstudy.errors import StudyError
-from rsstudy.records import RECORD, read_record, read_records
+from rsstudy.records import RECORD, read_record, read_records, write_record
+from rsstudy.retrieval import counts_of, scores
 from rsstudy.run import Run, evaluate_split, execute, load_adapter, public_name
 from rsstudy.training import Recipe
 
@@ -74,6 +75,46 @@ def test_the_same_run_is_not_done_twice_and_another_gets_another_id(data, tmp_pa
     monkeypatch.setattr(room, "RECIPE_VERSION", room.RECIPE_VERSION + 1)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
+
+
+def without_relaxed(folder: Path) -> dict:
+    """Make a run's record as it was before the relaxed protocol."""
+    record = read_record(folder / RECORD)
+    del record["scores_relaxed"], record["test_queries"]["relaxed"]
+    del record["test_queries"]["text_of_caption"]
+    write_record(folder, record)
+    return record
+
+
+def test_an_older_record_is_scored_once_more_where_its_adapter_is(data, tmp_path, monkeypatch):
+    run = Run(data, "tiny@random", recipe=RECIPE)
+    first, folder = execute(run, tmp_path / "run", progress=False)
+    queries = first["test_queries"]
+    assert first["scores_relaxed"] == scores(*counts_of(queries, "relaxed"))
+    assert first["scores"] == scores(*counts_of(queries))
+    assert len(queries["text_of_caption"]) == sum(queries["captions_of_image"])
+    older = without_relaxed(folder)
+    monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained again"))
+    assert execute(run, folder, progress=False, test=False)[0] == older
+    again, _ = execute(run, folder, progress=False)
+    assert {**again, "rescored": None} == {**first, "rescored": None}
+    assert read_record(folder / RECORD) == again
+    monkeypatch.setattr(room, "evaluate", lambda *_, **__: pytest.fail("scored again"))
+    assert execute(run, folder, progress=False)[0] == again
+    older = without_relaxed(folder)
+    (folder / "adapter.safetensors").unlink()
+    assert execute(run, folder, progress=False)[0] == older
+
+
+def test_an_adapter_that_gives_other_scores_than_its_record_is_refused(data, tmp_path):
+    run = Run(data, "tiny@random", recipe=RECIPE)
+    _, folder = execute(run, tmp_path / "run", progress=False)
+    older = without_relaxed(folder)
+    older["scores"]["mean_recall"] += 0.5
+    write_record(folder, older)
+    with pytest.raises(StudyError, match="no longer gives its record's scores"):
+        execute(run, folder, progress=False)
+    assert read_record(folder / RECORD) == older
 
 
 def test_the_test_split_is_not_opened_before_the_choice_is_made(data, tmp_path, monkeypatch):
