@@ -81,21 +81,13 @@ def list_command(kind: str, encoder: str | None, data_root: Path | None, as_json
             for n, o in OBJECTIVES.items()
         ]  # fmt: skip
     else:
-        from rsstudy.suites import SCALES, SUITES, arms
+        from rsstudy.grids import SCALES, SUITES, count_runs
 
         rows = [
-            {
-                "name": n,
-                "what": what,
-                **{
-                    f"runs_{scale}": sum(
-                        arm.seeds + len(arm.learning_rates) - 1 for arm in arms(n, scale)
-                    )
-                    for scale in SCALES
-                },
-            }
-            for n, what in SUITES.items()
-        ]
+            {"name": n, "what": what,
+             **{f"runs_{scale}": count_runs(n, scale) for scale in SCALES}}
+            for n, (_, what) in SUITES.items()
+        ]  # fmt: skip
     _print(rows, as_json)
 
 
@@ -113,20 +105,131 @@ def data_check(
     context: click.Context, name_or_path: str, data_root: Path | None, as_json: bool
 ) -> None:
     """Report counts, splits, broken images, empty and duplicate captions, duplicate pictures, leaks
-    between splits and the two digests of a set.
+    between splits, the two digests of a set, and the scores that its test captions allow.
 
     Exit status 1 when something is broken; 0, with the findings listed, when the set can be used.
     """
     from rsstudy.data.audit import audit
     from rsstudy.data.sources import load
+    from rsstudy.retrieval import highest, tied_oracle
 
-    report = audit(load(name_or_path, data_root))
+    whole = load(name_or_path, data_root)
+    report = audit(whole)
+    facts = report.as_dict()
+    if report.ok and "test" in whole.splits:
+        captions = whole.split("test").captions
+        facts |= {"test_tied_oracle": tied_oracle(captions), "test_highest": highest(captions)}
     if as_json:
-        click.echo(json.dumps(report.as_dict(), indent=2))
+        click.echo(json.dumps(facts, indent=2))
     else:
-        _print_facts(report.as_dict())
+        _print_facts(facts)
     if not report.ok:
         context.exit(1)
+
+
+@data_group.command("near")
+@click.argument("first")
+@click.argument("second", required=False)
+@data_root
+@as_json
+def data_near(first: str, second: str | None, data_root: Path | None, as_json: bool) -> None:
+    """Count near-duplicate pictures within one set, across its splits, or between two sets.
+
+    A near-duplicate is the same picture encoded anew, rescaled, turned or mirrored.
+    The pairs are named in the table; the JSON has counts alone. A control says which share of
+    altered copies of 200 pictures is found.
+    """
+    from rsstudy.data.near import (
+        PROPOSED,
+        SAME,
+        by_splits,
+        near_duplicates,
+        sensitivity,
+        thumbnails,
+    )
+    from rsstudy.data.sources import load
+    from rsstudy.records import environment, readable
+    from rsstudy.run import data_label
+
+    one, other = load(first, data_root), load(second, data_root) if second else None
+    near = near_duplicates(thumbnails(one), thumbnails(other) if other else None)
+    sets = [(first, one)] + ([(str(second), other)] if other else [])
+    labels = [data_label(name, whole) for name, whole in sets]
+    facts = {
+        "command": f"rsstudy data near {' '.join(labels)}",
+        "pictures": {label: len(whole) for label, (_, whole) in zip(labels, sets, strict=True)},
+        "pairs_compared": near.compared,
+        "pairs_proposed": sum(near.peaks),
+        "proposed_from_correlation": PROPOSED,
+        "peaks_of_proposed": list(near.peaks),
+        "near_duplicate_from_peak": SAME,
+        "near_duplicate_pairs": len(near.pairs),
+        "near_duplicate_peaks": [round(pair.peak, 3) for pair in near.pairs],
+        "by_splits": by_splits(near, one, other),
+        "altered_copies_found": sensitivity(one),
+    }
+    if as_json:
+        import torch
+
+        digests = {label: whole.manifest_digest()
+                   for label, (_, whole) in zip(labels, sets, strict=True)}  # fmt: skip
+        facts |= {"manifest_digests": digests, "rsstudy": __version__,
+                  "environment": environment(torch.device("cpu"))}  # fmt: skip
+        click.echo(readable(facts), nl=False)
+        return
+    ends = other or one
+    facts["near_duplicates"] = [
+        f"{one.splits[p.first]}/{one.filenames[p.first]} = "
+        f"{ends.splits[p.second]}/{ends.filenames[p.second]} ({p.peak:.2f})"
+        for p in near.pairs
+    ]
+    _print_facts(facts)
+
+
+@data_group.command("similarity")
+@click.argument("names", nargs=-1, required=True, metavar="NAME_OR_PATH...")
+@click.option("--encoder", required=True,
+              help="Under which encoder; none: pixels and words, nothing learned.")  # fmt: skip
+@click.option("--towers", is_flag=True,
+              help="Each tower's features, before heads that nobody trained.")  # fmt: skip
+@click.option("--image-size", type=int, help="Pixels a side, where not the encoder's own.")
+@click.option("--split", "splits", multiple=True, help="Draw from this split. Repeatable.")
+@click.option("--pictures", type=int, default=1000, show_default=True,
+              help="How many are drawn of each set, with one caption each.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--json", "file", type=click.Path(path_type=Path, allow_dash=True),
+              help="Write everything here; - for the terminal.")  # fmt: skip
+@data_root
+@device
+def data_similarity(
+    names: tuple[str, ...], encoder: str, towers: bool, image_size: int | None,
+    splits: tuple[str, ...], pictures: int, seed: int, file: Path | None, data_root: Path | None,
+    device: str,
+) -> None:  # fmt: skip
+    """Measure how alike the pictures of sets are, and their captions.
+
+    Only sets measured under one encoder, with as many pictures, can be compared: so several can be
+    named, and lie on one map.
+    """
+    from rsstudy.files import whole_file
+    from rsstudy.records import readable
+    from rsstudy.similarity import compare
+
+    found = compare(names, encoder, towers, image_size, splits, pictures, seed, data_root, device)
+    if file is not None and str(file) == "-":
+        click.echo(readable(found), nl=False)
+        return
+    if file is not None:
+        with whole_file(file) as temporary:
+            temporary.write_text(readable(found), encoding="utf-8")
+    rows = [
+        {"set": name, "modality": modality, "measure": measure.replace("_", " "),
+         "value": round(number["value"], 3), "standard error": round(number["standard_error"], 3)}
+        for name, measured in found["sets"].items()
+        for modality in ("image", "text")
+        for measure, number in measured[modality]["headline"].items()
+    ]  # fmt: skip
+    _print(rows, as_json=False)
 
 
 @cli.command("pretrain")
@@ -192,10 +295,10 @@ def train_command(
     The same command again finds the record and runs nothing; an interrupted run goes on where it
     was.
     """
+    from rsstudy.grids import recipe_for
     from rsstudy.methods import create_method
     from rsstudy.run import Run, execute
     from rsstudy.settings import settings_from
-    from rsstudy.suites import recipe_for
     from rsstudy.training import Recipe
 
     parts = _overrides(overrides, ("method", "objective", "recipe"))

@@ -56,7 +56,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
     """
     path = Path(folder) / RECORD
     with whole_file(path) as temporary:
-        temporary.write_text(_readable(record), encoding="utf-8")
+        temporary.write_text(readable(record), encoding="utf-8")
     return path
 
 
@@ -78,9 +78,18 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_records(*folders: Path) -> pd.DataFrame:
-    """The finished runs below some folders as a table; see ``as_table``."""
+    """The finished runs below some folders as a table; see ``as_table``.
+
+    A run that a search passed over is left out (see ``rsstudy.protocol.choose``).
+    """
     paths = [path for folder in folders for path in sorted(Path(folder).glob(f"**/{RECORD}"))]
-    return as_table([record for path in paths if "label" in (record := read_record(path))])
+    passed_over: set[str] = set()
+    for folder in folders:
+        for path in Path(folder).glob("**/choices/*.json"):
+            choice = json.loads(path.read_text("utf-8"))
+            passed_over |= {c["id"] for c in choice["candidates"]} - {choice["chosen"]}
+    records = [record for path in paths if "label" in (record := read_record(path))]
+    return as_table([record for record in records if record["id"] not in passed_over])
 
 
 def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -105,7 +114,7 @@ def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _readable(record: Mapping[str, Any]) -> str:
+def readable(record: Mapping[str, Any]) -> str:
     """Indented JSON in which a list of plain values stays on one line."""
 
     def write(value: Any, indent: str) -> str:

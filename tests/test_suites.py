@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from rsstudy import suites
+from rsstudy import grids, suites
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
+from rsstudy.grids import SCALES, SUITES, arms, only, recipe_for, recorded
 from rsstudy.methods import create_method
 from rsstudy.protocol import Sealed
 from rsstudy.records import read_record, read_records
-from rsstudy.suites import SCALES, SUITES, arms, only, recipe_for, run_suite
+from rsstudy.suites import run_suite
 from rsstudy.training import Diverged, Recipe
 
 
@@ -23,7 +24,7 @@ def small(rows, write_parquet, own_cache, monkeypatch):
         SCALES["smoke"], data=(str(write_parquet(rows)),), encoder="tiny@random", seeds=1,
         recipe=Recipe(epochs=1, batch=3, precision="fp32"),
     )  # fmt: skip
-    monkeypatch.setitem(suites.SCALES, "smoke", setting)
+    monkeypatch.setitem(grids.SCALES, "smoke", setting)
 
 
 def once(tmp_path):
@@ -77,8 +78,8 @@ def test_a_diverged_run_does_not_stop_the_others(small, tmp_path, monkeypatch):
 @pytest.fixture
 def searched(small, monkeypatch):
     """Three learning rates for each arm, two seeds."""
-    monkeypatch.setitem(suites.SEARCHED, "smoke", (0.5, 1.0, 2.0))
-    monkeypatch.setitem(suites.SCALES, "smoke", replace(SCALES["smoke"], seeds=2))
+    monkeypatch.setitem(grids.SEARCHED, "smoke", (0.5, 1.0, 2.0))
+    monkeypatch.setitem(grids.SCALES, "smoke", replace(SCALES["smoke"], seeds=2))
 
 
 def test_a_search_opens_no_test_split_before_its_choice_is_on_record(
@@ -106,6 +107,29 @@ def test_a_search_opens_no_test_split_before_its_choice_is_on_record(
     losers = [r for r in map(read_record, tmp_path.glob("*/record.json"))
               if r["status"] == "validated"]  # fmt: skip
     assert len(losers) == 4 and not any("scores" in r or "test_queries" in r for r in losers)
+
+
+def test_a_run_that_a_search_passed_over_is_in_no_table(searched, tmp_path):
+    rows = only(arms("compare", "smoke"), [], ["linear-probe"], ["infonce"])
+    records = suites.run_arms(rows, tmp_path, say=lambda _: None, progress=False)
+    chosen = records[0]["config"]["recipe"]["learning_rate"]
+    other = next(rate for rate in rows[0].learning_rates if rate != chosen)
+    run = replace(rows[0].run, recipe=replace(rows[0].run.recipe, learning_rate=other))
+    late, _ = suites.execute(run, None, tmp_path, progress=False)  # somebody tests it after all
+    assert late["status"] == "finished"
+    assert list(read_records(tmp_path)["id"]) == sorted(record["id"] for record in records)
+
+
+def test_recorded_runs_are_found_by_their_arm_whatever_rate_was_chosen(searched, tmp_path):
+    rows = only(arms("compare", "smoke"), [], ["linear-probe", "zero-shot"], [])
+    records = suites.run_arms(rows, tmp_path, say=lambda _: None, progress=False)
+    renamed = [replace(arm, run=replace(arm.run, data="set")) for arm in rows]
+    table = recorded([replace(arm, factor="objective") for arm in renamed], read_records(tmp_path))
+    assert list(table["id"]) == [record["id"] for record in records]
+    assert set(table["factor"]) == {"objective"}
+    more = [replace(arm, run=replace(arm.run, recipe=replace(arm.run.recipe, batch=5)))
+            for arm in renamed]  # fmt: skip
+    assert recorded(more, read_records(tmp_path)).empty
 
 
 def test_touching_the_test_split_before_the_choice_raises(small, tmp_path):

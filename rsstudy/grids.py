@@ -1,0 +1,341 @@
+"""The named grids that the study runs, at each scale: which arms a suite compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import pandas as pd
+
+from rsstudy.encoders import MODALITIES, PLACES, create
+from rsstudy.errors import unknown
+from rsstudy.methods import attach, count_trained, create_method
+from rsstudy.run import Run, label_of, objective_label
+from rsstudy.training import Recipe
+
+Scale = Literal["smoke", "bench", "paper"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a scale fixes: data sets, encoder, recipe and the number of seeds."""
+
+    data: tuple[str, ...]
+    encoder: str
+    recipe: Recipe
+    seeds: int
+
+
+# At paper scale the recipe is the paper's: Adam 2e-4, x 0.7 at epoch 20, 30 epochs, batch 16, no
+# weight decay, no clipping, 224 px, a random 20 % of train and val for choosing the epoch. It says
+# nothing of precision; fp32 is taken.
+SCALES: dict[Scale, Setting] = {
+    "smoke": Setting(
+        ("scenes?images=500",), "tiny",
+        Recipe(epochs=3, batch=64, learning_rate=2e-3, precision="fp32"), 2,
+    ),
+    "bench": Setting(("ucm", "rsicd"), "vits14-minilm", Recipe(learning_rate=3e-3), 3),
+    "paper": Setting(
+        ("rsicd", "rsitmd", "ucm"), "ViT-B-32@openai",
+        Recipe(
+            epochs=30, batch=16, samples="captions", optimizer="adam", learning_rate=2e-4,
+            weight_decay=0.0, schedule="step", step_epoch=20, step_factor=0.7, warmup=0.0,
+            clip_norm=0.0, precision="fp32", validation="random",
+        ), 3,
+    ),
+}  # fmt: skip
+
+# Learning rates where a method wants another than its scale's.
+LEARNING_RATES: dict[tuple[str, str], float] = {
+    ("full", "smoke"): 5e-4,
+    ("full", "bench"): 3e-5,
+    ("full", "paper"): 1e-5,
+}
+
+# Every method gets the same number of learning rates to choose from on validation: its own of above
+# times these. The paper's recipe has one, and smoke runs are for showing that things run.
+SEARCHED: dict[Scale, tuple[float, ...]] = {
+    "smoke": (1.0,),
+    "bench": (1 / 3, 1.0, 10 / 3),
+    "paper": (1.0,),
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a comparison.
+
+    Attributes:
+        run: with the first seed and the scale's learning rate.
+        learning_rates: to choose from on validation, with the first seed; the choice holds for all.
+        seeds: how many.
+        factor, level: what this arm changes about its suite's base, and to what.
+    """
+
+    run: Run
+    learning_rates: tuple[float, ...]
+    seeds: int
+    factor: str = ""
+    level: str = ""
+
+    def candidates(self) -> list[Run]:
+        """The first seed's run at each learning rate."""
+        return [_at(self.run, rate) for rate in self.learning_rates]
+
+    def repeats(self, chosen: Run) -> list[Run]:
+        """The chosen run with every seed, itself first."""
+        return [replace(chosen, seed=chosen.seed + more) for more in range(self.seeds)]
+
+
+def _at(run: Run, rate: float) -> Run:
+    return replace(run, recipe=replace(run.recipe, learning_rate=rate))
+
+
+def recipe_for(scale: Scale, method: str) -> Recipe:
+    """The recipe of a scale with a method's learning rate."""
+    recipe = SCALES[scale].recipe
+    return replace(recipe, learning_rate=LEARNING_RATES.get((method, scale), recipe.learning_rate))
+
+
+def _arm(run: Run, scale: Scale, seeds: int, factor: str = "", level: object = "") -> Arm:
+    """An arm with as many learning rates as the scale searches, around the run's own."""
+    rate = run.recipe.learning_rate
+    rates = tuple(float(f"{rate * times:.0e}") for times in SEARCHED[scale])
+    return Arm(run, rates, seeds, factor, str(level))
+
+
+def _compare(scale: Scale) -> Iterator[Arm]:
+    setting = SCALES[scale]
+    methods: list[tuple[str, dict[str, Any]]] = [
+        ("linear-probe", {}), ("mrs-adapter", {}), ("mrs-adapter", {"share_layers": False}),
+        ("full", {}),
+    ]  # fmt: skip
+    for data in setting.data:
+        zero_shot = Run(data, setting.encoder, "zero-shot", recipe=setting.recipe)
+        yield Arm(zero_shot, (setting.recipe.learning_rate,), 1)
+        for method, settings in methods:
+            for objective in ("infonce", "hmmc"):
+                run = Run(data, setting.encoder, method, objective, recipe_for(scale, method),
+                          method_settings=settings)  # fmt: skip
+                yield _arm(run, scale, setting.seeds)
+
+
+def _one_by_one(scale: Scale) -> Setting:
+    """The scale for a suite of many arms; at scale smoke each run takes a second or two."""
+    setting = SCALES[scale]
+    if scale != "smoke":
+        return setting
+    recipe = replace(setting.recipe, epochs=1, batch=32)
+    return replace(setting, data=("scenes?images=150",), recipe=recipe, seeds=1)
+
+
+def _ends(levels: Sequence[Any], scale: Scale) -> Sequence[Any]:
+    """At scale smoke the first and the last level of a factor, else all."""
+    return [levels[0], levels[-1]] if scale == "smoke" and len(levels) > 2 else levels
+
+
+def _adapter(scale: Scale) -> Iterator[Arm]:
+    setting = _one_by_one(scale)
+    encoder = create(setting.encoder, meta=True)
+    widths = {m: encoder.blocks(m)[0].width for m in MODALITIES}
+    deepest = max(len(encoder.blocks(m)) for m in MODALITIES)
+    rows: list[tuple[str, object, str, dict[str, Any]]] = [("base", "the paper's", MRS, {})]
+
+    def vary(factor: str, setting_name: str, levels: Sequence[Any]) -> None:
+        for level in _ends(levels, scale):
+            rows.append((factor, level, MRS, {setting_name: level}))
+
+    vary("bottleneck width", "bottleneck", [4, 16, 32, 128, 256])
+    vary("shared width", "shared", [0, 16, 32, min(widths.values())])
+    vary("dropout", "dropout", [0.0, 0.1, 0.2])
+    vary("place", "place", [place for place in PLACES if place != "parallel-mlp"])
+    vary("blocks", "blocks", ["lower", "upper"])
+    vary("scale of the branch", "scale", [0.1, 0.3, 3.0])
+    rows.append(("layers", "one a layer", MRS, {"share_layers": False}))
+    # As many parameters in all as the paper's one shared instance.
+    narrow = max(64 // deepest, 1)
+    rows.append(("layers", f"one a layer, bottleneck {narrow}", MRS,
+                 {"share_layers": False, "bottleneck": narrow}))  # fmt: skip
+    # Controls: what the heads do without the adapter.
+    rows.append(("control", "heads alone", "linear-probe", {}))
+    depth = len(encoder.blocks("image"))
+    for block in _ends([depth - 1, 3 * depth // 4, depth // 2], scale):
+        rows.append(("control", f"heads on image block {block} of {depth}", "linear-probe",
+                     {"image_block": block}))  # fmt: skip
+    attach(encoder, create_method(MRS))
+    size, width = count_trained(encoder).total, encoder.joint_width
+    hidden = round((size / 2 - width) / (2 * width + 1))
+    rows.append(("control", "MLP behind the heads, as many parameters", "head-mlp",
+                 {"hidden": hidden}))  # fmt: skip
+    for data in setting.data:
+        for factor, level, method, settings in rows:
+            run = Run(data, setting.encoder, method, "infonce", setting.recipe,
+                      method_settings=settings)  # fmt: skip
+            yield _arm(run, scale, setting.seeds, factor, level)
+
+
+def _hmmc(scale: Scale) -> Iterator[Arm]:
+    setting = _one_by_one(scale)
+    rows: list[tuple[str, object, str, dict[str, Any]]] = []
+    for form, hmmc, control, one_view in (
+        ("hinge", "hmmc", "hinge-two-views", "hinge"),
+        ("InfoNCE", "hmmc-infonce", "infonce-two-views", "infonce"),
+    ):
+        rows += [
+            (f"terms, {form}", "cross-modal, one view", one_view, {}),
+            (f"terms, {form}", "cross-modal, two views (control)", control, {}),
+            (f"terms, {form}", "cross-modal, image", hmmc, {"text_weight": 0.0}),
+            (f"terms, {form}", "cross-modal, text", hmmc, {"image_weight": 0.0}),
+            (f"terms, {form}", "all three (HMMC)", hmmc, {}),
+            (f"terms, {form}", "image and text alone", hmmc, {"cross_weight": 0.0}),
+        ]
+
+    def vary(factor: str, name: str, levels: Sequence[Any], objective: str = "hmmc") -> None:
+        for level in _ends(levels, scale):
+            rows.append((factor, level, objective, {name: level}))
+
+    for weight in _ends([0.1, 0.3, 3.0], scale):
+        both = {"image_weight": weight, "text_weight": weight}
+        rows.append(("weight of image and text", weight, "hmmc", both))
+    vary("negatives", "negatives", ["all"])
+    vary("margin", "margin", [0.05, 0.1, 0.4])
+    vary("temperature", "temperature", [0.01, 0.03, 0.1], "hmmc-infonce")
+    rows += [
+        ("second view", "adapter dropout alone", "hmmc", {"token_dropout": 0.0}),
+        ("second view", "augmented pictures", "hmmc",
+         {"token_dropout": 0.0, "augment_images": True}),
+        ("second view", "sibling captions", "hmmc",
+         {"token_dropout": 0.0, "sibling_captions": True}),
+        ("second view", "augmented pictures, sibling captions", "hmmc",
+         {"token_dropout": 0.0, "augment_images": True, "sibling_captions": True}),
+        ("false negatives", "masked", "hmmc", {"mask_false_negatives": True}),
+        ("false negatives", "masked, InfoNCE", "hmmc-infonce", {"mask_false_negatives": True}),
+    ]  # fmt: skip
+    for data in setting.data:
+        for factor, level, objective, settings in rows:
+            run = Run(data, setting.encoder, MRS, objective, setting.recipe,
+                      objective_settings=settings)  # fmt: skip
+            yield _arm(run, scale, setting.seeds, factor, level)
+        batches = [b for b in (16, 32, 64, 128, 256, 512) if b != setting.recipe.batch]
+        for batch in _ends(batches, scale):
+            for objective in ("hmmc", "hinge-two-views"):
+                run = Run(data, setting.encoder, MRS, objective,
+                          replace(setting.recipe, batch=batch))  # fmt: skip
+                yield _arm(run, scale, setting.seeds, f"batch size, {objective}", batch)
+
+
+# Positions of the dials, fixed before the first run; each is tried with five sets of scenes.
+DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
+RAISED = ("pictures", "captions", "both")
+
+
+def _dials(scale: Scale) -> Iterator[Arm]:
+    """HMMC and its control, hinge and InfoNCE, as pictures, captions or both grow alike.
+
+    At scales above smoke the experiment is the same: it needs generated scenes. A seed draws the
+    scenes, the batches and the adapter, so seeds are independent repetitions.
+    """
+    setting = SCALES["smoke"]
+    images, positions, seeds = (200, DIALS[::4], 1) if scale == "smoke" else (800, DIALS, 5)
+    epochs = 2 if scale == "smoke" else 3
+    recipe = replace(setting.recipe, epochs=epochs, batch=64)
+    for objective, control in (("hmmc", "hinge-two-views"), ("hmmc-infonce", "infonce-two-views")):
+        for position in positions:
+            for raised in RAISED if position else ("none",):
+                for seed in range(seeds):
+                    data = (
+                        f"scenes?images={images}&seed={seed}&distinct_captions=true"
+                        f"&alike_images={position if raised in ('pictures', 'both') else 0.0}"
+                        f"&alike_captions={position if raised in ('captions', 'both') else 0.0}"
+                    )
+                    for one in (objective, control):
+                        run = Run(data, setting.encoder, MRS, one, recipe, seed)
+                        yield Arm(run, (recipe.learning_rate,), 1, raised, str(position))
+
+
+MRS = "mrs-adapter"
+SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
+    "compare": (_compare, "zero-shot, linear probe, MRS adapter (shared, one a layer) and full "
+                "fine-tuning, each with InfoNCE and HMMC"),
+    "adapter": (_adapter, "the MRS adapter's design, one choice at a time, against controls "
+                "without an adapter"),
+    "hmmc": (_hmmc, "HMMC's terms, forms, negatives, views and batches, against controls of the "
+             "same compute"),
+    "dials": (_dials, "HMMC against its control as generated pictures, captions or both grow "
+              "alike"),
+}  # fmt: skip
+
+
+def arms(name: str, scale: Scale) -> list[Arm]:
+    """The rows of a suite at a scale.
+
+    Raises:
+        StudyError: unknown suite or scale.
+    """
+    if name not in SUITES:
+        raise unknown("suite", name, SUITES)
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES)
+    return list(SUITES[name][0](scale))
+
+
+def count_runs(name: str, scale: Scale) -> int:
+    """How many runs a suite does at a scale, those of its searches included."""
+    return sum(arm.seeds + len(arm.learning_rates) - 1 for arm in arms(name, scale))
+
+
+def only(
+    rows: Sequence[Arm], data: Sequence[str], methods: Sequence[str], objectives: Sequence[str]
+) -> list[Arm]:
+    """The arms on these sets, with these methods (by label) and objectives; empty means any.
+
+    Raises:
+        StudyError: no arm has a name that was asked for.
+    """
+    for kind, asked, has in (
+        ("data set of this suite", data, {arm.run.data for arm in rows}),
+        ("method of this suite", methods, {label_of(arm.run) for arm in rows}),
+        ("objective of this suite", objectives, {arm.run.objective for arm in rows}),
+    ):
+        for name in asked:
+            if name not in has:
+                raise unknown(kind, name, has)
+    return [
+        arm for arm in rows
+        if (not data or arm.run.data in data)
+        and (not methods or label_of(arm.run) in methods)
+        and (not objectives or arm.run.objective in objectives)
+    ]  # fmt: skip
+
+
+def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
+    """The runs of some arms that a table of records holds, arm by arm.
+
+    Args:
+        table: from ``rsstudy.records.read_records``.
+
+    Returns:
+        its rows, with columns ``factor`` and ``level`` in front; an arm's learning rate is whatever
+        its search chose, and the image size whatever the device allowed.
+    """
+    parts = []
+    for arm in rows:
+        run, wanted = arm.run, _recipe_of(asdict(arm.run.recipe))
+        seeds = range(run.seed, run.seed + arm.seeds)
+        same = [
+            (row.data, row.encoder, row.label, row.objective_label)
+            == (run.data, run.encoder, label_of(run), objective_label(run))
+            and row.seed in seeds
+            and _recipe_of(row.record["config"]["recipe"]) == wanted
+            for row in table.itertuples()
+        ]
+        found = table[same].sort_values("seed")
+        found.insert(0, "factor", arm.factor)
+        found.insert(1, "level", arm.level)
+        parts.append(found)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _recipe_of(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in recipe.items() if k not in ("learning_rate", "image_size")}
