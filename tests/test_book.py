@@ -39,6 +39,14 @@ SEEN = """(async () => {
     failed: document.querySelectorAll('mjx-merror, mjx-mtext[style*="red"]').length,
     fonts: fonts.filter((font) => font.status === "error").map((font) => font.family),
     images: images.map((image) => [image.getAttribute("src"), image.naturalWidth]),
+    figures: [...document.querySelectorAll(".bd-article img")].map((image) => ({
+      words: image.alt, file: image.getAttribute("src"),
+      shrunk: image.clientWidth / image.naturalWidth,
+    })),
+    cut: [...document.querySelectorAll(".bd-article pre")].filter((box) => {
+      const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+      return box.scrollWidth > box.clientWidth && !scrolls;
+    }).map((box) => box.textContent),
     width: document.documentElement.scrollWidth,
   };
 })()"""
@@ -186,6 +194,26 @@ def test_every_figure_is_shown(seen):
     missing = [(page, src) for page in seen for src, width in seen[page]["images"] if not width]
     assert missing == []
     assert seen["notebooks/01_data"]["images"], "the data page shows no picture"
+
+
+def test_every_figure_says_in_words_what_it_shows(seen):
+    figures = [figure for facts in seen.values() for figure in facts["figures"]]
+    silent = [
+        figure for figure in figures
+        if len(figure["words"].split()) < 3 or figure["words"].startswith("<")
+        or Path(figure["file"]).name in figure["words"]
+    ]  # fmt: skip
+    assert figures and silent == []
+
+
+def test_letters_in_a_figure_can_be_read_on_a_phone(seen):
+    """Figures are drawn with letters of 9 points, 12.5 pixels: shrunk to no less than 9."""
+    figures = [figure for facts in seen.values() for figure in facts["figures"]]
+    assert figures and [f["file"] for f in figures if 12.5 * f["shrunk"] < 9] == []
+
+
+def test_code_scrolls_in_its_own_box_on_a_phone(seen):
+    assert {page: facts["cut"] for page, facts in seen.items() if facts["cut"]} == {}
 
 
 def test_no_page_is_wider_than_a_phone(seen):

@@ -7,6 +7,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from rsstudy import figures
 from rsstudy.data.alikeness import along_the_dials, distinct_captions, picture_distance
@@ -90,3 +91,23 @@ def test_repeated_captions_are_labelled_in_percent():
     table = pd.DataFrame({"set": ["rsicd", "ucm"], "shared": [11.7, 82.7]})
     axis = figures.repeated_captions(table).axes[0]
     assert [text.get_text() for text in axis.texts] == ["11.7 %", "82.7 %"]
+
+
+def test_a_figure_says_in_words_what_it_shows():
+    table = pd.DataFrame({"set": ["rsicd", "ucm"], "shared": [11.7, 82.7]})
+    assert "rsicd 11.7 %, ucm 82.7 %" in figures.in_words(figures.repeated_captions(table))
+    plain, axis = plt.subplots()
+    axis.set(title="Loss", xlabel="epoch", ylabel="loss, nats")
+    assert figures.in_words(plain) == "Figure: Loss, loss, nats, epoch."
+
+
+def test_a_notebook_shows_a_figure_with_its_words():
+    shell = InteractiveShell.instance()
+    try:
+        figures.use_style()
+        plt.switch_backend("agg")
+        figure = figures.repeated_captions(pd.DataFrame({"set": ["ucm"], "shared": [82.7]}))
+        shown, _ = shell.display_formatter.format(figure)
+        assert shown["text/plain"] == figures.in_words(figure)
+    finally:
+        InteractiveShell.clear_instance()
