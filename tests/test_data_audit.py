@@ -1,6 +1,7 @@
 """The audit counts what it says it counts, on a set made for it and on the real ones."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,7 @@ def test_repeated_captions_are_counted(rows, changed, write_parquet):
     found = audit(read_parquet(write_parquet(crafted)), decode=False)
     assert found.shared_test_captions == 2
     assert found.distinct_test_captions == 5
+    assert found.test_images_with_own_caption == 2
     assert found.test_captions_in_train == 1
     assert found.test_captions_in_train_or_val == 2
     assert found.test_images_below_five_captions == 2
@@ -41,6 +43,18 @@ def test_repeated_captions_are_counted(rows, changed, write_parquet):
     assert found.captions_per_image == {3: 1, 4: 1, 5: 8}
     assert found.ok and "2 of 7 (28.6 %) test captions also label" in found.findings[0]
     assert found.broken_images is found.duplicate_pictures is found.leaks is None
+
+
+def test_batches_with_a_repeated_image_or_text_are_counted(rows, changed, write_parquet):
+    """Of 30 training captions of 6 images, 16 always repeat an image; of 16 images' none do."""
+    found = audit(read_parquet(write_parquet(rows, "five")), decode=False)
+    assert found.batches_with_repeats == {16: 100}
+    alone = [replace(rows[0], filename=f"{n}.png", captions=[f"scene {n}"]) for n in range(32)]
+    found = audit(read_parquet(write_parquet(alone, "alone")), decode=False)
+    assert found.batches_with_repeats == {16: 0}
+    alone[1] = replace(alone[1], captions=alone[0].captions)  # in one batch of 16 with p = 15 / 31
+    found = audit(read_parquet(write_parquet(alone, "twins")), decode=False)
+    assert abs(found.batches_with_repeats[16] - 50 * 15 / 31) < 12
 
 
 def test_identical_pictures_and_leaks_are_named(rows, changed, write_parquet):
@@ -93,15 +107,15 @@ def test_absent_splits_are_findings(rows, write_parquet):
 
 
 KNOWN = {  # counted on the published files
-    "rsicd": ((8734, 1094, 1093), 641, 3331, 612, 636, 1030),
-    "ucm": ((1680, 210, 210), 868, 377, 573, 642, 40),
-    "flickr8k": ((6091, 1000, 1000), None, None, None, None, None),
+    "rsicd": ((8734, 1094, 1093), 641, 3331, 612, 636, 1030, {16: 7, 100: 94}),
+    "ucm": ((1680, 210, 210), 868, 377, 573, 642, 40, {16: 32, 100: 100}),
+    "flickr8k": ((6091, 1000, 1000), *[None] * 5, {}),
 }
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_traps_of_the_real_sets_are_counted(real_data, name):
-    sizes, *traps = KNOWN[name]
+    sizes, *traps, repeats = KNOWN[name]
     found = audit(load(name, real_data), decode=name == "ucm")
     assert tuple(found.splits[split]["images"] for split in ("train", "val", "test")) == sizes
     assert found.captions_per_image == {5: sum(sizes)}
@@ -113,4 +127,8 @@ def test_traps_of_the_real_sets_are_counted(real_data, name):
             found.test_captions_in_train_or_val,
             found.test_images_below_five_captions,
         ]
+    if name == "ucm":
+        assert f"{100 * found.test_images_with_own_caption / 210:.1f}" == "26.2"
+    for size, published in repeats.items():  # both are of random batches
+        assert abs(found.batches_with_repeats[size] - published) < 1.5
     assert found.ok

@@ -12,6 +12,8 @@ from rsstudy.data.imagetext import BrokenImage, ImageTextSet
 from rsstudy.data.pixels import each_picture, picture_digest, pixel_digest
 from rsstudy.data.sources import MANIFESTS
 
+BATCHES = (16, 100)  # the paper's, and one that later methods use
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -28,9 +30,14 @@ class Audit:
         shared_captions: captions whose text also labels another image of the set.
         shared_test_captions: test captions whose text also labels another test image.
         distinct_test_captions: different texts among the test captions.
+        test_images_with_own_caption: test images with a caption that labels no other test image.
+            On the others even a perfect model's R@1 image to text hangs on how ties are broken.
         test_captions_in_train, test_captions_in_train_or_val: test captions that stand word for
             word in the train split, or in train or val.
         test_images_below_five_captions: test images with fewer than 5 distinct captions.
+        batches_with_repeats: batch size -> the share of random batches of training captions, in
+            percent, in which an image or a text stands twice: false negatives of a contrastive
+            loss. Counted over 20 shuffled epochs; for the sizes that the train split fills.
         broken_images: what is wrong with each image that cannot be decoded.
         duplicate_pictures: groups of images within a split whose decoded pictures are identical.
         leaks: groups of images with identical decoded pictures that lie in several splits.
@@ -52,9 +59,11 @@ class Audit:
     shared_captions: int
     shared_test_captions: int
     distinct_test_captions: int
+    test_images_with_own_caption: int
     test_captions_in_train: int
     test_captions_in_train_or_val: int
     test_images_below_five_captions: int
+    batches_with_repeats: dict[int, float]
     broken_images: list[str] | None
     duplicate_pictures: list[list[str]] | None
     leaks: list[list[str]] | None
@@ -132,6 +141,7 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
             findings.append(f"{share} test {what}")
         return count
 
+    shared_in_test = _shared_texts(in_test)
     words = [len(text.split()) for text in every]
     return Audit(
         name=set.name,
@@ -156,6 +166,7 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
             _shared(in_test), "captions also label another test image", test
         ),
         distinct_test_captions=len(frozenset(test)),
+        test_images_with_own_caption=sum(not shared_in_test.issuperset(texts) for texts in in_test),
         test_captions_in_train=of_test(
             sum(text in train for text in test), "captions stand word for word in train", test
         ),
@@ -169,6 +180,9 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
             "images have fewer than 5 distinct captions",
             in_test,
         ),
+        batches_with_repeats=_repeats(
+            [captions for _, split, captions in rows if split == "train"]
+        ),
         broken_images=broken,
         duplicate_pictures=duplicates,
         leaks=leaks,
@@ -181,8 +195,36 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
 
 def _shared(captions: Sequence[Sequence[str]]) -> int:
     """Captions whose text labels more than one image."""
+    shared = _shared_texts(captions)
+    return sum(text in shared for texts in captions for text in texts)
+
+
+def _shared_texts(captions: Sequence[Sequence[str]]) -> frozenset[str]:
     owners = Counter(text for texts in captions for text in frozenset(texts))
-    return sum(owners[text] > 1 for texts in captions for text in texts)
+    return frozenset(text for text, images in owners.items() if images > 1)
+
+
+def _repeats(captions: Sequence[Sequence[str]], epochs: int = 20) -> dict[int, float]:
+    """For each batch size the percentage of random batches with a repeated image or text."""
+    pairs = [(image, text) for image, texts in enumerate(captions) for text in texts]
+    image_of = np.array([image for image, _ in pairs])
+    text_of = np.unique([text for _, text in pairs], return_inverse=True)[1]
+    random = np.random.default_rng(0)
+    found = {}
+    for size in BATCHES:
+        batches = len(pairs) // size
+        if not batches:
+            continue
+        repeated = 0
+        for _ in range(epochs):
+            drawn = random.permutation(len(pairs))[: batches * size].reshape(batches, size)
+            twice = [
+                (np.diff(np.sort(of[drawn], axis=1), axis=1) == 0).any(axis=1)
+                for of in (image_of, text_of)
+            ]
+            repeated += int((twice[0] | twice[1]).sum())
+        found[size] = 100 * repeated / (batches * epochs)
+    return found
 
 
 def _pictures(
