@@ -2,6 +2,7 @@
 
 import dataclasses
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,6 +202,11 @@ def test_a_verdict_is_comparable_only_within_the_margin_and_never_for_lack_of_ev
     assert dataclasses.replace(base, p=0.01, estimate=-2).verdict == "worse"
     assert dataclasses.replace(base, p_equivalence=0.01).verdict == "comparable"
     assert dataclasses.replace(base, p=0.01, p_equivalence=0.01).verdict == "comparable"
+
+
+def test_the_protocols_page_states_the_margin_that_is_declared():
+    page = (Path(__file__).parents[1] / "book" / "protocol.md").read_text()
+    assert page.count(f"{EQUIVALENCE_MARGIN:g} point of mean recall") == 2
 
 
 def test_false_differences_stay_at_five_percent_where_pictures_are_clustered():
