@@ -12,16 +12,24 @@ from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.encoders import MODALITIES, DualEncoder
 from rsstudy.objectives import OBJECTIVES
 from rsstudy.retrieval import recall_interval
 
+MODALITY = {"image": "pictures", "text": "captions"}
+# The look of each real set: its name, its colour, its line, its mark.
+SETS = {
+    "rsicd": ("RSICD", "C0", "-", "o"),
+    "ucm": ("UCM-Captions", "C1", "--", "s"),
+    "flickr8k": ("Flickr8k (everyday)", "C2", "-.", "D"),
+}
 WIDTH = 7.2  # inches: the book's column; letters stay readable on a phone at this size
 
 
@@ -36,8 +44,8 @@ def use_style() -> None:
         palette="colorblind",
         rc={
             "figure.dpi": 100, "savefig.dpi": 100, "font.size": 10, "axes.titlesize": 11,
-            "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9,
-            "legend.fontsize": 9, "figure.constrained_layout.use": True,
+            "axes.labelsize": 10, "xtick.labelsize": 10, "ytick.labelsize": 10,
+            "legend.fontsize": 10, "figure.constrained_layout.use": True,
         },
     )  # fmt: skip
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
@@ -220,4 +228,150 @@ def learning_curves(records: Mapping[str, Mapping[str, Any]]) -> Figure:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend()
     figure.set_label(f"Mean recall on validation, %, by epoch: {'; '.join(found)}.")
+    return figure
+
+
+def cosine_distributions(found: Mapping[str, Any], of: str = "all") -> Figure:
+    """How the cosines within pictures and within captions are distributed, a line a set.
+
+    Args:
+        found: from ``rsstudy.similarity.compare``.
+        of: "all" pairs, or each one's "nearest" other.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharey=True)
+    words = []
+    for axis, (modality, name) in zip(axes, MODALITY.items(), strict=True):
+        for key, measured in found["sets"].items():
+            label, color, line, _ = SETS[key]
+            summary = measured[modality][of]
+            bars = np.array(summary["histogram"])
+            axis.stairs(100 * bars / bars.sum(), np.linspace(-1, 1, len(bars) + 1), color=color,
+                        linestyle=line, linewidth=1.8, label=label)  # fmt: skip
+            axis.axvline(summary["mean"], color=color, linestyle=":", linewidth=1.2)
+            words.append(f"{label}, {name}, mean {summary['mean']:.2f}")
+        axis.set(title=name.capitalize(), xlim=(-0.4, 1), ylim=(0, None))
+    what = "two of them" if of == "all" else "each and its nearest other"
+    figure.supxlabel(f"cosine of {what} (dotted: mean)", fontsize=10)
+    axes[0].set_ylabel("share, % a bar of 0.02")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3,
+                  frameon=False)  # fmt: skip
+    figure.set_label(f"Two histograms, cosine of {what}: {'; '.join(words)}.")
+    return figure
+
+
+def effective_numbers(found: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """How many different pictures and captions each set's sample amounts to, by encoder.
+
+    Args:
+        found: what the encoder is called -> from ``rsstudy.similarity.compare``.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.75 * len(found) + 1.6), sharey=True)
+    words = []
+    for axis, (modality, name) in zip(axes, MODALITY.items(), strict=True):
+        for row, (encoder, measured) in enumerate(found.items()):
+            for place, (key, of_set) in enumerate(measured["sets"].items()):
+                label, color, _, mark = SETS[key]
+                number = of_set[modality]["headline"]["effective_number"]
+                axis.errorbar(number["value"], row + 0.2 * (place - 1), fmt=mark, color=color,
+                              xerr=1.96 * number["standard_error"], capsize=3,
+                              label=label if not row else None)  # fmt: skip
+                words.append(f"{name}, {encoder}, {label} {number['value']:.0f}")
+        axis.set(title=name.capitalize(), xscale="log", yticks=range(len(found)),
+                 yticklabels=list(found))  # fmt: skip
+        axis.set_xticks([10, 20, 50, 100, 200], ["10", "20", "50", "100", "200"])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.grid(visible=False, axis="y")
+    axes[0].invert_yaxis()
+    pictures = next(iter(found.values()))["pictures"]
+    figure.supxlabel(f"effective number of {pictures:,} (bars: 95 % interval)", fontsize=10)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3,
+                  frameon=False)  # fmt: skip
+    figure.set_label(f"Effective numbers of {pictures:,}: {'; '.join(words)}.")
+    return figure
+
+
+def class_contrast(found: Mapping[str, Any]) -> Figure:
+    """The mean cosine within a scene class and between classes, for each set that has classes.
+
+    A set without classes shows that of all its pairs.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.5 * len(found["sets"]) + 1.6), sharey=True)
+    words = []
+    labels = [SETS[key][0] for key in found["sets"]]
+    for axis, (modality, name) in zip(axes, MODALITY.items(), strict=True):
+        for row, (key, measured) in enumerate(found["sets"].items()):
+            _, color, _, _ = SETS[key]
+            numbers = measured[modality]["headline"]
+            if "same_class" not in numbers:
+                mean = numbers["mean"]["value"]
+                axis.plot(mean, row, "D", color="0.3", label="all pairs (no classes)")
+                words.append(f"{name}, {labels[row]}, all pairs {mean:.2f}")
+                continue
+            low, high = numbers["different_classes"]["value"], numbers["same_class"]["value"]
+            axis.plot([low, high], [row, row], color=color, linewidth=2, alpha=0.6)
+            axis.plot(low, row, "o", mfc="white", color="0.3", label="different classes")
+            axis.plot(high, row, "o", color="0.3", label="same class")
+            words.append(f"{name}, {labels[row]}, different {low:.2f}, same {high:.2f}")
+        axis.set(title=name.capitalize(), yticks=range(len(labels)), yticklabels=labels)
+        axis.set_ylim(len(labels) - 0.5, -0.5)
+        axis.grid(visible=False, axis="y")
+    handles, names = axes[0].get_legend_handles_labels()
+    unique = dict(zip(names, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=3,
+                  frameon=False)  # fmt: skip
+    figure.supxlabel("mean cosine of two of them", fontsize=10)
+    figure.set_label(f"Mean cosines by class: {'; '.join(words)}.")
+    return figure
+
+
+def embedding_map(found: Mapping[str, Any]) -> Figure:
+    """Pictures and captions of several sets on the two principal axes that the sets share."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.9))
+    words = []
+    for axis, (modality, name) in zip(axes, MODALITY.items(), strict=True):
+        drawn = found["map"][modality]
+        # Everyday things first, the smaller clouds above them.
+        for key in sorted(drawn["points"], key=lambda key: key != "flickr8k"):
+            label, color, _, mark = SETS[key]
+            x, y = np.array(drawn["points"][key]).T
+            axis.scatter(x, y, s=9, marker=mark, color=color, alpha=0.55, linewidths=0, label=label)
+            words.append(f"{name}, {label}, spread {np.hypot(x.std(), y.std()):.2f}")
+        shown = 100 * sum(drawn["variance_shown"])
+        axis.set(title=f"{name.capitalize()} ({shown:.0f} % of the variance)", aspect="equal",
+                 xticklabels=[], yticklabels=[], xlabel="first axis",
+                 ylabel="second axis")  # fmt: skip
+        axis.set_adjustable("datalim")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=3, markerscale=2, frameon=False)
+    figure.set_label(f"Two scatter plots on shared principal axes: {'; '.join(words)}.")
+    return figure
+
+
+def similarity_by_dial(table: pd.DataFrame, measure: str = "mean") -> Figure:
+    """A measure of generated scenes against the dials, raised apart and together.
+
+    Args:
+        table: from ``rsstudy.similarity.by_dial``.
+        measure: mean (cosine), effective_number, or another headline number.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
+    words = []
+    looks = {"pictures": ("C0", "-", "o"), "captions": ("C1", "--", "s"), "both": ("0.3", ":", "D")}
+    for axis, (modality, name) in zip(axes, MODALITY.items(), strict=True):
+        for raised, (color, line, mark) in looks.items():
+            rows = table[(table["raised"] == raised) & (table["modality"] == modality)
+                         & (table["measure"] == measure)].sort_values("position")  # fmt: skip
+            axis.errorbar(rows["position"], rows["value"], yerr=1.96 * rows["standard_error"],
+                          color=color, linestyle=line, marker=mark, capsize=3,
+                          label=f"dial of {raised} raised"
+                          if raised != "both" else "both raised")  # fmt: skip
+            first, last = rows["value"].iloc[0], rows["value"].iloc[-1]
+            words.append(f"{name}, {raised} raised, from {first:.2f} to {last:.2f}")
+        axis.set(title=name.capitalize(), xlabel="dial", xticks=sorted(set(table["position"])))
+    axes[0].set_ylabel(
+        {"mean": "mean cosine of two of them"}.get(measure, measure.replace("_", " "))
+    )
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3,
+                  frameon=False)  # fmt: skip
+    figure.set_label(f"Line charts, {measure.replace('_', ' ')} by dial: {'; '.join(words)}.")
     return figure

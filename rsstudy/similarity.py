@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer
@@ -394,3 +396,51 @@ def shared_map(samples: Mapping[str, Sample], points: int = 300) -> dict[str, An
             },
         }
     return found
+
+
+def headlines(found: Mapping[str, Any]) -> pd.DataFrame:
+    """The headline numbers of ``compare``: set, modality, measure, value, standard_error, half."""
+    return pd.DataFrame([
+        {"set": name, "modality": modality, "measure": measure, "value": number["value"],
+         "standard_error": number["standard_error"], "half": number["of_half_the_pictures"]}
+        for name, measured in found["sets"].items()
+        for modality in ("image", "text")
+        for measure, number in measured[modality]["headline"].items()
+    ])  # fmt: skip
+
+
+def against(found: Mapping[str, Any], reference: str) -> pd.DataFrame:
+    """Each set's headline numbers less those of the ``reference`` set, with 95 % intervals.
+
+    Columns: set, modality, measure, difference, low, high, ratio. The samples are independent: the
+    variances add.
+    """
+    table = headlines(found)
+    base = table[table["set"] == reference].drop(columns="set")
+    both = table[table["set"] != reference].merge(base, on=["modality", "measure"],
+                                                  suffixes=("", "_base"))  # fmt: skip
+    both["difference"] = both["value"] - both["value_base"]
+    spread = 1.96 * np.hypot(both["standard_error"], both["standard_error_base"])
+    both["low"], both["high"] = both["difference"] - spread, both["difference"] + spread
+    both["ratio"] = both["value"] / both["value_base"]
+    return both[["set", "modality", "measure", "difference", "low", "high", "ratio"]]
+
+
+def by_dial(found: Mapping[str, Any]) -> pd.DataFrame:
+    """The headline numbers of generated scenes by the dials in their names.
+
+    Columns: raised (pictures, captions or both), position, and those of ``headlines``. The scenes
+    with both dials at 0 stand in all three.
+    """
+    table = headlines(found)
+    dials = [dict(parse_qsl(name.partition("?")[2])) for name in table["set"]]
+    table["pictures"] = [float(d["alike_images"]) for d in dials]
+    table["captions"] = [float(d["alike_captions"]) for d in dials]
+    parts = {
+        "pictures": table[table["captions"] == 0].assign(position=lambda t: t["pictures"]),
+        "captions": table[table["pictures"] == 0].assign(position=lambda t: t["captions"]),
+        "both": table[table["pictures"] == table["captions"]].assign(
+            position=lambda t: t["pictures"]
+        ),
+    }
+    return pd.concat([part.assign(raised=raised) for raised, part in parts.items()])

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from rsstudy.data.audit import audit
+from rsstudy.data.audit import audit, beside_published
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.pixels import pixels
 from rsstudy.data.sources import load
@@ -55,6 +57,35 @@ def test_batches_with_a_repeated_image_or_text_are_counted(rows, changed, write_
     alone[1] = replace(alone[1], captions=alone[0].captions)  # in one batch of 16 with p = 15 / 31
     found = audit(read_parquet(write_parquet(alone, "twins")), decode=False)
     assert abs(found.batches_with_repeats[16] - 50 * 15 / 31) < 12
+
+
+def test_published_counts_stand_beside_recomputed_ones_in_their_decimals():
+    published = pd.DataFrame(
+        [
+            ("a", "n", "", "of a", "3"),
+            ("a", "deep.16", "", "share", "12.3"),
+            ("a", "n", "deep.whole", "percent", "37.5"),
+            ("elsewhere", "n", "", "absent", "3"),
+        ],
+        columns=["set", "count", "of", "what", "published"],
+    )
+    check = {"name": "a", "n": 3, "deep": {"16": 12.341, "whole": 9}}
+    table = beside_published(published, [check])
+    assert table["recomputed"].tolist() == ["3", "12.3", "33.3", None]
+    assert table["agree"].tolist() == [True, True, False, None]
+
+
+def test_the_committed_checks_hold_the_published_counts():
+    """Exactly, but for the two rows of random batches, which are draws."""
+    results = Path(__file__).parents[1] / "results"
+    checks = [json.loads(path.read_text()) for path in sorted((results / "data").glob("*.json"))]
+    table = beside_published(pd.read_csv(results / "published_counts.csv", dtype=str), checks)
+    known = table[table["recomputed"].notna()]
+    assert len(known) >= 25 and set(known["set"]) == {"rsicd", "ucm"}
+    drawn = known["what"].str.startswith("random batches")
+    assert known[~drawn]["agree"].all()
+    apart = known[drawn]["published"].astype(float) - known[drawn]["recomputed"].astype(float)
+    assert (apart.abs() <= 1).all()
 
 
 def test_identical_pictures_and_leaks_are_named(rows, changed, write_parquet):

@@ -1,7 +1,13 @@
 """Similarity within a modality: right on cases with a known answer, the same on every run."""
 
 import json
+from dataclasses import replace
 
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -9,6 +15,7 @@ from click.testing import CliRunner
 from scipy.special import entr
 from sklearn.metrics import roc_auc_score
 
+from rsstudy import figures
 from rsstudy.cli import cli
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.scenes import scenes
@@ -19,6 +26,8 @@ from rsstudy.similarity import (
     Cosines,
     Sample,
     across,
+    against,
+    by_dial,
     draw,
     effective_number,
     effective_texts,
@@ -205,6 +214,61 @@ def test_dials_move_their_own_modality(own_cache):
                            within(found.texts, found.classes)["all"].mean())  # fmt: skip
     assert measured[1, 0][0] > measured[0, 0][0] and measured[0, 1][1] > measured[0, 0][1]
     assert measured[1, 0][1] == measured[0, 0][1] and measured[0, 1][0] == measured[0, 0][0]
+
+
+@pytest.fixture
+def found(sample) -> dict:
+    """What ``compare`` finds, of two made samples under the names of real sets."""
+    tight = replace(sample, images=(sample.images + 1) / 2)
+    tight = replace(tight, images=tight.images / np.linalg.norm(tight.images, axis=1)[:, None])
+    both = {"rsicd": tight, "flickr8k": replace(sample, classes=(None,) * 60)}
+    sets = {name: similarity(one, halves=5) for name, one in both.items()}
+    return {"pictures": 60, "sets": sets, "map": shared_map(both, points=20)}
+
+
+def test_sets_are_compared_with_the_errors_of_both(found):
+    table = against(found, "flickr8k").set_index(["set", "modality", "measure"])
+    row = table.loc["rsicd", "image", "mean"]
+    numbers = [found["sets"][n]["image"]["headline"]["mean"] for n in ("rsicd", "flickr8k")]
+    assert row["difference"] == pytest.approx(numbers[0]["value"] - numbers[1]["value"])
+    errors = np.hypot(numbers[0]["standard_error"], numbers[1]["standard_error"])
+    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * errors)
+    assert row["low"] > 0
+    assert table.loc["rsicd", "text", "mean"]["difference"] == 0
+    assert "same_class" not in table.index.get_level_values("measure")
+
+
+def test_scenes_are_told_by_the_dials_in_their_names(found):
+    name = "scenes?images=60&alike_images={}&alike_captions={}"
+    (one, *_) = found["sets"].values()
+    made = {"sets": {name.format(*d): one for d in ((0, 0), (1, 0), (0, 1), (0.5, 0.5))}}
+    table = by_dial(made)
+    mean = table[(table["measure"] == "mean") & (table["modality"] == "image")]
+    positions = mean.groupby("raised")["position"].apply(list).to_dict()
+    assert positions == {"pictures": [0, 1], "captions": [0, 1], "both": [0, 0.5]}
+
+
+def test_figures_of_similarity_show_what_they_are_given(found):
+    figures.use_style()
+    measured = found["sets"]["rsicd"]["image"]
+    left, right = figures.cosine_distributions(found).axes
+    assert len(left.patches) == len(right.patches) == 2 and left.get_title() == "Pictures"
+    assert sum(left.patches[0].get_data().values) == pytest.approx(100)
+    assert "nearest" in figures.cosine_distributions(found, "nearest").get_label()
+    bars = figures.effective_numbers({"aligned": found, "towers": found}).axes[0]
+    assert len(bars.containers) == 4
+    value = measured["headline"]["effective_number"]["value"]
+    assert bars.containers[0].lines[0].get_xdata()[0] == value
+    contrast = figures.class_contrast(found)
+    assert f"different {measured['headline']['different_classes']['value']:.2f}" in (
+        contrast.get_label()
+    )
+    cloud = figures.embedding_map(found).axes[0]
+    assert [len(c.get_offsets()) for c in cloud.collections] == [20, 20]
+    name = "scenes?alike_images={0}&alike_captions={0}"
+    made = {"sets": {name.format(d): found["sets"]["rsicd"] for d in (0, 1)}}
+    assert "by dial" in figures.similarity_by_dial(by_dial(made)).get_label()
+    plt.close("all")
 
 
 def test_the_command_writes_numbers_and_no_content(rows, write_parquet, own_cache, tmp_path):

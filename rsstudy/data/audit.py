@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 
 from rsstudy.data.imagetext import BrokenImage, ImageTextSet
 from rsstudy.data.pixels import each_picture, picture_digest, pixel_digest
@@ -191,6 +192,40 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
         errors=errors,
         findings=findings,
     )
+
+
+def beside_published(published: pd.DataFrame, checks: Sequence[Mapping]) -> pd.DataFrame:
+    """Published counts beside those that ``rsstudy data check --json`` finds.
+
+    Args:
+        published: columns set, count (where in the check, with dots), of (the whole it is a
+            percentage of, likewise; else empty), what, published (as text, for its decimals).
+        checks: the checks of some sets.
+
+    Returns:
+        set, what, published, recomputed (as text, with the decimals of the published one; None for
+        a set without a check), agree (None likewise).
+    """
+    of_set = {check["name"]: check for check in checks}
+
+    def look(check: Mapping, place: str) -> float:
+        for part in place.split("."):
+            check = check[part]
+        return float(check)  # type: ignore[arg-type]
+
+    rows = []
+    for row in published.fillna("").astype(str).to_dict("records"):
+        recomputed = None
+        if row["set"] in of_set:
+            check = of_set[row["set"]]
+            value = look(check, row["count"])
+            if row["of"]:
+                value *= 100 / look(check, row["of"])
+            recomputed = f"{value:.{len(row['published'].partition('.')[2])}f}"
+        agree = None if recomputed is None else recomputed == row["published"]
+        rows.append({"set": row["set"], "what": row["what"], "published": row["published"],
+                     "recomputed": recomputed, "agree": agree})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _shared(captions: Sequence[Sequence[str]]) -> int:
