@@ -71,8 +71,9 @@ def test_published_counts_stand_beside_recomputed_ones_in_their_decimals():
     )
     check = {"name": "a", "n": 3, "deep": {"16": 12.341, "whole": 9}}
     table = beside_published(published, [check])
-    assert table["recomputed"].tolist() == ["3", "12.3", "33.3", None]
+    assert table["recomputed"].tolist()[:3] == ["3", "12.3", "33.3"]
     assert table["agree"].tolist() == [True, True, False, None]
+    assert pd.isna(table["recomputed"][3])
 
 
 def test_the_committed_checks_hold_the_published_counts():

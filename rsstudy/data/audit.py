@@ -203,8 +203,8 @@ def beside_published(published: pd.DataFrame, checks: Sequence[Mapping]) -> pd.D
         checks: the checks of some sets.
 
     Returns:
-        set, what, published, recomputed (as text, with the decimals of the published one; None for
-        a set without a check), agree (None likewise).
+        set, what, published, recomputed (as text, with the decimals of the published one; missing
+        for a set without a check), agree (None for such a set).
     """
     of_set = {check["name"]: check for check in checks}
 
