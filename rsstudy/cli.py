@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,19 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON in pl
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="PART.NAME=VALUE",
     help="Override a setting of method, objective or recipe: --set method.bottleneck=32 "
-    "--set objective.margin=0.1 --set recipe.schedule=constant. Repeatable.",
+    "--set objective.margin=0.1 --set recipe.schedule=constant. `rsstudy list methods`, `... "
+    "objectives` and `... recipe` show all settings. Repeatable.",
 )  # fmt: skip
-LIST_KINDS = ("data", "encoders", "methods", "objectives", "suites")
+LIST_KINDS = {
+    "data": "sets known by name, and whether they are here",
+    "encoders": "towers to start from: our own, and every open_clip model",
+    "methods": "what is trained, and its settings",
+    "objectives": "what training minimises, and its settings",
+    "recipe": "how to train: each setting at each scale",
+    "suites": "grids of runs, and how many runs each has",
+}
+# Of open_clip's models, those that come first in the list: the paper's, and CLIP's other ViTs.
+FIRST_ENCODERS = ("tiny", "vits14-minilm", "ViT-B-32", "ViT-B-16", "ViT-L-14")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -50,45 +61,52 @@ def cli() -> None:
 
 
 @cli.command("list")
-@click.argument("kind", type=click.Choice(LIST_KINDS))
+@click.argument("kind", type=click.Choice(list(LIST_KINDS)), required=False, metavar="[KIND]")
+@click.argument("pattern", required=False)
+@click.option(
+    "--all", "everything", is_flag=True, help="With encoders: every open_clip model, too."
+)
 @click.option("--encoder", help="With methods: count what each trains on this encoder.")
 @data_root
 @as_json
-def list_command(kind: str, encoder: str | None, data_root: Path | None, as_json: bool) -> None:
-    """List what can be named: data sets, encoders, methods, objectives or suites.
+def list_command(
+    kind: str | None, pattern: str | None, everything: bool, encoder: str | None,
+    data_root: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """List what can be named: KIND is data, encoders, methods, objectives, recipe or suites.
+
+    PATTERN picks by name, with * and ?: `rsstudy list encoders 'ViT-B-*'`.
 
     `rsstudy list methods --encoder ViT-B-32` counts trained parameters without any weights.
     """
-    rows: list[dict[str, Any]]
-    if kind == "data":
-        from rsstudy.data.sources import known_sets
-
-        rows = [dataclasses.asdict(known) for known in known_sets(data_root)]
-    elif kind == "encoders":
-        from rsstudy.encoders import list_encoders
-
-        rows = [dataclasses.asdict(info) for info in list_encoders()]
-    elif kind == "methods":
-        rows = _method_rows(encoder)
-    elif kind == "objectives":
-        from rsstudy.objectives import OBJECTIVES
-
-        rows = [
-            {"name": n, **dataclasses.asdict(o)} if as_json else {
-                "name": n, "form": o.form, "views": o.views, "weights (cross, image, text)":
-                f"{o.cross_weight}, {o.image_weight}, {o.text_weight}",
-            }
-            for n, o in OBJECTIVES.items()
-        ]  # fmt: skip
-    else:
-        from rsstudy.grids import SCALES, SUITES, count_runs
-
-        rows = [
-            {"name": n, "what": what,
-             **{f"runs_{scale}": count_runs(n, scale) for scale in SCALES}}
-            for n, (_, what) in SUITES.items()
-        ]  # fmt: skip
-    _print(rows, as_json)
+    if kind is None:
+        _print([{"name": name, "what": what} for name, what in LIST_KINDS.items()], as_json)
+        if not as_json:
+            click.echo("\n`rsstudy list NAME` lists them.")
+        return
+    rows, more, note = _listed(kind, encoder, data_root, as_json)
+    count = len(rows)
+    if pattern is not None:
+        rows = [row for row in rows if fnmatchcase(row["name"], pattern)]
+        more = [row for row in more if "of" not in row or fnmatchcase(row["of"], pattern)]
+        if not rows:
+            hint = " --all" if kind == "encoders" else ""
+            raise StudyError(f"no name matches {pattern!r}; `rsstudy list {kind}{hint}` shows all")
+    elif kind == "encoders" and not everything and not as_json:
+        first = {name: number for number, name in enumerate(FIRST_ENCODERS)}
+        rows = sorted((r for r in rows if r["name"] in first), key=lambda r: first[r["name"]])
+        note = (f"{count - len(rows)} more open_clip models can be named: `rsstudy list encoders "
+                "--all`, or by pattern, `rsstudy list encoders 'ViT-B-*'`.")  # fmt: skip
+    if as_json:
+        _print(rows, as_json)
+        return
+    hidden = {"how_to_get", "settings"}  # in the JSON, and below
+    _print([{k: v for k, v in row.items() if k not in hidden} for row in rows], as_json)
+    if more:
+        click.echo()
+        _print(more, as_json)
+    if note:
+        click.echo(f"\n{note}")
 
 
 @cli.group("data")
@@ -108,22 +126,20 @@ def data_check(
     between splits, the two digests of a set, and the scores that its test captions allow.
 
     Exit status 1 when something is broken; 0, with the findings listed, when the set can be used.
+    --json names every image concerned, where the report names the first.
     """
     from rsstudy.data.audit import audit
+    from rsstudy.data.report import report
     from rsstudy.data.sources import load
     from rsstudy.retrieval import highest, tied_oracle
 
     whole = load(name_or_path, data_root)
-    report = audit(whole)
-    facts = report.as_dict()
-    if report.ok and "test" in whole.splits:
+    facts = audit(whole).as_dict()
+    if facts["ok"] and "test" in whole.splits:
         captions = whole.split("test").captions
         facts |= {"test_tied_oracle": tied_oracle(captions), "test_highest": highest(captions)}
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-    else:
-        _print_facts(facts)
-    if not report.ok:
+    click.echo(json.dumps(facts, indent=2) if as_json else report(facts))
+    if not facts["ok"]:
         context.exit(1)
 
 
@@ -268,9 +284,12 @@ def pretrain_command(
 
 @cli.command("train")
 @click.option("--data", required=True, help="A known set, a folder, a JSON, or scenes?images=400.")
-@click.option("--encoder", required=True, help="MODEL, MODEL@TAG, MODEL@FILE, or with +DELTA.")
-@click.option("--method", default="mrs-adapter", show_default=True)
-@click.option("--objective", default="infonce", show_default=True)
+@click.option("--encoder", required=True, help="MODEL, MODEL@TAG, MODEL@FILE, each also with "
+              "+DELTA, a file of `rsstudy pretrain`; see `rsstudy list encoders`.")  # fmt: skip
+@click.option("--method", default="mrs-adapter", show_default=True,
+              help="A name of `rsstudy list methods`.")  # fmt: skip
+@click.option("--objective", default="infonce", show_default=True,
+              help="A name of `rsstudy list objectives`.")  # fmt: skip
 @click.option("--scale", type=click.Choice(["smoke", "bench", "paper"]),
               help="Whose recipe to start from; smoke for tiny, bench for others.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
@@ -280,6 +299,8 @@ def pretrain_command(
 @click.option("--image-size", type=int, help="Short for --set recipe.image_size=...")
 @click.option("--train-heads", is_flag=True, help="Train the heads beside the method.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; else runs/ID.")
+@click.option("--no-test", is_flag=True, help="Stop once the epoch is chosen on validation; the "
+              "same command without this goes on to test.")  # fmt: skip
 @overrides
 @data_root
 @device
@@ -287,8 +308,8 @@ def pretrain_command(
 def train_command(
     data: str, encoder: str, method: str, objective: str, scale: Any, seed: int,
     epochs: int | None, batch: int | None, learning_rate: float | None, image_size: int | None,
-    train_heads: bool, out: Path | None, overrides: tuple[str, ...], data_root: Path | None,
-    device: str, as_json: bool,
+    train_heads: bool, out: Path | None, no_test: bool, overrides: tuple[str, ...],
+    data_root: Path | None, device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a method, choose the epoch on validation, score it on test, keep record and adapter.
 
@@ -312,12 +333,13 @@ def train_command(
     )
     run = Run(data, encoder, method, objective, recipe, seed, train_heads,
               parts["method"], parts["objective"])  # fmt: skip
-    record, folder = execute(run, out, data_root=data_root, device=device)
+    record, folder = execute(run, out, data_root=data_root, device=device, test=not no_test)
     _print_scores(record, {"folder": str(folder)}, as_json)
 
 
 @cli.command("evaluate")
-@click.option("--adapter", type=click.Path(path_type=Path), help="Folder of a trained adapter.")
+@click.option("--adapter", type=click.Path(path_type=Path), help="Folder of a run that "
+              "kept its adapter.")  # fmt: skip
 @click.option("--encoder", help="Without --adapter: score this encoder zero-shot. With it: where "
               "its base weights lie now.")  # fmt: skip
 @click.option("--data", required=True, help="A known set, a folder, a JSON, or generated scenes.")
@@ -347,6 +369,8 @@ def evaluate_command(
 
     if adapter is None and encoder is None:
         raise StudyError("give --adapter DIR, or --encoder NAME for a zero-shot score")
+    if adapter is not None and adapter.is_file():
+        adapter = adapter.parent  # a file of the run's folder, such as its record
     if adapter is not None and image_size is not None:
         raise StudyError("an adapter brings its image size with it: leave --image-size out")
     if file is not None and file.is_dir():
@@ -421,13 +445,79 @@ def suite_command(
     _print([_joined(row) for row in rows], as_json=False)
 
 
+def _listed(
+    kind: str, encoder: str | None, data_root: Path | None, as_json: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+    """A list's rows, the rows of their settings, and a line to go below."""
+    from rsstudy.settings import explained
+
+    if kind == "data":
+        from rsstudy.data.sources import known_sets
+
+        rows = [dataclasses.asdict(known) for known in known_sets(data_root)]
+        return rows, [], ("`rsstudy data check NAME` says how to get a set that is not present. "
+                          "Generated scenes take settings: scenes?images=400&seed=1.")  # fmt: skip
+    if kind == "encoders":
+        from rsstudy.encoders import list_encoders
+
+        return [dataclasses.asdict(info) for info in list_encoders()], [], ""
+    if kind == "methods":
+        from rsstudy.methods import METHODS
+
+        settings = [
+            {"of": name, **_setting_row(setting)}
+            for name, method in sorted(METHODS.items()) for setting in explained(method)
+        ]  # fmt: skip
+        return _method_rows(encoder), settings, "Set one by --set method.SETTING=VALUE."
+    if kind == "objectives":
+        from rsstudy.objectives import OBJECTIVES, Objective
+
+        rows = [{"name": n, **dataclasses.asdict(o)} for n, o in OBJECTIVES.items()]
+        if not as_json:
+            default = dataclasses.asdict(Objective())
+            own = [[f"{k} {v}" for k, v in row.items() if k != "name" and v != default[k]]
+                   for row in rows]  # fmt: skip
+            rows = [{"name": row["name"], "what it changes": ", ".join(changes) or "-"}
+                    for row, changes in zip(rows, own, strict=True)]  # fmt: skip
+        below = [_setting_row(setting) for setting in explained(Objective)]
+        return rows, below, "Set one by --set objective.SETTING=VALUE."
+    from rsstudy.grids import SCALES, SUITES, count_runs
+
+    if kind == "recipe":
+        from rsstudy.training import Recipe
+
+        rows = [
+            {"name": setting["name"],
+             **{scale: str(getattr(of.recipe, setting["name"])) for scale, of in SCALES.items()},
+             "what": _what(setting)}
+            for setting in explained(Recipe)
+        ]  # fmt: skip
+        return rows, [], ("Set one by --set recipe.NAME=VALUE. Full fine-tuning has learning rates "
+                          "of its own.")  # fmt: skip
+    rows = [
+        {"name": n, "what": what, **{f"runs_{scale}": count_runs(n, scale) for scale in SCALES}}
+        for n, (_, what) in SUITES.items()
+    ]
+    return rows, [], "Run one by `rsstudy suite NAME --scale SCALE`."
+
+
+def _setting_row(setting: dict[str, Any]) -> dict[str, str]:
+    return {"setting": setting["name"], "default": str(setting["default"]), "what": _what(setting)}
+
+
+def _what(setting: dict[str, Any]) -> str:
+    choices = " or ".join(map(str, setting["choices"]))
+    return f"{setting['what']} ({choices})" if choices else setting["what"]
+
+
 def _method_rows(encoder: str | None) -> list[dict[str, Any]]:
     from rsstudy.encoders import create
     from rsstudy.methods import METHODS, attach, count_trained
 
     rows = []
     for name, method in sorted(METHODS.items()):
-        row: dict[str, Any] = {"name": name, "what": (method.__doc__ or "").split("\n")[0]}
+        row: dict[str, Any] = {"name": name, "what": (method.__doc__ or "").split("\n")[0],
+                               "settings": dataclasses.asdict(method())}  # fmt: skip
         if encoder is not None:
             model = create(encoder, meta=True)
             try:
@@ -470,17 +560,21 @@ def _joined(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_scores(record: dict[str, Any], more: dict[str, Any], as_json: bool) -> None:
-    facts = {
-        "id": record["id"], **more, "best_epoch": record["best_epoch"],
+    facts: dict[str, Any] = {
+        "id": record["id"], **more, "status": record["status"], "best_epoch": record["best_epoch"],
         "trained_parameters": record["trained_parameters"],
-        "validation_scores": record["validation_scores"], "scores": record["scores"],
+        **{name: record[name] for name in ("validation_scores", "scores") if name in record},
         "cost": record["cost"],
     }  # fmt: skip
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    _print_facts({**facts, "validation_scores": _rounded(facts["validation_scores"]),
-                  "scores": _rounded(facts["scores"])})  # fmt: skip
+    scored = {"validation": "validation_scores", "test": "scores"}
+    scores = [{"split": split, **_joined(_rounded(facts.pop(name)))}
+              for split, name in scored.items() if name in facts]  # fmt: skip
+    _print_facts(facts)
+    click.echo()
+    _print(scores, as_json=False)
 
 
 def _print_facts(facts: dict[str, Any]) -> None:

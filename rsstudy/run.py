@@ -262,15 +262,21 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
         raise StudyError(f"no adapter in {folder}: {ADAPTER_CONFIG} is absent") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise StudyError(f"{path} is not an adapter's configuration ({problem})") from None
-    base = create(name, size).to(pick_device(device))
+
+    def checked(base: DualEncoder) -> DualEncoder:
+        if base.architecture != architecture:
+            raise StudyError(
+                f"the adapter in {folder} was trained on {architecture}, and {name} is "
+                f"{base.architecture}: leave --encoder out, or let it name {architecture}"
+            )
+        return base
+
+    if encoder is not None:
+        checked(create(name, meta=True))  # another encoder may not even come in this image size
+    base = checked(create(name, size)).to(pick_device(device))
     if sorted(base.weights.values()) != weights:
         raise StudyError(
             f"the adapter in {folder} was trained on other weights than {name} has here"
-        )
-    if base.architecture != architecture:
-        raise StudyError(
-            f"the adapter in {folder} was trained on {architecture}, and {name} is "
-            f"{base.architecture}: give --encoder {architecture}@FILE"
         )
     attach(base, method, heads)
     load_trained(base, read_tensors(Path(folder) / ADAPTER), str(Path(folder) / ADAPTER))

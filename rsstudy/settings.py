@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
-from dataclasses import field, fields
-from typing import Any
+from dataclasses import MISSING, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -45,3 +47,31 @@ def settings_of(settings: Any) -> dict[str, Any]:
         for f in fields(settings)
         if not (f.metadata.get("later") and getattr(settings, f.name) == f.default)
     }
+
+
+def explained(cls: type) -> list[dict[str, Any]]:
+    """Each setting of the dataclass ``cls``: ``name``, ``default``, ``choices``, ``what``.
+
+    ``choices`` is empty where a setting is not one of a few words; ``what`` is what the docstring
+    of ``cls`` says under ``Attributes``, where one line may stand for several names.
+    """
+    section = re.search(r"^Attributes:\n((?: +.*\n?)*)", inspect.getdoc(cls) or "", re.MULTILINE)
+    what = {
+        name: " ".join(text.replace("``", "").split())
+        for names, text in re.findall(
+            r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE
+        )
+        for name in names.split(", ")
+    }
+    hints = get_type_hints(cls)
+    return [
+        {
+            "name": f.name,
+            "default": None if f.default is MISSING else f.default,
+            "choices": list(get_args(hints[f.name]))
+            if get_origin(hints[f.name]) is Literal
+            else [],
+            "what": what.get(f.name, ""),
+        }
+        for f in fields(cls)
+    ]

@@ -357,7 +357,7 @@ def test_methods_are_counted_without_any_weights():
     assert counts["mrs-adapter"] == 161_088 and counts["full"] == 151_277_313
 
 
-@pytest.mark.parametrize("kind", ["data", "encoders", "methods", "objectives", "suites"])
+@pytest.mark.parametrize("kind", ["data", "encoders", "methods", "objectives", "recipe", "suites"])
 def test_every_list_prints_a_table_and_json(kind, tmp_path):
     rows = json.loads(call(main, ["list", kind, "--json"], tmp_path).output)
     table = call(main, ["list", kind], tmp_path)

@@ -81,6 +81,13 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
     base, *added = name.split("+")
     model, _, weights = base.partition("@")
     deltas = [Path(path).expanduser() for path in added]
+    for delta in deltas:
+        if delta.is_dir():
+            raise StudyError(
+                f"{delta} is a folder: name the file in it, +{delta / 'delta.safetensors'} "
+                "(a folder that `rsstudy train` made is no part of an encoder's name: give it to "
+                "`rsstudy evaluate --adapter`)"
+            )
     if name in MADE_HERE:
         deltas = [MADE_HERE[name]()]
     image_size = image_size or _size_of_alignment(deltas)

@@ -1,0 +1,133 @@
+"""What the command prints is for reading: what comes first, what is left out, what is said."""
+
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from rsstudy.cli import FIRST_ENCODERS, LIST_KINDS, main
+from rsstudy.data.audit import audit
+from rsstudy.data.parquet import read_parquet
+from rsstudy.data.report import report
+from rsstudy.methods import METHODS
+from rsstudy.objectives import Objective
+from rsstudy.records import RECORD, read_record
+from rsstudy.settings import explained, settings_of
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """``call("list", "data")``: the exit status of the command, its output and its errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["rsstudy", *map(str, arguments)])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        output, error = capsys.readouterr()
+        return SimpleNamespace(code=leaving.value.code, output=output, error=error)
+
+    return run
+
+
+@pytest.fixture
+def train(call, rows, write_parquet, own_cache):
+    """``train("--seed", 1)``: a run of one epoch in the folder ``run``."""
+    data = write_parquet(rows)
+    return lambda *more: call(
+        "train", "--data", data, "--encoder", "tiny@random", "--batch", 3, "--epochs", 1,
+        "--out", "run", *more,
+    )  # fmt: skip
+
+
+def names(table: str) -> list[str]:
+    """The first word of each row of a table that has one at its left edge."""
+    return [found[1] for line in table.splitlines()[1:] if (found := re.match(r" ?(\S+) ", line))]
+
+
+def test_list_alone_says_what_can_be_listed(call):
+    answer = call("list")
+    assert answer.code == 0 and set(LIST_KINDS) <= set(names(answer.output))
+
+
+def test_the_studys_encoders_come_first_and_all_others_on_demand(call):
+    short, everything = call("list", "encoders").output, call("list", "encoders", "--all").output
+    assert names(short.partition("\n\n")[0]) == list(FIRST_ENCODERS)
+    listed = json.loads(call("list", "encoders", "--json").output)
+    assert f"{len(listed) - len(FIRST_ENCODERS)} more" in short and "--all" in short
+    assert names(everything) == [row["name"] for row in listed]
+
+
+def test_a_pattern_picks_names_from_a_list(call):
+    found = json.loads(call("list", "encoders", "ViT-B-*", "--json").output)
+    assert {"ViT-B-32", "ViT-B-16"} <= {row["name"] for row in found}
+    assert all(row["name"].startswith("ViT-B-") for row in found)
+    answer = call("list", "methods", "xyz*")
+    assert answer.code == 1 and "no name matches 'xyz*'" in answer.error
+
+
+def test_every_setting_is_listed_with_its_default_and_its_meaning(call):
+    methods, objectives = call("list", "methods").output, call("list", "objectives").output
+    for settings, table in [*((m(), methods) for m in METHODS.values()), (Objective(), objectives)]:
+        for setting in explained(type(settings)):
+            assert setting["what"], (type(settings), setting["name"])
+            assert setting["default"] == getattr(settings, setting["name"])
+            assert re.search(rf"{setting['name']} +{re.escape(str(setting['default']))} ", table)
+    listed = {row["name"]: row for row in json.loads(call("list", "methods", "--json").output)}
+    assert (
+        listed["mrs-adapter"]["settings"].items() >= settings_of(METHODS["mrs-adapter"]()).items()
+    )
+    assert "hardest or all" in objectives
+
+
+def test_the_help_of_train_says_where_settings_are_named(call):
+    words = " ".join(call("train", "--help").output.split())
+    assert "rsstudy list methods" in words and "rsstudy list objectives" in words
+
+
+def test_a_report_gives_the_verdict_first_and_digests_whole(
+    changed, rows, write_parquet, own_cache
+):
+    found = audit(read_parquet(write_parquet(rows, "fine")), progress=False)
+    lines = report(found.as_dict()).splitlines()
+    assert lines[0] == "fine: usable"
+    assert f"pixel digest     {found.pixel_digest}" in lines
+    assert f"manifest digest  {found.manifest_digest}" in lines
+    assert [line.split() for line in lines if line.startswith(("train", "all"))] == [
+        ["train", "6", "30"], ["all", "10", "50"],
+    ]  # fmt: skip
+    assert not re.search(r"[{}\[\]]|None", "\n".join(lines))
+    damaged = changed(2, content=rows[2].content[:60])
+    broken = audit(read_parquet(write_parquet(damaged, "torn")), progress=False)
+    first, second = report(broken.as_dict()).splitlines()[:2]
+    assert first == "torn: broken" and "beach_2.png" in second
+
+
+def test_without_test_a_run_stops_at_validation_and_the_same_command_goes_on(train, tmp_path):
+    stopped = train("--no-test")
+    assert stopped.code == 0 and "validated" in stopped.output and "test " not in stopped.output
+    assert "scores" not in read_record(tmp_path / "run" / RECORD)
+    went_on = json.loads(train("--json").output)
+    assert went_on["status"] == "finished" and went_on["scores"]["mean_recall"] > 0
+    shown = train().output
+    assert re.search(r"validation +\d", shown) and re.search(r"test +\d", shown)
+
+
+def test_a_runs_folder_may_be_named_by_a_file_in_it(train, call, tmp_path):
+    scores = json.loads(train("--json").output)["scores"]
+    again = call("evaluate", "--adapter", "run/record.json", "--data", "set", "--json", "-")
+    assert json.loads(again.output)["scores"] == scores
+
+
+def test_another_encoder_than_the_adapters_is_named_as_such(train, call):
+    train()
+    answer = call("evaluate", "--adapter", "run", "--encoder", "ViT-B-32", "--data", "set")
+    assert answer.code == 1 and "was trained on tiny, and ViT-B-32 is ViT-B-32" in answer.error
+
+
+def test_a_folder_in_an_encoders_name_is_answered_with_the_file_to_name(train, call):
+    train()
+    answer = call("evaluate", "--encoder", "tiny@random+run", "--data", "set")
+    assert answer.code == 1 and "run is a folder: name the file in it" in answer.error
