@@ -22,6 +22,7 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.encoders import MODALITIES, DualEncoder
 from rsstudy.objectives import OBJECTIVES
 from rsstudy.retrieval import recall_interval
+from rsstudy.statistics import Contrast
 
 MODALITY = {"image": "pictures", "text": "captions"}
 # The look of each real set: its name, its colour, its line, its mark.
@@ -209,6 +210,62 @@ def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
     axis.set(xlabel="mean recall on test, % (bars: 95 % interval over test pictures)")
     axis.grid(visible=False, axis="y")
     figure.set_label(f"Mean recall on test, %, with 95 % intervals: {'; '.join(found)}.")
+    return figure
+
+
+def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figure:
+    """Differences of mean recall, a row each, with their intervals and the margin of equivalence.
+
+    Args:
+        found: for each row's name a contrast of ``rsstudy.statistics.compare``.
+        better: which side of a contrast lies to the right of zero, in words.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.6 * len(found) + 1.3))
+    margin = next(iter(found.values())).margin
+    axis.axvspan(-margin, margin, color="0.9", label=f"comparable: within {margin:g} point")
+    axis.axvline(0, color="0.4", linewidth=1)
+    words = []
+    for at, (name, contrast) in enumerate(found.items()):
+        bars = [[contrast.estimate - contrast.low], [contrast.high - contrast.estimate]]
+        axis.errorbar(contrast.estimate, at, xerr=bars, fmt="o", color="C0", capsize=4)
+        shown = f"{contrast.estimate:+.1f} ({contrast.low:+.1f} to {contrast.high:+.1f})"
+        axis.annotate(f"{shown}: {contrast.verdict}", (contrast.estimate, at), (0, 8),
+                      textcoords="offset points", ha="center", fontsize=9)  # fmt: skip
+        words.append(f"{name} {shown}, {contrast.verdict}")
+    axis.set_yticks(range(len(found)), list(found))
+    axis.set(xlabel=f"difference of mean recall, points (right: {better} is ahead)",
+             ylim=(len(found) - 0.5, -0.7))  # fmt: skip
+    axis.margins(x=0.15)
+    axis.grid(visible=False, axis="y")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    figure.set_label(
+        f"Differences of mean recall, points, with 95 % intervals: {'; '.join(words)}."
+    )
+    return figure
+
+
+def searched_rates(table: pd.DataFrame) -> Figure:
+    """Mean recall on validation against the learning rate, a line an arm; a ring marks the choice.
+
+    ``table`` comes from ``rsstudy.records.read_choices``.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
+    words = []
+    for number, (name, arm) in enumerate(table.groupby("arm", sort=False)):
+        arm = arm.sort_values("learning_rate")
+        axis.plot(arm["learning_rate"], arm["mean_recall"], ["-", "--", "-.", ":"][number % 4],
+                  marker="osDv"[number % 4], color=f"C{number}", label=name)  # fmt: skip
+        chosen = arm[arm["chosen"]]
+        axis.plot(chosen["learning_rate"], chosen["mean_recall"], "o", mfc="none", ms=13,
+                  color=f"C{number}")  # fmt: skip
+        words.append(f"{name} {chosen['learning_rate'].iloc[0]:g}")
+    axis.set_xscale("log")
+    rates = sorted(set(table["learning_rate"]))
+    axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set(xlabel="learning rate", ylabel="mean recall on validation, %")
+    axis.legend()
+    figure.set_label(f"Learning rates chosen on validation: {'; '.join(words)}.")
     return figure
 
 

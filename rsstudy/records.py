@@ -92,6 +92,30 @@ def read_records(*folders: Path) -> pd.DataFrame:
     return as_table([record for record in records if record["id"] not in passed_over])
 
 
+def read_choices(*folders: Path) -> pd.DataFrame:
+    """What searches compared on validation, one row a candidate; see ``rsstudy.protocol.choose``.
+
+    Columns: arm (data, method and objective, settings off their defaults named), learning_rate,
+    mean_recall (on validation, percent), best_epoch, chosen, id.
+    """
+    rows = []
+    for folder in folders:
+        records = {r["id"]: r for r in map(read_record, Path(folder).glob(f"**/{RECORD}"))}
+        for path in sorted(Path(folder).glob("**/choices/*.json")):
+            choice = json.loads(path.read_text("utf-8"))
+            for candidate in choice["candidates"]:
+                record = records[candidate["id"]]
+                objective = record.get("objective_label", record["config"]["objective"])
+                rows.append({
+                    "arm": f"{record['config']['data']}: {record['label']}, {objective}",
+                    "learning_rate": candidate["learning_rate"],
+                    "mean_recall": candidate["validation_mean_recall"],
+                    "best_epoch": candidate["best_epoch"],
+                    "chosen": candidate["id"] == choice["chosen"], "id": candidate["id"],
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The finished among some runs' records, one row each.
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from matplotlib.collections import LineCollection
 
 from rsstudy import figures
 from rsstudy.data.alikeness import along_the_dials, distinct_captions, picture_distance
@@ -16,6 +17,7 @@ from rsstudy.encoders import create
 from rsstudy.methods import attach, create_method
 from rsstudy.records import as_table
 from rsstudy.run import Run, execute
+from rsstudy.statistics import Contrast
 from rsstudy.training import Recipe
 
 
@@ -111,3 +113,24 @@ def test_a_notebook_shows_a_figure_with_its_words():
         assert shown["text/plain"] == figures.in_words(figure)
     finally:
         InteractiveShell.clear_instance()
+
+
+def test_a_contrast_is_drawn_with_its_interval_and_verdict():
+    contrast = Contrast(2.0, 0.5, 3.5, 0.01, 0.9, 1.0, 0.05, (3, 3), 40)
+    figure = figures.contrasts({"a - b": contrast, "c - d": contrast}, "the adapter")
+    axis = figure.axes[0]
+    assert [text.get_text() for text in axis.texts] == ["+2.0 (+0.5 to +3.5): better"] * 2
+    bars = [c for c in axis.collections if isinstance(c, LineCollection)]
+    segments = [segment for c in bars for segment in c.get_segments()]
+    assert {tuple(segment[:, 0]) for segment in segments} == {(0.5, 3.5)}
+    assert "+2.0 (+0.5 to +3.5), better" in figures.in_words(figure)
+
+
+def test_a_search_is_drawn_with_its_choice_ringed():
+    rows = [(arm, rate, recall, rate == best) for arm, best in (("a", 0.1), ("b", 0.01))
+            for rate, recall in ((0.1, 50.0), (0.01, 40.0))]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["arm", "learning_rate", "mean_recall", "chosen"])
+    axis = figures.searched_rates(table).axes[0]
+    rings = [tuple(line.get_xydata()[0]) for line in axis.lines if line.get_markersize() == 13]
+    assert rings == [(0.1, 50.0), (0.01, 40.0)]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0.01", "0.1"]

@@ -12,7 +12,7 @@ from rsstudy.errors import StudyError
 from rsstudy.grids import SCALES, SUITES, arms, only, recipe_for, recorded
 from rsstudy.methods import create_method
 from rsstudy.protocol import Sealed
-from rsstudy.records import read_record, read_records
+from rsstudy.records import read_choices, read_record, read_records
 from rsstudy.suites import run_suite
 from rsstudy.training import Diverged, Recipe
 
@@ -104,6 +104,8 @@ def test_a_search_opens_no_test_split_before_its_choice_is_on_record(
         choice = next(c for c in choices if c["chosen"] == record["id"])
         scores = [c["validation_mean_recall"] for c in choice["candidates"]]
         assert record["validation_scores"]["mean_recall"] == max(scores)
+    table = read_choices(tmp_path)
+    assert len(table) == 6 and table["chosen"].sum() == 2 and table["arm"].nunique() == 2
     losers = [r for r in map(read_record, tmp_path.glob("*/record.json"))
               if r["status"] == "validated"]  # fmt: skip
     assert len(losers) == 4 and not any("scores" in r or "test_queries" in r for r in losers)
