@@ -142,8 +142,10 @@ def compare(
     """A against B by a paired bootstrap over clusters of test pictures and over seeds.
 
     A resample draws as many clusters as there are, with replacement, each with its pictures and
-    captions, the same for all records of A and B; so what makes a query hard for both cancels. To
-    the difference on the drawn clusters it adds a deviation for the seeds. Drawing three or five
+    captions, the same for all records of A and B; so what makes a query hard for both cancels. Few
+    or unequal clusters make such deviations too small and too light in the tails, so they are
+    widened as a t-distribution's, with the effective number of clusters less one as degrees of
+    freedom. A deviation for the seeds is added. Drawing three or five
     seeds with replacement would give intervals far too narrow; instead seeds get normal weights
     around 1/n, divided by the root of a chi-square over its degrees of freedom. The deviation of a
     mean over n seeds then has exactly the t-distribution of its t-interval. A seed that A and B
@@ -181,6 +183,9 @@ def compare(
         part = drawn[start : start + 1000]
         times = random.multinomial(clusters, np.full(clusters, 1 / clusters), len(part))
         part[:] = _score(difference @ times.T, size @ times.T)
+    effective = _effective(size)
+    widened = (effective / (effective - 1)) ** 0.5 * _t_tails(effective - 1, resamples, random)
+    drawn = estimate + widened * (drawn - estimate)
     whole = size.sum(axis=1)
     drawn += _seed_deviations(
         seeds_a, _score(sums_a.sum(axis=2).T, whole[:, None]),
@@ -279,8 +284,8 @@ def smallest_gap(
     difference, whole = means[0] - means[1], size.sum(axis=1, keepdims=True)
     ratio = difference.sum(axis=1, keepdims=True) / whole
     influence = ((difference - ratio * size) / whole).sum(axis=0)
-    clusters = len(influence)
-    error = (clusters / (clusters - 1) * (influence**2).sum()) ** 0.5
+    effective = _effective(size)
+    error = (effective / (effective - 1) * (influence**2).sum()) ** 0.5
     return float((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * error)
 
 
@@ -318,6 +323,17 @@ def _clusters(queries: Mapping[str, Any], cluster: str) -> tuple[np.ndarray, np.
             "shared captions join all test pictures into one cluster, which says nothing of chance"
         )
     return label, np.stack([np.bincount(label), np.bincount(label, queries["captions_of_image"])])
+
+
+def _effective(size: np.ndarray) -> float:
+    """How many clusters of equal size would be as uneven: (sum of sizes)^2 / sum of sizes^2."""
+    pictures = size[0]
+    return float(pictures.sum() ** 2 / (pictures**2).sum())
+
+
+def _t_tails(freedom: float, resamples: int, random: np.random.Generator) -> np.ndarray:
+    """Factors that turn normal deviations into those of a t-distribution."""
+    return 1 / np.sqrt(random.chisquare(freedom, resamples) / freedom)
 
 
 def _cluster_sums(
@@ -361,4 +377,4 @@ def _seed_deviations(
         if n > 1:
             weights = normal[:, [union.index(s) for s in seeds]]
             total += sign * (weights @ (scored - scored.mean())) / (n * (n - 1)) ** 0.5
-    return total / np.sqrt(random.chisquare(min(spread), resamples) / min(spread))
+    return total * _t_tails(min(spread), resamples, random)

@@ -161,8 +161,14 @@ def test_weights_of_clusters_do_what_drawing_clusters_one_by_one_does():
         ]
         drawn.append(50 * (value[0] - value[1]))
     found = compare(a, b)
+    clusters = 12**2 / (10 + 2**2)  # of equal size, that would be as uneven as ten and a double
+    freedom = clusters - 1
+    tails = (random.chisquare(freedom, 3000) / freedom) ** -0.5
+    drawn = found.estimate + np.multiply(
+        (clusters / freedom) ** 0.5 * tails, np.subtract(drawn, found.estimate)
+    )
     low, high = np.quantile(drawn, [0.025, 0.975])
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.04 * (high - low))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05 * (high - low))
 
 
 def flat_record(seed, tie):
@@ -217,8 +223,8 @@ def test_false_differences_stay_at_five_percent_where_pictures_are_clustered():
         a, b = world.records(gap=0)
         by_text.append(compare(a, b, resamples=300).p <= 0.05)
         by_picture.append(compare(a, b, cluster="picture", resamples=300).p <= 0.05)
-    assert 0.015 <= np.mean(by_text) <= at_most(0.06, experiments)
-    assert np.mean(by_picture) > at_most(0.06, experiments)
+    assert 0.015 <= np.mean(by_text) <= at_most(0.05, experiments)
+    assert np.mean(by_picture) > at_most(0.05, experiments)
 
 
 def test_intervals_cover_the_true_difference_with_few_seeds_that_matter():
@@ -228,7 +234,7 @@ def test_intervals_cover_the_true_difference_with_few_seeds_that_matter():
         a, b = world.records(gap=8, seeds=seeds, seed_spread=0.06)
         found = compare(a, b, resamples=300)
         missed.append(not found.low <= 8 <= found.high)
-    assert np.mean(missed) <= at_most(0.06, experiments)
+    assert np.mean(missed) <= at_most(0.05, experiments)
 
 
 def test_methods_that_differ_by_the_margin_are_hardly_ever_called_comparable():
@@ -238,7 +244,7 @@ def test_methods_that_differ_by_the_margin_are_hardly_ever_called_comparable():
         at_margin.append(compare(*world.records(margin), margin=margin, resamples=300))
     for _ in range(60):
         equal.append(compare(*world.records(0), margin=margin, resamples=300))
-    assert np.mean([c.verdict == "comparable" for c in at_margin]) <= at_most(0.06, experiments)
+    assert np.mean([c.verdict == "comparable" for c in at_margin]) <= at_most(0.05, experiments)
     assert np.mean([c.verdict == "comparable" for c in equal]) > 0.6
 
 
