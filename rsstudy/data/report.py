@@ -52,7 +52,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return f"{len(value):,}"
     if isinstance(value, Mapping):
-        parts = (f"{str(name).replace('_', ' ')} {_shown(of)}" for name, of in value.items())
+        parts = (f"{str(name).replace('_', ' ')}: {_shown(of)}" for name, of in value.items())
         return ", ".join(parts) or "none"
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
 
