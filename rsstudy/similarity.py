@@ -372,7 +372,7 @@ def similarity(sample: Sample, halves: int = HALVES, seed: int = 0) -> dict[str,
     return found
 
 
-def shared_map(samples: Mapping[str, Sample], points: int = 300) -> dict[str, Any]:
+def shared_map(samples: Mapping[str, Sample], points: int = 900) -> dict[str, Any]:
     """Where the first pictures and captions of each sample lie on two axes that all share.
 
     The axes are the first two principal components of all samples together, for pictures and for
@@ -380,11 +380,12 @@ def shared_map(samples: Mapping[str, Sample], points: int = 300) -> dict[str, An
     looks smaller.
 
     Args:
-        points: of each sample.
+        points: of all samples together, as many of each.
     """
     found: dict[str, Any] = {}
+    each = points // len(samples)
     for modality in ("image", "text"):
-        vectors = [getattr(sample, f"{modality}s")[:points] for sample in samples.values()]
+        vectors = [getattr(sample, f"{modality}s")[:each] for sample in samples.values()]
         if len({v.shape[1] for v in vectors}) > 1:  # sets of words: each has its own axes
             continue
         axes = PCA(2, svd_solver="full").fit(np.concatenate(vectors))

@@ -198,7 +198,7 @@ def test_a_set_that_spreads_less_is_smaller_on_the_map():
     tight /= np.linalg.norm(tight, axis=1, keepdims=True)
     ids = np.arange(50)
     drawn = shared_map({"spread": Sample(spread, spread, ids, (None,) * 50),
-                        "tight": Sample(tight, tight, ids, (None,) * 50)}, points=40)  # fmt: skip
+                        "tight": Sample(tight, tight, ids, (None,) * 50)}, points=80)  # fmt: skip
     sizes = {name: np.std(p, axis=0).sum() for name, p in drawn["image"]["points"].items()}
     assert sizes["tight"] < sizes["spread"] / 2 and len(drawn["text"]["points"]["tight"]) == 40
 
@@ -223,7 +223,7 @@ def found(sample) -> dict:
     tight = replace(tight, images=tight.images / np.linalg.norm(tight.images, axis=1)[:, None])
     both = {"rsicd": tight, "flickr8k": replace(sample, classes=(None,) * 60)}
     sets = {name: similarity(one, halves=5) for name, one in both.items()}
-    return {"pictures": 60, "sets": sets, "map": shared_map(both, points=20)}
+    return {"pictures": 60, "sets": sets, "map": shared_map(both, points=40)}
 
 
 def test_sets_are_compared_with_the_errors_of_both(found):
