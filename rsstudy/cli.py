@@ -60,7 +60,7 @@ def cli() -> None:
     """
 
 
-@cli.command("list")
+@cli.command("list", short_help="Names, settings and their defaults.")
 @click.argument("kind", type=click.Choice(list(LIST_KINDS)), required=False, metavar="[KIND]")
 @click.argument("pattern", required=False)
 @click.option(
@@ -114,7 +114,7 @@ def data_group() -> None:
     """Look at data sets."""
 
 
-@data_group.command("check")
+@data_group.command("check", short_help="Say whether a set can be used, and count it.")
 @click.argument("name_or_path")
 @data_root
 @as_json
@@ -143,7 +143,7 @@ def data_check(
         context.exit(1)
 
 
-@data_group.command("near")
+@data_group.command("near", short_help="Count near-duplicate pictures.")
 @click.argument("first")
 @click.argument("second", required=False)
 @data_root
@@ -202,7 +202,7 @@ def data_near(first: str, second: str | None, data_root: Path | None, as_json: b
     _print_facts(facts)
 
 
-@data_group.command("similarity")
+@data_group.command("similarity", short_help="Measure how alike pictures and captions are.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME_OR_PATH...")
 @click.option("--encoder", required=True,
               help="Under which encoder; none: pixels and words, nothing learned.")  # fmt: skip
@@ -248,7 +248,7 @@ def data_similarity(
     _print(rows, as_json=False)
 
 
-@cli.command("pretrain")
+@cli.command("pretrain", short_help="Align an encoder on a set.")
 @click.argument("encoder")
 @click.option("--data", help="Set to align on; scenes-ground for tiny, flickr8k for others.")
 @click.option("--method", help="What is trained: full for tiny, lora (a small delta) for others.")
@@ -282,7 +282,7 @@ def pretrain_command(
     _print_scores(record, {"delta": str(delta), "encoder": name}, as_json)
 
 
-@cli.command("train")
+@cli.command("train", short_help="Train a method, choose on validation, score on test.")
 @click.option("--data", required=True, help="A known set, a folder, a JSON, or scenes?images=400.")
 @click.option("--encoder", required=True, help="MODEL, MODEL@TAG, MODEL@FILE, each also with "
               "+DELTA, a file of `rsstudy pretrain`; see `rsstudy list encoders`.")  # fmt: skip
@@ -337,7 +337,7 @@ def train_command(
     _print_scores(record, {"folder": str(folder)}, as_json)
 
 
-@cli.command("evaluate")
+@cli.command("evaluate", short_help="Score an adapter or an encoder on any set.")
 @click.option("--adapter", type=click.Path(path_type=Path), help="Folder of a run that "
               "kept its adapter.")  # fmt: skip
 @click.option("--encoder", help="Without --adapter: score this encoder zero-shot. With it: where "
@@ -404,7 +404,7 @@ def evaluate_command(
     _print([_joined(_rounded(result.scores))], as_json=False)
 
 
-@cli.command("suite")
+@cli.command("suite", short_help="Do a grid of runs, or part of it.")
 @click.argument("name")
 @click.option("--scale", type=click.Choice(["smoke", "bench", "paper"]), default="smoke",
               show_default=True)  # fmt: skip
@@ -577,8 +577,16 @@ def _print_scores(record: dict[str, Any], more: dict[str, Any], as_json: bool) -
     _print(scores, as_json=False)
 
 
-def _print_facts(facts: dict[str, Any]) -> None:
+def _console() -> Any:
     from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no edge to wrap at
+        console.width = 120
+    return console
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
@@ -586,11 +594,11 @@ def _print_facts(facts: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items())
+            value = ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
         elif isinstance(value, (list, tuple)):
             value = "\n".join(str(v) for v in value) or "none"
         table.add_row(name.replace("_", " "), str(value))
-    Console(soft_wrap=False).print(table)
+    _console().print(table)
 
 
 def _shown(value: Any) -> str:
@@ -603,7 +611,6 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
@@ -615,10 +622,7 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
         )  # fmt: skip
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has no edge to wrap at
-        console.width = 120
-    console.print(table)
+    _console().print(table)
 
 
 def main() -> None:

@@ -266,7 +266,7 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
     def checked(base: DualEncoder) -> DualEncoder:
         if base.architecture != architecture:
             raise StudyError(
-                f"the adapter in {folder} was trained on {architecture}, and {name} is "
+                f"the adapter in {folder} was trained on {architecture}, not on "
                 f"{base.architecture}: leave --encoder out, or let it name {architecture}"
             )
         return base
