@@ -17,5 +17,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> StudyError:
         get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         or [k for k in known if name.lower() in k.lower()][:3]
     )
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    some = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {some}"
     return StudyError(f"unknown {kind} {name!r}; {hint}")

@@ -48,10 +48,12 @@ class Recipe:
         batch: pairs a step.
         samples: an epoch shows each image once with one of its captions drawn at random, or each
             caption once with its image (the paper: five times as many steps).
-        optimizer: Adam, or AdamW with ``weight_decay`` on matrices.
+        optimizer: Adam, or AdamW.
+        weight_decay: of AdamW, on matrices alone.
         learning_rate: at its height.
-        schedule: ``constant``, ``cosine`` to zero, or ``step``: times ``step_factor`` from epoch
-            ``step_epoch`` on (the paper: 0.7 at 20).
+        schedule: ``constant``, ``cosine`` to zero, or ``step``.
+        step_epoch, step_factor: the schedule ``step`` multiplies the learning rate by this factor
+            from this epoch on (the paper: 0.7 at 20).
         warmup: share of all steps over which the learning rate rises from zero.
         clip_norm: largest norm of the gradient; 0 for no clipping.
         precision: of the forward pass: ``bf16`` autocast or ``fp32``.

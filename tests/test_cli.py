@@ -11,6 +11,7 @@ from rsstudy.cli import FIRST_ENCODERS, LIST_KINDS, main
 from rsstudy.data.audit import audit
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.report import report
+from rsstudy.errors import unknown
 from rsstudy.methods import METHODS
 from rsstudy.objectives import Objective
 from rsstudy.records import RECORD, read_record
@@ -131,3 +132,9 @@ def test_a_folder_in_an_encoders_name_is_answered_with_the_file_to_name(train, c
     train()
     answer = call("evaluate", "--encoder", "tiny@random+run", "--data", "set")
     assert answer.code == 1 and "run is a folder: name the file in it" in answer.error
+
+
+def test_a_long_list_of_known_names_is_cut_short():
+    few, many = unknown("set", "zzz", "abc"), unknown("set", "zzz", [f"n{i:03}" for i in range(99)])
+    assert str(few) == "unknown set 'zzz'; known: a, b, c"
+    assert str(many).endswith("n010, n011 and 87 more") and len(str(many)) < 120

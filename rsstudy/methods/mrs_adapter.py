@@ -54,7 +54,8 @@ class MRSAdapter:
         bottleneck: width r of the bottleneck.
         shared: width s of the part of the output whose weights the two towers share.
         dropout: probability in the bottleneck.
-        place: where the branch sits, a name of ``rsstudy.encoders.PLACES``.
+        place: where the branch sits: before, parallel-attention, after-attention, parallel-mlp (the
+            paper) or after-mlp; see ``rsstudy.encoders.places``.
         share_layers: one instance in all layers (the paper), or one a layer.
         scale: factor on the branch.
         blocks: which of a tower's blocks are adapted: all (the paper), or the half nearer to the
