@@ -54,7 +54,8 @@ LEARNING_RATES: dict[tuple[str, str], float] = {
 }
 
 # Every method gets the same number of learning rates to choose from on validation: its own of above
-# times these. The paper's recipe has one, and smoke runs are for showing that things run.
+# times these, and more where the best lies at an end (``suites.FURTHER``). The paper's recipe has
+# one, and smoke runs are for showing that things run.
 SEARCHED: dict[Scale, tuple[float, ...]] = {
     "smoke": (1.0,),
     "bench": (1 / 3, 1.0, 10 / 3),
@@ -81,15 +82,15 @@ class Arm:
 
     def candidates(self) -> list[Run]:
         """The first seed's run at each learning rate."""
-        return [_at(self.run, rate) for rate in self.learning_rates]
+        return [self.at(rate) for rate in self.learning_rates]
+
+    def at(self, rate: float) -> Run:
+        """The first seed's run at a learning rate."""
+        return replace(self.run, recipe=replace(self.run.recipe, learning_rate=rate))
 
     def repeats(self, chosen: Run) -> list[Run]:
         """The chosen run with every seed, itself first."""
         return [replace(chosen, seed=chosen.seed + more) for more in range(self.seeds)]
-
-
-def _at(run: Run, rate: float) -> Run:
-    return replace(run, recipe=replace(run.recipe, learning_rate=rate))
 
 
 def recipe_for(scale: Scale, method: str) -> Recipe:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from rsstudy.protocol import choose
 from rsstudy.run import Run, execute
 from rsstudy.training import Diverged
 
+# How far a search goes beyond its learning rates while the best lies at an end of them.
+FURTHER = 2
+
 
 def run_arms(
     rows: Sequence[Arm],
@@ -28,9 +32,10 @@ def run_arms(
 ) -> list[dict[str, Any]]:
     """Do every run of some arms whose record is not there yet.
 
-    Where an arm has several learning rates, all are trained and validated with the first seed; the
-    choice is written to ``runs/choices``; only then is a test split opened. A diverged run does not
-    stop the rest.
+    Where an arm has several learning rates, all are trained and validated with the first seed.
+    While the best lies at an end of them, the next beyond it is tried, too, ``FURTHER`` times at
+    most. The choice is written to ``runs/choices``; only then is a test split opened. A diverged
+    run does not stop the rest.
 
     Returns:
         the records of the finished runs, arm by arm.
@@ -58,17 +63,42 @@ def run_arms(
         for arm in rows:
             chosen, until = arm.run, tuple[Path, ...]()
             if len(arm.learning_rates) > 1:
-                tried = [(run, record) for run in arm.candidates()
-                         if (record := attempt(run, test=False)) is not None]  # fmt: skip
+                tried = {run.recipe.learning_rate: (run, attempt(run, test=False))
+                         for run in arm.candidates()}  # fmt: skip
+                for _ in range(FURTHER):
+                    further = beyond(tried)
+                    if further is None:
+                        break
+                    run = arm.at(further)
+                    tried[further] = run, attempt(run, test=False)
+                    bar.total += 1
+                validated = [(run, record) for run, record in tried.values() if record is not None]
                 bar.update(-1)  # the chosen one comes again, for its test scores
-                if not tried:
+                if not validated:
                     continue
-                first = tried[0][1]
-                choice = Path(runs) / "choices" / f"{first['id']}.json"
-                chosen, until = tried[choose([r for _, r in tried], choice)][0], (choice,)
+                choice = Path(runs) / "choices" / f"{validated[0][1]['id']}.json"
+                best = choose([record for _, record in validated], choice)
+                chosen, until = validated[best][0], (choice,)
             found = [attempt(run, until=until) for run in arm.repeats(chosen)]
             records += [record for record in found if record is not None]
     return records
+
+
+def beyond(tried: Mapping[float, tuple[Run, dict[str, Any] | None]]) -> float | None:
+    """The learning rate to try next, if the best so far lies at an end of those tried.
+
+    Rates stand on a ladder of two steps a decade (1, 3, 10), so that the next is ten times the last
+    but one. None where the best lies between others, or a run at the end diverged.
+    """
+    scores = {rate: -math.inf if record is None else record["validation_scores"]["mean_recall"]
+              for rate, (_, record) in tried.items()}  # fmt: skip
+    rates = sorted(scores)
+    best = max(rates, key=scores.__getitem__)
+    if scores[best] == -math.inf or len(rates) < 2:
+        return None
+    if best == rates[-1]:
+        return float(f"{rates[-2] * 10:.1g}")
+    return float(f"{rates[1] / 10:.1g}") if best == rates[0] else None
 
 
 def run_suite(

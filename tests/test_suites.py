@@ -13,7 +13,7 @@ from rsstudy.grids import SCALES, SUITES, arms, only, recipe_for, recorded
 from rsstudy.methods import create_method
 from rsstudy.protocol import Sealed
 from rsstudy.records import read_choices, read_record, read_records
-from rsstudy.suites import run_suite
+from rsstudy.suites import beyond, run_suite
 from rsstudy.training import Diverged, Recipe
 
 
@@ -77,7 +77,8 @@ def test_a_diverged_run_does_not_stop_the_others(small, tmp_path, monkeypatch):
 
 @pytest.fixture
 def searched(small, monkeypatch):
-    """Three learning rates for each arm, two seeds."""
+    """Three learning rates for each arm, none beyond them, two seeds."""
+    monkeypatch.setattr(suites, "FURTHER", 0)
     monkeypatch.setitem(grids.SEARCHED, "smoke", (0.5, 1.0, 2.0))
     monkeypatch.setitem(grids.SCALES, "smoke", replace(SCALES["smoke"], seeds=2))
 
@@ -132,6 +133,38 @@ def test_recorded_runs_are_found_by_their_arm_whatever_rate_was_chosen(searched,
     more = [replace(arm, run=replace(arm.run, recipe=replace(arm.run.recipe, batch=5)))
             for arm in renamed]  # fmt: skip
     assert recorded(more, read_records(tmp_path)).empty
+
+
+@pytest.mark.parametrize(
+    ("scores", "further"),
+    [
+        ({0.001: 5, 0.003: 7, 0.01: 6}, None),
+        ({0.001: 5, 0.003: 6, 0.01: 7}, 0.03),
+        ({0.001: 5, 0.003: 6, 0.01: 7, 0.03: 8}, 0.1),
+        ({0.001: 7, 0.003: 6, 0.01: 5}, 0.0003),
+        ({0.001: 5, 0.003: 6, 0.01: None}, None),  # the end diverged
+        ({0.001: None, 0.003: None}, None),
+    ],
+)
+def test_a_search_goes_on_while_the_best_rate_lies_at_an_end(scores, further):
+    tried = {
+        rate: (None, None if score is None else {"validation_scores": {"mean_recall": score}})
+        for rate, score in scores.items()
+    }
+    assert beyond(tried) == further
+
+
+def test_what_a_search_tries_beyond_its_rates_is_among_its_candidates(
+    searched, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(suites, "FURTHER", 2)
+    further = iter([0.5, None])
+    monkeypatch.setattr(suites, "beyond", lambda tried: next(further))
+    run_suite("compare", "smoke", tmp_path, say=lambda _: None, progress=False,
+              methods=["linear-probe"], objectives=["infonce"])  # fmt: skip
+    (choice,) = (json.loads(path.read_text()) for path in tmp_path.glob("choices/*.json"))
+    assert [c["learning_rate"] for c in choice["candidates"]][-1] == 0.5
+    assert len(choice["candidates"]) == 4
 
 
 def test_touching_the_test_split_before_the_choice_raises(small, tmp_path):
