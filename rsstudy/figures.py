@@ -260,8 +260,8 @@ def searched_rates(table: pd.DataFrame) -> Figure:
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
     words = []
-    for number, (name, arm) in enumerate(table.groupby("arm", sort=False)):
-        arm = arm.sort_values("learning_rate")
+    for number, (_, arm) in enumerate(table.groupby("search", sort=False)):
+        arm, name = arm.sort_values("learning_rate"), arm["arm"].iloc[0]
         axis.plot(arm["learning_rate"], arm["mean_recall"], ["-", "--", "-.", ":"][number % 4],
                   marker="osDv"[number % 4], color=f"C{number}", label=name)  # fmt: skip
         chosen = arm[arm["chosen"]]
@@ -315,7 +315,8 @@ def cosine_distributions(found: Mapping[str, Any], of: str = "all") -> Figure:
                         linestyle=line, linewidth=1.8, label=label)  # fmt: skip
             axis.axvline(summary["mean"], color=color, linestyle=":", linewidth=1.2)
             words.append(f"{label}, {name}, mean {summary['mean']:.2f}")
-        axis.set(title=name.capitalize(), xlim=(-0.4 if of == "all" else 0.2, 1), ylim=(0, None))
+        axis.set(title=name.capitalize(), xlim=(-0.4 if of == "all" else 0.2, 1), ylim=(0, None),
+                 xticks=(-0.25, 0, 0.25, 0.5, 0.75)[0 if of == "all" else 2 :])  # fmt: skip
     what = "two of them" if of == "all" else "each and its nearest other"
     figure.supxlabel(f"cosine of {what} (dotted: mean)", fontsize=10)
     axes[0].set_ylabel("share, % a bar of 0.02")
@@ -379,7 +380,7 @@ def class_contrast(found: Mapping[str, Any]) -> Figure:
             axis.plot(high, row, "o", color="0.3", label="same class")
             words.append(f"{name}, {labels[row]}, different {low:.2f}, same {high:.2f}")
         axis.set(title=name.capitalize(), yticks=range(len(labels)), yticklabels=labels,
-                 xlim=(0, 1))  # fmt: skip
+                 xlim=(0, 1), xticks=(0.2, 0.4, 0.6, 0.8))  # fmt: skip
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.grid(visible=False, axis="y")
     handles, names = axes[0].get_legend_handles_labels()
@@ -421,7 +422,7 @@ def similarity_by_dial(table: pd.DataFrame, measure: str = "mean") -> Figure:
         table: from ``rsstudy.similarity.by_dial``.
         measure: mean (cosine), effective_number, or another headline number.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.1), sharey=True)
     words = []
     looks = {"pictures": ("C0", "-", "o"), "captions": ("C1", "--", "s"), "both": ("0.3", ":", "D")}
     for axis, (modality, name) in zip(axes, MODALITY.items(), strict=True):
@@ -430,14 +431,16 @@ def similarity_by_dial(table: pd.DataFrame, measure: str = "mean") -> Figure:
                          & (table["measure"] == measure)].sort_values("position")  # fmt: skip
             axis.errorbar(rows["position"], rows["value"], yerr=1.96 * rows["standard_error"],
                           color=color, linestyle=line, marker=mark, capsize=3,
+                          mfc="none" if raised == "both" else color,
+                          ms=10 if raised == "both" else 6,
                           label=f"dial of {raised} raised"
                           if raised != "both" else "both raised")  # fmt: skip
             first, last = rows["value"].iloc[0], rows["value"].iloc[-1]
             words.append(f"{name}, {raised} raised, from {first:.2f} to {last:.2f}")
         axis.set(title=name.capitalize(), xlabel="dial", xticks=sorted(set(table["position"])))
-    axes[0].set_ylabel(
-        {"mean": "mean cosine of two of them"}.get(measure, measure.replace("_", " "))
-    )
+    said = {"mean": "mean cosine of two of them", "nearest": "cosine of each and its nearest other",
+            "same_class": "mean cosine of two of a class"}  # fmt: skip
+    axes[0].set_ylabel(said.get(measure, measure.replace("_", " ")))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3,
                   frameon=False)  # fmt: skip
     figure.set_label(f"Line charts, {measure.replace('_', ' ')} by dial: {'; '.join(words)}.")
