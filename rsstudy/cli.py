@@ -434,10 +434,13 @@ def suite_command(
         click.echo(json.dumps([{k: r[k] for k in ("id", "config", "scores")} for r in records]))
         return
     several = len({r["config"]["data"] for r in records}) > 1
+    batches = len({r["config"]["recipe"]["batch"] for r in records}) > 1
     rows = [
         {
             **({"data": r["config"]["data"]} if several else {}), "method": r["label"],
-            "objective": r["config"]["objective"], "seed": r["config"]["seed"],
+            "objective": r.get("objective_label", r["config"]["objective"]),
+            **({"batch": r["config"]["recipe"]["batch"]} if batches else {}),
+            "seed": r["config"]["seed"],
             "trained": r["trained_parameters"]["total"], **_rounded(r["scores"]),
         }
         for r in records

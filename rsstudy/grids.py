@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from rsstudy.encoders import MODALITIES, PLACES, create
-from rsstudy.errors import unknown
+from rsstudy.errors import StudyError, unknown
 from rsstudy.methods import attach, count_trained, create_method
 from rsstudy.run import Run, label_of, objective_label
 from rsstudy.training import Recipe
@@ -282,7 +283,10 @@ def arms(name: str, scale: Scale) -> list[Arm]:
 
 
 def count_runs(name: str, scale: Scale) -> int:
-    """How many runs a suite does at a scale, those of its searches included."""
+    """How many runs a suite does at a scale, those of its searches included.
+
+    A search that goes on beyond its learning rates adds one or two.
+    """
     return sum(arm.seeds + len(arm.learning_rates) - 1 for arm in arms(name, scale))
 
 
@@ -317,10 +321,13 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
         table: from ``rsstudy.records.read_records``.
 
     Returns:
-        its rows, with columns ``factor`` and ``level`` in front; an arm's learning rate is whatever
-        its search chose, and the image size whatever the device allowed.
+        its rows, with columns ``factor`` and ``level`` in front. All seeds of an arm have the
+        learning rate that its search chose, with the first seed, and one image size.
+
+    Raises:
+        StudyError: the first seed was run at several, and no search says which was chosen.
     """
-    parts = []
+    parts = [table.iloc[:0].assign(factor="", level="")]  # the columns, if there is no arm
     for arm in rows:
         run, wanted = arm.run, _recipe_of(asdict(arm.run.recipe))
         seeds = range(run.seed, run.seed + arm.seeds)
@@ -331,11 +338,18 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
             and _recipe_of(row.record["config"]["recipe"]) == wanted
             for row in table.itertuples()
         ]
-        found = table[same].sort_values("seed")
-        found.insert(0, "factor", arm.factor)
-        found.insert(1, "level", arm.level)
+        found = table[np.array(same, dtype=bool)].sort_values("seed")
+        found = found.assign(factor=arm.factor, level=arm.level)
+        first = found[found["seed"] == run.seed]
+        if len(first) > 1:
+            raise StudyError(
+                f"{' and '.join(first['id'])} differ in learning rate or image size alone: keep one"
+            )
+        for name in ("learning_rate", "image_size"):
+            found = found[found[name].isin(first[name])]
         parts.append(found)
-    return pd.concat(parts, ignore_index=True)
+    whole = pd.concat(parts, ignore_index=True)
+    return whole[["factor", "level", *whole.columns.drop(["factor", "level"])]]
 
 
 def _recipe_of(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from rsstudy.errors import unknown
+from rsstudy.errors import StudyError, unknown
 from rsstudy.settings import later
 
 Negatives = Literal["hardest", "all"]
@@ -75,9 +75,9 @@ def hinge(
     total = terms[0].sum() + terms[1].sum()
     if reduction == "sum":
         return total
-    if negatives == "hardest":
-        return total / len(a)
-    return total / (~skipped).sum().clamp(min=1)
+    if negatives == "all" and not_negative is not None:
+        return total / (~skipped).sum().clamp(min=1)
+    return total / len(a) / (1 if negatives == "hardest" else max(len(a) - 1, 1))
 
 
 def _off_diagonal(pairs: Tensor) -> Tensor:
@@ -142,6 +142,21 @@ class Objective:
     @property
     def trains_temperature(self) -> bool:
         return self.form == "infonce" and self.learn_temperature and not self.temperature
+
+    def check(self) -> None:
+        """Make sure that no setting is on that this objective would not use.
+
+        Raises:
+            StudyError: naming it.
+        """
+        unused = []
+        if self.views == 1:
+            unused += [n for n in ("augment_images", "sibling_captions") if getattr(self, n)]
+        if self.form == "hinge" and self.temperature:
+            unused.append("temperature")
+        if unused:
+            why = "one view" if self.views == 1 else "a hinge"
+            raise StudyError(f"objective: {unused[0]} has no effect with {why}: leave it out")
 
     def loss(
         self, images: Tensor, texts: Tensor, logit_scale: Tensor,

@@ -51,6 +51,8 @@ def choose(candidates: Sequence[Mapping[str, Any]], path: Path) -> int:
         candidates: records of runs that are validated.
         path: where the choice is written, whole or not at all.
 
+    A choice among the same candidates that is on record already stays as it is.
+
     Returns:
         the index of the chosen candidate; of equals, the first.
     """
@@ -61,11 +63,19 @@ def choose(candidates: Sequence[Mapping[str, Any]], path: Path) -> int:
         "candidates": [
             {"id": record["id"], "identity": record["identity"],
              "learning_rate": record["config"]["recipe"]["learning_rate"],
-             "best_epoch": record["best_epoch"], "validation_mean_recall": score}
+             "best_epoch": record["best_epoch"], "validation_mean_recall": score,
+             "tested_before_the_choice": record["status"] == "finished"}
             for record, score in zip(candidates, scores, strict=True)
         ],
         "chosen": candidates[best]["id"],
     }  # fmt: skip
+    if path.is_file():
+        before = json.loads(path.read_text("utf-8"))["candidates"]
+        compared = ("identity", "validation_mean_recall")
+        if [[c[k] for k in compared] for c in before] == [
+            [c[k] for k in compared] for c in choice["candidates"]
+        ]:
+            return best
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(choice, indent=2) + "\n", encoding="utf-8")
     return best

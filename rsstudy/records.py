@@ -95,8 +95,11 @@ def read_records(*folders: Path) -> pd.DataFrame:
 def read_choices(*folders: Path) -> pd.DataFrame:
     """What searches compared on validation, one row a candidate; see ``rsstudy.protocol.choose``.
 
-    Columns: arm (data, method and objective, settings off their defaults named), learning_rate,
-    mean_recall (on validation, percent), best_epoch, chosen, id.
+    Columns: search (its file's name), arm (data, method and objective, settings off their defaults
+    named), learning_rate, mean_recall (on validation, percent), best_epoch, chosen, id.
+
+    Raises:
+        StudyError: the record of a candidate is not there.
     """
     rows = []
     for folder in folders:
@@ -104,9 +107,12 @@ def read_choices(*folders: Path) -> pd.DataFrame:
         for path in sorted(Path(folder).glob("**/choices/*.json")):
             choice = json.loads(path.read_text("utf-8"))
             for candidate in choice["candidates"]:
+                if candidate["id"] not in records:
+                    raise StudyError(f"{path} compares {candidate['id']}, whose record is absent")
                 record = records[candidate["id"]]
                 objective = record.get("objective_label", record["config"]["objective"])
                 rows.append({
+                    "search": path.stem,
                     "arm": f"{record['config']['data']}: {record['label']}, {objective}",
                     "learning_rate": candidate["learning_rate"],
                     "mean_recall": candidate["validation_mean_recall"],
@@ -121,7 +127,7 @@ def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     Columns: id, label and objective_label (method, objective and the settings that are not their
     defaults), the configuration's top entries, scores, trained (parameters), best_epoch, seconds,
-    and the record itself in ``record``.
+    learning_rate and the record itself in ``record``.
     """
     rows = []
     for record in records:
@@ -131,11 +137,14 @@ def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
                 "id": record["id"], "label": record["label"],
                 "objective_label": record.get("objective_label", config["objective"]),
                 **config, **record["scores"],
+                "learning_rate": record["config"]["recipe"]["learning_rate"],
                 "trained": record["trained_parameters"]["total"],
                 "best_epoch": record["best_epoch"],
                 "seconds": record["cost"]["train_seconds"], "record": record,
             })  # fmt: skip
-    return pd.DataFrame(rows)
+    always = ["id", "label", "objective_label", "data", "encoder", "seed", "learning_rate",
+              "image_size", "record"]  # fmt: skip
+    return pd.DataFrame(rows, columns=None if rows else always)
 
 
 def readable(record: Mapping[str, Any]) -> str:

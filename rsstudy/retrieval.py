@@ -120,8 +120,8 @@ def highest(captions: Sequence[Sequence[str]]) -> dict[str, float]:
     """
     texts, text_of, image_of = distinct(captions)
     image_of_pair, text_of_pair = _pairs(text_of, image_of, len(texts))
-    owned = np.bincount(_pair_index(text_of, image_of, len(texts)))
-    owned = owned[owned > 0]  # m of each pair of an image and a text it has
+    # m of each pair of an image and a text it has
+    _, owned = np.unique(_pair_index(text_of, image_of, len(texts)), return_counts=True)
     of_pair = Ranks(np.zeros_like(owned), np.bincount(text_of)[text_of_pair], owned)
     by_text = np.lexsort((-owned, text_of_pair))
     place = np.arange(len(by_text)) - np.searchsorted(

@@ -69,7 +69,11 @@ class Run:
     def resolved_objective(self) -> Objective:
         """The named objective with its settings overridden."""
         default = dataclasses.asdict(named_objective(self.objective))
-        return settings_from(self.objective, Objective, {**default, **self.objective_settings})
+        objective: Objective = settings_from(
+            self.objective, Objective, {**default, **self.objective_settings}
+        )
+        objective.check()
+        return objective
 
 
 def execute(
@@ -100,7 +104,8 @@ def execute(
     Raises:
         StudyError: anything in the run that does not exist or fit; ``out`` holds another run; the
             test split is sealed still; a finished run, scored once more, has other scores.
-        Diverged: the loss stopped being finite; a record with that status is written.
+        Diverged: the loss stopped being finite, now or when the run was done before; its record
+            has that status.
     """
     started = time.time()
     if out is not None and Path(out).exists() and not Path(out).is_dir():
@@ -138,9 +143,12 @@ def execute(
             record["status"] == "validated" and not test
         ):
             return record, folder
+        if record["status"] == "diverged":
+            raise Diverged(f"{record['reason']} (on record; delete {folder} to try again)")
     attach(encoder, method, run.train_heads, run.seed)
     before, finished = 0.0, record.get("status") == "finished"
-    if record.get("status") in ("validated", "finished"):
+    later = record.get("status") in ("validated", "finished")
+    if later:
         before = record["cost"]["wall_seconds"]
         load_trained(encoder, read_tensors(folder / ADAPTER), str(folder / ADAPTER))
         encoder.eval()
@@ -153,29 +161,32 @@ def execute(
             "rsstudy": __version__, "environment": environment(encoder.device),
         }  # fmt: skip
         try:
-            chosen = _train_and_choose(encoder, run, objective, opened.whole, folder, key, progress)
+            splits = opened.whole.split("train"), opened.whole.split("val")
+            chosen = _train_and_choose(encoder, run, objective, *splits, folder, key, progress)
         except Diverged as problem:
             write_record(folder, {**record, "status": "diverged", "reason": str(problem)})
             raise
         record.update(chosen)
         record["cost"] = {"wall_seconds": round(time.time() - started, 2), **record["cost"]}
         write_record(folder, record)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     if test:
         pairs = prepare(encoder, Sealed(opened.whole, (folder / RECORD, *until)).open())
         result = evaluate(encoder, pairs, progress)
-        if finished and result.scores != record["scores"]:
+        if finished and (
+            result.scores != record["scores"]
+            or pairs.pixel_digest != record["pixel_digests"]["test"]
+        ):
             raise StudyError(
                 f"the adapter in {folder} no longer gives its record's scores (mean recall "
                 f"{result.scores['mean_recall']:.3f}, on record "
-                f"{record['scores']['mean_recall']:.3f}): delete the folder and run again"
+                f"{record['scores']['mean_recall']:.3f}): score it on the device and with the "
+                "pictures of the record, or delete the folder and run again"
             )
-        if finished:  # its cost stays what making it cost
-            record["rescored"] = {
-                "rsstudy": __version__,
-                "environment": environment(encoder.device),
-            }
-        else:
+        if later:
+            now = {"rsstudy": __version__, "environment": environment(encoder.device)}
+            record["rescored" if finished else "tested"] = now
+        if not finished:  # else its cost stays what making it cost
             record["cost"]["wall_seconds"] = round(before + time.time() - started, 2)
         record["pixel_digests"]["test"] = pairs.pixel_digest
         record.update(status="finished", scores=result.scores, scores_relaxed=result.scores_relaxed,
@@ -196,17 +207,17 @@ def _trained_parameters(encoder: DualEncoder, objective: Objective) -> dict[str,
 
 
 def _train_and_choose(
-    encoder: DualEncoder, run: Run, objective: Objective, whole: ImageTextSet, folder: Path,
-    key: str, progress: bool,
+    encoder: DualEncoder, run: Run, objective: Objective, train_split: ImageTextSet,
+    val_split: ImageTextSet, folder: Path, key: str, progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, leave the encoder at the epoch that validation prefers, keep it, and say how it went.
 
     Raises:
         Diverged: the loss stopped being finite.
     """
-    validation = prepare(encoder, whole.split("val"))
+    validation = prepare(encoder, val_split)
     saved = trained(encoder)
-    pairs = prepare(encoder, whole.split("train")) if saved else validation
+    pairs = prepare(encoder, train_split) if saved else validation
     training = train(
         encoder, pairs, objective, run.recipe,
         validate=lambda e: evaluate(e, validation).scores["mean_recall"],

@@ -168,7 +168,7 @@ def compare(
 
     Raises:
         StudyError: a side has no records, or two of one seed; the records are of several test sets;
-            there is one cluster only.
+            they form fewer than two clusters of equal size.
     """
     queries = _one_test_set([*a, *b])
     seeds_a, seeds_b = _seeds(a), _seeds(b)
@@ -318,11 +318,13 @@ def _seeds(side: Sequence[Record]) -> list[int]:
 def _clusters(queries: Mapping[str, Any], cluster: str) -> tuple[np.ndarray, np.ndarray]:
     """The cluster of each picture; how many pictures and how many captions each holds (2, G)."""
     label = clusters_of(queries, cluster)
-    if label.max() == 0:
+    size = np.stack([np.bincount(label), np.bincount(label, queries["captions_of_image"])])
+    if _effective(size) < 2:
         raise StudyError(
-            "shared captions join all test pictures into one cluster, which says nothing of chance"
+            "shared captions join nearly all test pictures into one cluster: too few say anything "
+            "of chance"
         )
-    return label, np.stack([np.bincount(label), np.bincount(label, queries["captions_of_image"])])
+    return label, size
 
 
 def _effective(size: np.ndarray) -> float:

@@ -127,9 +127,10 @@ def test_a_contrast_is_drawn_with_its_interval_and_verdict():
 
 
 def test_a_search_is_drawn_with_its_choice_ringed():
-    rows = [(arm, rate, recall, rate == best) for arm, best in (("a", 0.1), ("b", 0.01))
+    rows = [(arm, arm, rate, recall, rate == best) for arm, best in (("a", 0.1), ("b", 0.01))
             for rate, recall in ((0.1, 50.0), (0.01, 40.0))]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["arm", "learning_rate", "mean_recall", "chosen"])
+    table = pd.DataFrame(rows, columns=["search", "arm", "learning_rate", "mean_recall",
+                                        "chosen"])  # fmt: skip
     axis = figures.searched_rates(table).axes[0]
     rings = [tuple(line.get_xydata()[0]) for line in axis.lines if line.get_markersize() == 13]
     assert rings == [(0.1, 50.0), (0.01, 40.0)]

@@ -5,6 +5,7 @@ import torch
 
 from rsstudy.encoders import PLACES, create
 from rsstudy.errors import StudyError
+from rsstudy.grids import arms
 from rsstudy.methods import (
     METHODS,
     attach,
@@ -161,6 +162,14 @@ def test_the_mlps_behind_the_heads_have_as_many_parameters_as_the_adapter():
     attach(encoder, create_method("head-mlp"))
     d, h = 512, 78
     assert count_trained(encoder).total == 2 * (2 * d * h + h + d) == 160_924
+    for scale in ("smoke", "bench", "paper"):  # and so it is in the suite that compares them
+        counts = []
+        for arm in arms("adapter", scale):
+            if arm.factor == "base" or arm.level.startswith("MLP behind"):
+                encoder = create(arm.run.encoder, meta=True)
+                attach(encoder, create_method(arm.run.method, arm.run.method_settings))
+                counts.append(count_trained(encoder).total)
+        assert abs(counts[0] / counts[1] - 1) < 0.02
 
 
 @every_kind

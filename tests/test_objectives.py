@@ -16,6 +16,7 @@ from rsstudy.objectives import (
     info_nce,
     named_objective,
 )
+from rsstudy.run import Run
 from rsstudy.settings import settings_of
 
 
@@ -123,6 +124,22 @@ def test_masked_pairs_are_in_no_term(form, negatives):
                 total += float(losses.max() if negatives == "hardest" else losses.sum())
     found = Objective(form, negatives=negatives).loss(a, b, scale, masked)
     assert found.item() == pytest.approx(total)
+    hmmc = Objective(form, negatives=negatives, cross_weight=0.0, image_weight=1.0)
+    views = torch.cat([a, b]), torch.cat([unit(5, 2), unit(5, 3)])
+    assert hmmc.loss(*views, scale, masked).item() == pytest.approx(total)
+    hmmc = Objective(form, negatives=negatives, cross_weight=0.0, text_weight=1.0)
+    assert hmmc.loss(*views[::-1], scale, masked).item() == pytest.approx(total)
+
+
+@pytest.mark.parametrize(
+    ("objective", "setting"),
+    [("infonce", {"augment_images": True}), ("hinge", {"sibling_captions": True}),
+     ("hmmc", {"temperature": 0.1})],
+)  # fmt: skip
+def test_a_setting_without_effect_is_refused(objective, setting):
+    with pytest.raises(StudyError, match=f"{next(iter(setting))} has no effect"):
+        Run("scenes", "tiny", "mrs-adapter", objective,
+            objective_settings=setting).resolved_objective()  # fmt: skip
 
 
 def test_a_setting_that_came_later_enters_a_record_only_where_it_is_used():

@@ -311,6 +311,9 @@ def test_what_cannot_be_compared_is_refused():
         compare([a], [b], cluster="word")
     with pytest.raises(StudyError, match="into one cluster"):
         compare([random_record(0, [0] * 24)], [random_record(1, [0] * 24)])
+    with pytest.raises(StudyError, match="nearly all test pictures into one cluster"):
+        uneven = [0] * 23 + [1]  # a cluster beside one picture: an interval would be a guess
+        compare([random_record(0, uneven)], [random_record(1, uneven)])
     with pytest.raises(StudyError, match="is not finished"):
         compare([a], [{"id": "x", "config": {"seed": 0}}])
     for made in (a, b):

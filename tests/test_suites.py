@@ -36,6 +36,8 @@ def once(tmp_path):
 def test_every_run_of_a_grid_is_another_one_and_can_be_made(name, scale):
     runs = [run for arm in arms(name, scale) for run in arm.candidates()]
     assert len({repr(run) for run in runs}) == len(runs)
+    repeats = [run for arm in arms(name, scale) for run in arm.repeats(arm.run)]
+    assert len({repr(run) for run in repeats}) == len(repeats)
     for run in runs:
         create_method(run.method, run.method_settings)
         run.resolved_objective()
@@ -109,6 +111,12 @@ def test_a_search_opens_no_test_split_before_its_choice_is_on_record(
     assert len(table) == 6 and table["chosen"].sum() == 2 and table["arm"].nunique() == 2
     losers = [r for r in map(read_record, tmp_path.glob("*/record.json"))
               if r["status"] == "validated"]  # fmt: skip
+    for choice in choices:  # none of the candidates had been tested then
+        assert not any(c["tested_before_the_choice"] for c in choice["candidates"])
+    run_suite("compare", "smoke", tmp_path, say=lambda _: None, progress=False,
+              methods=["linear-probe"])  # fmt: skip
+    again = [json.loads(path.read_text()) for path in tmp_path.glob("choices/*.json")]
+    assert again == choices  # a choice on record stays
     assert len(losers) == 4 and not any("scores" in r or "test_queries" in r for r in losers)
 
 
@@ -133,6 +141,39 @@ def test_recorded_runs_are_found_by_their_arm_whatever_rate_was_chosen(searched,
     more = [replace(arm, run=replace(arm.run, recipe=replace(arm.run.recipe, batch=5)))
             for arm in renamed]  # fmt: skip
     assert recorded(more, read_records(tmp_path)).empty
+    assert recorded(rows, read_records(tmp_path / "nothing")).empty
+    assert recorded([], read_records(tmp_path)).empty
+
+
+def test_all_seeds_of_an_arm_have_the_chosen_learning_rate(searched, tmp_path):
+    rows = only(arms("compare", "smoke"), [], ["linear-probe"], ["infonce"])
+    records = suites.run_arms(rows, tmp_path, say=lambda _: None, progress=False)
+    chosen = records[0]["config"]["recipe"]["learning_rate"]
+    other = next(rate for rate in rows[0].learning_rates if rate != chosen)
+    stray, _ = suites.execute(replace(rows[0].at(other), seed=1), None, tmp_path, progress=False)
+    arm = replace(rows[0], run=replace(rows[0].run, data="set"))
+    table = read_records(tmp_path)
+    assert stray["id"] in set(table["id"])
+    assert list(recorded([arm], table)["id"]) == [record["id"] for record in records]
+    for path in tmp_path.glob("choices/*.json"):
+        path.unlink()
+    suites.execute(rows[0].at(other), None, tmp_path, progress=False)
+    with pytest.raises(StudyError, match="differ in learning rate or image size alone"):
+        recorded([arm], read_records(tmp_path))
+
+
+def test_a_run_that_diverged_is_not_done_again(small, tmp_path, monkeypatch):
+    run = replace(arms("compare", "smoke")[1].run)
+
+    def diverge(*_, **__):
+        raise Diverged("the loss is nan at step 1 of epoch 1")
+
+    monkeypatch.setattr("rsstudy.run.train", diverge)
+    with pytest.raises(Diverged):
+        suites.execute(run, None, tmp_path, progress=False)
+    monkeypatch.setattr("rsstudy.run.train", lambda *_, **__: pytest.fail("trained again"))
+    with pytest.raises(Diverged, match="step 1 of epoch 1 .on record; delete"):
+        suites.execute(run, None, tmp_path, progress=False)
 
 
 @pytest.mark.parametrize(
