@@ -171,6 +171,8 @@ def data_near(first: str, second: str | None, data_root: Path | None, as_json: b
     near = near_duplicates(thumbnails(one), thumbnails(other) if other else None)
     sets = [(first, one)] + ([(str(second), other)] if other else [])
     labels = [data_label(name, whole) for name, whole in sets]
+    if len(set(labels)) < len(labels):
+        raise StudyError(f"both sets are called {labels[0]}: name one of them, or rename a folder")
     facts = {
         "command": f"rsstudy data near {' '.join(labels)}",
         "pictures": {label: len(whole) for label, (_, whole) in zip(labels, sets, strict=True)},

@@ -35,6 +35,14 @@ QUALITY = {"jpeg": {"pil_kwargs": {"quality": 85}}}
 WIDTH = 7.2  # inches: the book's column; letters stay readable on a phone at this size
 
 
+def look_of(key: str, among: Sequence[str]) -> tuple[str, str, str, str]:
+    """A set's name, colour, line and mark; of one that is not in ``SETS``, by its place."""
+    if key in SETS:
+        return SETS[key]
+    at = [other for other in among if other not in SETS].index(key)
+    return key, f"C{(3 + at) % 10}", ("-", "--", "-.", ":")[at % 4], "v^P*"[at % 4]
+
+
 def use_style(format: str = "png") -> None:
     """Set the look of every figure: colour-blind safe, light grid, letters of 10 points.
 
@@ -258,7 +266,7 @@ def searched_rates(table: pd.DataFrame) -> Figure:
 
     ``table`` comes from ``rsstudy.records.read_choices``.
     """
-    figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.6))
     words = []
     for number, (_, arm) in enumerate(table.groupby("search", sort=False)):
         arm, name = arm.sort_values("learning_rate"), arm["arm"].iloc[0]
@@ -273,7 +281,7 @@ def searched_rates(table: pd.DataFrame) -> Figure:
     axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set(xlabel="learning rate", ylabel="mean recall on validation, %")
-    axis.legend()
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     figure.set_label(f"Learning rates chosen on validation: {'; '.join(words)}.")
     return figure
 
@@ -308,7 +316,7 @@ def cosine_distributions(found: Mapping[str, Any], of: str = "all") -> Figure:
     words = []
     for axis, (modality, name) in zip(axes, MODALITY.items(), strict=True):
         for key, measured in found["sets"].items():
-            label, color, line, _ = SETS[key]
+            label, color, line, _ = look_of(key, list(found["sets"]))
             summary = measured[modality][of]
             bars = np.array(summary["histogram"])
             axis.stairs(100 * bars / bars.sum(), np.linspace(-1, 1, len(bars) + 1), color=color,
@@ -337,7 +345,7 @@ def effective_numbers(found: Mapping[str, Mapping[str, Any]]) -> Figure:
     for axis, (modality, name) in zip(axes, MODALITY.items(), strict=True):
         for row, (encoder, measured) in enumerate(found.items()):
             for place, (key, of_set) in enumerate(measured["sets"].items()):
-                label, color, _, mark = SETS[key]
+                label, color, _, mark = look_of(key, list(measured["sets"]))
                 number = of_set[modality]["headline"]["effective_number"]
                 axis.errorbar(number["value"], row + 0.2 * (place - 1), fmt=mark, color=color,
                               xerr=1.96 * number["standard_error"], capsize=3,
@@ -364,10 +372,10 @@ def class_contrast(found: Mapping[str, Any]) -> Figure:
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 0.5 * len(found["sets"]) + 1.6), sharey=True)
     words = []
-    labels = [SETS[key][0] for key in found["sets"]]
+    labels = [look_of(key, list(found["sets"]))[0] for key in found["sets"]]
     for axis, (modality, name) in zip(axes, MODALITY.items(), strict=True):
         for row, (key, measured) in enumerate(found["sets"].items()):
-            _, color, _, _ = SETS[key]
+            _, color, _, _ = look_of(key, list(found["sets"]))
             numbers = measured[modality]["headline"]
             if "same_class" not in numbers:
                 mean = numbers["mean"]["value"]
@@ -400,7 +408,7 @@ def embedding_map(found: Mapping[str, Any]) -> Figure:
         drawn = found["map"][modality]
         # Everyday things first, the smaller clouds above them.
         for key in sorted(drawn["points"], key=lambda key: key != "flickr8k"):
-            label, color, _, mark = SETS[key]
+            label, color, _, mark = look_of(key, list(found["sets"]))
             x, y = np.array(drawn["points"][key]).T
             axis.scatter(x, y, s=9, marker=mark, color=color, alpha=0.55, linewidths=0, label=label)
             words.append(f"{name}, {label}, spread {np.hypot(x.std(), y.std()):.2f}")

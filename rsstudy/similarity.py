@@ -75,6 +75,8 @@ def compare(
         if splits:
             whole = whole.take([i for i, s in enumerate(whole.splits) if s in splits])
         label = data_label(name, read)
+        if label in drawn:
+            raise StudyError(f"two sets are called {label}: rename one's folder")
         drawn[label] = draw(whole, pictures, seed)
         about[label] = {"drawn_from": len(whole), "splits": sorted(set(whole.splits)),
                         "manifest_digest": read.manifest_digest()}  # fmt: skip
@@ -104,6 +106,9 @@ def compare(
     }  # fmt: skip
 
 
+FEWEST = 4  # whose halves hold a pair each
+
+
 def draw(whole: ImageTextSet, pictures: int, seed: int = 0) -> ImageTextSet:
     """``pictures`` pictures of a set with one caption each, drawn at random, in random order.
 
@@ -112,10 +117,10 @@ def draw(whole: ImageTextSet, pictures: int, seed: int = 0) -> ImageTextSet:
     Raises:
         StudyError: the set holds fewer.
     """
-    if not 2 <= pictures <= len(whole):
+    if not FEWEST <= pictures <= len(whole):
         raise StudyError(
             f"{pictures} pictures cannot be drawn from the {len(whole)} of {whole.name}: "
-            f"choose 2 to {len(whole)}"
+            f"choose {FEWEST} to {len(whole)}"
         )
     by_name = sorted(range(len(whole)), key=lambda i: whole.filenames[i])
     random = np.random.default_rng(seed)
@@ -344,7 +349,8 @@ def similarity(sample: Sample, halves: int = HALVES, seed: int = 0) -> dict[str,
     The standard error of a headline number is the standard deviation of the number over ``halves``
     random halves of the sample (drawn without replacement: repeated pictures would count as near
     neighbours). For a mean this is the delete-half jackknife. Beside it stands the mean over the
-    halves, which shows how much a number owes to the size of the sample.
+    halves, which shows how much a number owes to the size of the sample. A number that not every
+    half has (a pair of one class may be missing) is left out.
     """
     whole = headline(sample)
     random = np.random.default_rng(seed)
@@ -363,6 +369,7 @@ def similarity(sample: Sample, halves: int = HALVES, seed: int = 0) -> dict[str,
                        "standard_error": round(float(of_halves[name].std(ddof=1)), 5),
                        "of_half_the_pictures": round(float(of_halves[name].mean()), 5)}
                 for name, value in whole[modality].items()
+                if np.isfinite(of_halves[name]).all()
             },
             **{name: tally and tally.summary() for name, tally in tallies.items()},
         }  # fmt: skip

@@ -28,6 +28,7 @@ from rsstudy.similarity import (
     across,
     against,
     by_dial,
+    compare,
     draw,
     effective_number,
     effective_texts,
@@ -158,7 +159,7 @@ def test_the_draw_depends_on_the_seed_and_not_on_the_order():
     assert (
         len({of[n].index(own[0]) for n, own in zip(one.filenames, one.captions, strict=True)}) > 1
     )
-    with pytest.raises(StudyError, match="choose 2 to 40"):
+    with pytest.raises(StudyError, match="choose 4 to 40"):
         draw(whole, 41)
 
 
@@ -246,6 +247,29 @@ def test_scenes_are_told_by_the_dials_in_their_names(found):
     mean = table[(table["measure"] == "mean") & (table["modality"] == "image")]
     positions = mean.groupby("raised")["position"].apply(list).to_dict()
     assert positions == {"pictures": [0, 1], "captions": [0, 1], "both": [0, 0.5]}
+
+
+def test_a_small_sample_gives_what_all_of_its_halves_hold(sample):
+    few = replace(sample.take(np.arange(5)), classes=("a", "a", "b", "b", "c"))
+    measured = similarity(few, halves=9)
+    json.dumps(measured, allow_nan=False)  # no number that is none
+    assert "mean" in measured["image"]["headline"]
+    assert not any("class" in name for name in measured["image"]["headline"])
+    with pytest.raises(StudyError, match="choose 4 to 8"):
+        draw(scenes(images=8), 3)
+
+
+def test_two_sets_of_one_name_are_not_taken_for_one(rows, write_parquet, own_cache):
+    folders = [str(write_parquet(rows, f"{place}/mine")) for place in "ab"]
+    with pytest.raises(StudyError, match="two sets are called mine"):
+        compare(folders, "none", pictures=4)
+
+
+def test_sets_of_ones_own_have_a_look_of_their_own(found):
+    mine = {**found, "sets": {"mine": found["sets"]["rsicd"], "yours": found["sets"]["rsicd"]}}
+    handles = figures.cosine_distributions(mine).axes[0].get_legend_handles_labels()[1]
+    assert handles == ["mine", "yours"]
+    assert figures.look_of("mine", list(mine["sets"])) != figures.look_of("yours", [*mine["sets"]])
 
 
 def test_figures_of_similarity_show_what_they_are_given(found):
