@@ -302,7 +302,7 @@ def pretrain_command(
 @click.option("--train-heads", is_flag=True, help="Train the heads beside the method.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; else runs/ID.")
 @click.option("--no-test", is_flag=True, help="Stop once the epoch is chosen on validation; the "
-              "same command without this goes on to test. A run that was tested is shown whole.")  # fmt: skip
+              "same command without this goes on to test. A tested run is shown.")  # fmt: skip
 @overrides
 @data_root
 @device
