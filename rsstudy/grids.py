@@ -230,30 +230,54 @@ def _hmmc(scale: Scale) -> Iterator[Arm]:
 # Positions of the dials, fixed before the first run; each is tried with five sets of scenes.
 DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
 RAISED = ("pictures", "captions", "both")
+# HMMC and its control of the same compute, by form.
+CONTROLLED = {
+    "hinge": ("hmmc", "hinge-two-views"),
+    "InfoNCE": ("hmmc-infonce", "infonce-two-views"),
+}
+# The experiment's seeds are 0 to 4. Its learning rates are chosen on other scenes than its own.
+PILOT_SEED = 100
+DIAL_EPOCHS = 6
 
 
-def _dials(scale: Scale) -> Iterator[Arm]:
-    """HMMC and its control, hinge and InfoNCE, as pictures, captions or both grow alike.
+def _dial_run(
+    scale: Scale, objective: str, raised: str, position: float, seed: int, **recipe: Any
+) -> Run:
+    """A run on generated scenes of which some modality is made alike.
 
-    At scales above smoke the experiment is the same: it needs generated scenes. A seed draws the
+    At scales above smoke it is the same: the experiment needs generated scenes. A seed draws the
     scenes, the batches and the adapter, so seeds are independent repetitions.
     """
     setting = SCALES["smoke"]
-    images, positions, seeds = (200, DIALS[::4], 1) if scale == "smoke" else (800, DIALS, 5)
-    epochs = 2 if scale == "smoke" else 3
-    recipe = replace(setting.recipe, epochs=epochs, batch=64)
-    for objective, control in (("hmmc", "hinge-two-views"), ("hmmc-infonce", "infonce-two-views")):
-        for position in positions:
-            for raised in RAISED if position else ("none",):
+    images, epochs = (200, 2) if scale == "smoke" else (800, DIAL_EPOCHS)
+    data = (
+        f"scenes?images={images}&seed={seed}&distinct_captions=true"
+        f"&alike_images={position if raised in ('pictures', 'both') else 0.0}"
+        f"&alike_captions={position if raised in ('captions', 'both') else 0.0}"
+    )
+    recipe = {"epochs": epochs, "batch": 64, **recipe}
+    return Run(data, setting.encoder, MRS, objective, replace(setting.recipe, **recipe), seed)
+
+
+def _dials_pilot(scale: Scale) -> Iterator[Arm]:
+    """The learning rate of each objective of ``_dials``, at the middle of both dials."""
+    for of_form in CONTROLLED.values():
+        for objective in of_form:
+            run = _dial_run(scale, objective, "both", 0.5, PILOT_SEED)
+            yield _arm(run, scale, 1, "both", 0.5)
+
+
+def _dials(scale: Scale) -> Iterator[Arm]:
+    """HMMC and its control, hinge and InfoNCE, as pictures, captions or both grow alike."""
+    positions, seeds = (DIALS[::4], 1) if scale == "smoke" else (DIALS, 5)
+    for of_form in CONTROLLED.values():
+        for raised in reversed(RAISED):  # what matters most first, should time run out
+            for position in positions if raised == "both" else positions[1:]:
                 for seed in range(seeds):
-                    data = (
-                        f"scenes?images={images}&seed={seed}&distinct_captions=true"
-                        f"&alike_images={position if raised in ('pictures', 'both') else 0.0}"
-                        f"&alike_captions={position if raised in ('captions', 'both') else 0.0}"
-                    )
-                    for one in (objective, control):
-                        run = Run(data, setting.encoder, MRS, one, recipe, seed)
-                        yield Arm(run, (recipe.learning_rate,), 1, raised, str(position))
+                    for objective in of_form:
+                        run = _dial_run(scale, objective, raised, position, seed)
+                        yield Arm(run, (run.recipe.learning_rate,), 1,
+                                  raised if position else "none", str(position))  # fmt: skip
 
 
 MRS = "mrs-adapter"
@@ -264,6 +288,7 @@ SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
                 "without an adapter"),
     "hmmc": (_hmmc, "HMMC's terms, forms, negatives, views and batches, against controls of the "
              "same compute"),
+    "dials-pilot": (_dials_pilot, "learning rates for the suite dials, chosen on other scenes"),
     "dials": (_dials, "HMMC against its control as generated pictures, captions or both grow "
               "alike"),
 }  # fmt: skip
