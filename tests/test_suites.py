@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,16 @@ from rsstudy import grids, suites
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
-from rsstudy.grids import SCALES, SUITES, arms, only, recipe_for, recorded
+from rsstudy.grids import (
+    DIAL_RATES,
+    PILOT_SEED,
+    SCALES,
+    SUITES,
+    arms,
+    only,
+    recipe_for,
+    recorded,
+)
 from rsstudy.methods import create_method
 from rsstudy.protocol import Sealed
 from rsstudy.records import read_choices, read_record, read_records
@@ -50,6 +60,21 @@ def test_the_paper_scale_follows_the_papers_recipe():
     )  # fmt: skip
     assert (recipe.schedule, recipe.step_epoch, recipe.step_factor) == ("step", 20, 0.7)
     assert recipe.weight_decay == recipe.clip_norm == 0 and recipe.validation == "random"
+
+
+def test_the_dials_use_the_rates_that_their_pilot_chose_on_other_scenes():
+    records = Path(__file__).parents[1] / "results" / "dials"
+    choices = read_choices(records)
+    chosen = choices[choices["chosen"]]
+    found = {}
+    for name, rate in zip(chosen["id"], chosen["learning_rate"], strict=True):
+        config = read_record(records / name / "record.json")["config"]
+        assert config["seed"] == PILOT_SEED and f"seed={PILOT_SEED}&" in config["data"]
+        found[config["objective"]] = rate
+    assert found == DIAL_RATES
+    experiment = [arm.run for arm in arms("dials", "bench")]
+    assert {run.recipe.learning_rate for run in experiment} == set(DIAL_RATES.values())
+    assert not any(f"seed={PILOT_SEED}&" in run.data for run in experiment)
 
 
 def test_a_second_call_trains_nothing(small, tmp_path, monkeypatch):
