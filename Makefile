@@ -112,8 +112,10 @@ $(STAMPS)/records: runs/.smoke FORCE
 	$(call checksums,results runs,\( -path 'results/*' -o -name record.json \))
 
 runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
-	@echo "runs: the suite compare at scale smoke"
-	@"$(BIN)/rsstudy" suite compare --scale smoke
+	@set -e; for suite in compare adapter hmmc; do \
+		echo "runs: the suite $$suite at scale smoke"; \
+		"$(BIN)/rsstudy" suite $$suite --scale smoke; \
+	done
 	@mkdir -p $(@D) && touch $@
 
 # Copies are executed, in the folder of the notebook they copy; the committed files stay as they are.

@@ -450,6 +450,22 @@ def suite_command(
     _print([_joined(row) for row in rows], as_json=False)
 
 
+@cli.command("claims", short_help="Judge the paper's claims by the records.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"),
+              show_default=True, help="Folder of records and of the paper's tables.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=Path("book/claims.json"),
+              show_default=True, help="Where the ledger is written.")  # fmt: skip
+@as_json
+def claims_command(results: Path, out: Path, as_json: bool) -> None:
+    """Write the ledger of the paper's eight claims, drawn from records, and print its verdicts."""
+    from rsstudy.claims import write_ledger
+
+    rows = [
+        {"id": c.id, "claim": c.claim, "verdict": c.verdict} for c in write_ledger(results, out)
+    ]
+    _print(rows, as_json)
+
+
 def _listed(
     kind: str, encoder: str | None, data_root: Path | None, as_json: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:

@@ -453,3 +453,127 @@ def similarity_by_dial(table: pd.DataFrame, measure: str = "mean") -> Figure:
                   frameon=False)  # fmt: skip
     figure.set_label(f"Line charts, {measure.replace('_', ' ')} by dial: {'; '.join(words)}.")
     return figure
+
+
+FORMS = {"hinge": ("C0", "-", "o"), "InfoNCE": ("C1", "--", "s")}
+
+
+def gain_by_dial(curves: pd.DataFrame) -> Figure:
+    """What HMMC gains over its control along the dials, a panel for what is raised, a line a form.
+
+    ``curves`` comes from ``rsstudy.dials.curves``.
+    """
+    raised = [name for name in ("both", "captions", "pictures") if name in set(curves["raised"])]
+    figure, axes = plt.subplots(1, len(raised), figsize=(WIDTH, 3.3), sharey=True, squeeze=False)
+    words = []
+    for axis, name in zip(axes.flat, raised, strict=True):
+        axis.axhline(0, color="0.4", linewidth=1)
+        for form, (color, line, mark) in FORMS.items():
+            rows = curves[(curves["raised"] == name) & (curves["form"] == form)]
+            rows = rows.sort_values("position")
+            if len(rows) < 2:
+                continue
+            bars = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+            shift = 0.015 * (list(FORMS).index(form) - 0.5)
+            axis.errorbar(rows["position"] + shift, rows["mean"], yerr=bars, color=color,
+                          linestyle=line, marker=mark, capsize=3, label=f"{form} form")  # fmt: skip
+            words.append(f"{name} raised, {form}, from {rows['mean'].iloc[0]:+.1f} to "
+                         f"{rows['mean'].iloc[-1]:+.1f}")  # fmt: skip
+        axis.set(title=f"{name.capitalize()} raised", xlabel="dial", xticks=(0, 0.5, 1))
+    axes[0, 0].set_ylabel("gain of HMMC, points\n(95 % interval over 5 seeds)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2,
+                  frameon=False)  # fmt: skip
+    figure.set_label(f"Line charts, gain of HMMC over its control, points: {'; '.join(words)}.")
+    return figure
+
+
+def levels_by_dial(hmmc: pd.DataFrame, control: pd.DataFrame, raised: str = "both") -> Figure:
+    """Mean recall of HMMC and of its control along a dial, a panel a form.
+
+    Both come from ``rsstudy.dials.curves``, of the columns ``hmmc`` and ``control``.
+    """
+    figure, axes = plt.subplots(1, len(FORMS), figsize=(WIDTH, 3.1), sharey=True)
+    sides = ("HMMC", hmmc, "C2", "-", "o"), ("control", control, "0.3", "--", "s")
+    words = []
+    for axis, form in zip(axes, FORMS, strict=True):
+        for name, curves, color, line, mark in sides:
+            rows = curves[(curves["raised"] == raised) & (curves["form"] == form)]
+            rows = rows.sort_values("position")
+            bars = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+            axis.errorbar(rows["position"], rows["mean"], yerr=bars, color=color, linestyle=line,
+                          marker=mark, capsize=3, label=name)  # fmt: skip
+            words.append(f"{form}, {name}, from {rows['mean'].iloc[0]:.1f} to "
+                         f"{rows['mean'].iloc[-1]:.1f}")  # fmt: skip
+        axis.set(title=f"{form} form", xlabel="both dials", xticks=sorted(set(hmmc["position"])))
+    axes[0].set_ylabel("mean recall on test, %\n(95 % interval over seeds)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2,
+                  frameon=False)  # fmt: skip
+    figure.set_label(f"Line charts, mean recall, %, by dial: {'; '.join(words)}.")
+    return figure
+
+
+def by_factor(table: pd.DataFrame) -> Figure:
+    """Mean recall of a suite's arms, a row a level, grouped by what they change; a point a seed.
+
+    ``table`` has the columns ``factor``, ``level`` and ``mean_recall``.
+    """
+    rows = list(dict.fromkeys(zip(table["factor"], table["level"], strict=True)))
+    factors = list(dict.fromkeys(table["factor"]))
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.29 * len(rows) + 0.9))
+    words = []
+    for at, (factor, level) in enumerate(rows):
+        scores = table[(table["factor"] == factor) & (table["level"] == level)]["mean_recall"]
+        number = factors.index(factor)
+        axis.plot(scores, [at] * len(scores), "osDv^P*X"[number % 8], color=f"C{number % 10}")
+        words.append(f"{factor}: {level} {scores.mean():.1f}")
+    for at in range(1, len(rows)):
+        if rows[at][0] != rows[at - 1][0]:
+            axis.axhline(at - 0.5, color="0.8", linewidth=0.8)
+    names = [f"{factor}: {level}" for factor, level in rows]
+    axis.set_yticks(range(len(rows)), names, fontsize=9)
+    axis.set(xlabel="mean recall on test, %", ylim=(len(rows) - 0.5, -0.5))
+    axis.grid(visible=False, axis="y")
+    figure.set_label(f"Mean recall on test, %: {'; '.join(words)}.")
+    return figure
+
+
+def verdicts(claims: Sequence[Mapping[str, Any]]) -> Figure:
+    """The paper's claims, a row each, under the verdict that each got."""
+    columns = ("holds", "holds in part", "does not hold", "cannot be tested here")
+    look = dict(zip(columns, (("C2", "o"), ("C1", "D"), ("C3", "X"), ("0.5", "s")), strict=True))
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.5 * len(claims) + 0.9))
+    for at, claim in enumerate(claims):
+        color, mark = look[claim["verdict"]]
+        axis.plot(columns.index(claim["verdict"]), at, mark, color=color, markersize=12)
+    names = [fill(f"{claim['id']}. {claim['claim']}", 46) for claim in claims]
+    axis.set_yticks(range(len(claims)), names, fontsize=9)
+    axis.set_xticks(range(len(columns)), [fill(name, 12) for name in columns])
+    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(claims) - 0.5, -0.5))
+    axis.xaxis.tick_top()
+    axis.grid(visible=False, axis="x")
+    found = "; ".join(f"{claim['id']} {claim['verdict']}" for claim in claims)
+    figure.set_label(f"Verdicts on the paper's claims: {found}.")
+    return figure
+
+
+def printed_recalls(table: pd.DataFrame) -> Figure:
+    """For each set and group of the paper's rows, how many hold a recall that no one run can give.
+
+    ``table`` comes from ``rsstudy.reported.granularity``.
+    """
+    table = table.assign(odd=table["impossible"] > 0)
+    counted = table.groupby(["dataset", "group"], sort=False)["odd"].agg(["sum", "size"])
+    names = [f"{look_of(d, [d])[0] if d in SETS else d.upper()}, {g.replace('petl', 'PETL')}"
+             for d, g in counted.index]  # fmt: skip
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(counted) + 1.0))
+    axis.barh(names, counted["size"], color="0.85", label="rows of the paper's tables")
+    bars = axis.barh(names, counted["sum"], color="C1", label="of them with such a recall")
+    axis.bar_label(bars, [f"{n} of {m}" for n, m in counted.to_numpy()], padding=4)
+    axis.invert_yaxis()
+    axis.grid(visible=False, axis="y")
+    axis.set(xlabel="rows", xlim=(0, 1.15 * counted["size"].max()))
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    found = "; ".join(f"{name} {n} of {m}"
+                      for name, (n, m) in zip(names, counted.to_numpy(), strict=True))  # fmt: skip
+    figure.set_label(f"Rows with a recall that one run cannot give: {found}.")
+    return figure

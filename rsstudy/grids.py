@@ -360,15 +360,14 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
     parts = [table.iloc[:0].assign(factor="", level="")]  # the columns, if there is no arm
     for arm in rows:
         run, wanted = arm.run, _recipe_of(asdict(arm.run.recipe))
-        seeds = range(run.seed, run.seed + arm.seeds)
-        same = [
-            (row.data, row.encoder, row.label, row.objective_label)
-            == (run.data, run.encoder, label_of(run), objective_label(run))
-            and row.seed in seeds
-            and _recipe_of(row.record["config"]["recipe"]) == wanted
-            for row in table.itertuples()
-        ]
-        found = table[np.array(same, dtype=bool)].sort_values("seed")
+        named = (table["data"] == run.data) & (table["encoder"] == run.encoder)
+        named &= (table["label"] == label_of(run)) & (
+            table["objective_label"] == objective_label(run)
+        )
+        named &= table["seed"].isin(range(run.seed, run.seed + arm.seeds))
+        found = table[named].sort_values("seed")
+        same = [_recipe_of(record["config"]["recipe"]) == wanted for record in found["record"]]
+        found = found[np.array(same, dtype=bool)]
         found = found.assign(factor=arm.factor, level=arm.level)
         first = found[found["seed"] == run.seed]
         if len(first) > 1:

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,11 +34,16 @@ def settings_from(kind: str, cls: type, values: Mapping[str, Any]) -> Any:
         if name not in known:
             raise unknown(f"setting of {kind}", name, known)
     try:
-        return TypeAdapter(cls).validate_python(dict(values))
+        return _adapter(cls).validate_python(dict(values))
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise StudyError(f"{kind}: {where} is {first['input']!r}: {first['msg']}") from None
+
+
+@cache
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)  # slow to make
 
 
 def settings_of(settings: Any) -> dict[str, Any]:

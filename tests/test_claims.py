@@ -1,0 +1,158 @@
+"""The ledger of claims: drawn from records and the paper's tables, and from nothing else."""
+
+import ast
+import json
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_dials import planted
+
+from rsstudy import claims
+from rsstudy.claims import KNOWN, PAPERS_ENCODER, VERDICTS, ledger, read_ledger, write_ledger
+from rsstudy.cli import cli
+from rsstudy.reported import granularity, read_reported, unsound_means
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+LEDGER = ROOT / "book" / "claims.json"
+PAGE = ROOT / "notebooks" / "06_claims.ipynb"
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?![\w])")
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return ledger(RESULTS)
+
+
+def test_the_committed_ledger_is_what_the_records_give(drawn, tmp_path):
+    write_ledger(RESULTS, tmp_path / "claims.json")
+    assert (tmp_path / "claims.json").read_text() == LEDGER.read_text(), (
+        "book/claims.json is out of date: run `rsstudy claims`"
+    )
+
+
+def test_there_are_eight_claims_with_their_numbers_sources_and_verdicts():
+    found = read_ledger(LEDGER)
+    assert [claim["id"] for claim in found] == list(range(1, 9))
+    ids = {path.parent.name for path in RESULTS.glob("**/record.json")}
+    for claim in found:
+        assert set(claim) == {
+            "id", "claim", "paper", "records", "measure", "estimate", "interval", "verdict",
+            "reason",
+        }  # fmt: skip
+        assert claim["verdict"] in VERDICTS and len(claim["reason"]) > 60
+        if claim["records"] != "recomputed":
+            assert claim["records"] and set(claim["records"]) <= ids
+
+
+def test_no_sentence_of_the_ledger_holds_a_number_of_its_own():
+    tree = ast.parse(Path(claims.__file__).read_text())
+    documented = {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and node.body and isinstance(node.body[0], ast.Expr)
+    }  # fmt: skip
+    specs = {part for node in ast.walk(tree) if isinstance(node, ast.FormattedValue)
+             and node.format_spec for part in ast.walk(node.format_spec)}  # fmt: skip
+    typed = [
+        node.value for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        and node not in documented and node not in specs and re.search(r"\d", node.value)
+    ]  # fmt: skip
+    names = {*KNOWN, PAPERS_ENCODER}
+    left = [text for text in typed if text not in names and NUMBER.search(text)]
+    assert not [text for text in left if "fp32" not in text]
+
+
+def page_text():
+    """What a reader of the page sees, without names in code."""
+    parts = []
+    for cell in json.loads(PAGE.read_text())["cells"]:
+        if cell["cell_type"] == "markdown":
+            parts.append("".join(cell["source"]))
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            for kind in ("text/markdown", "text/html", "text/plain"):
+                if kind in data:
+                    parts.append("".join(data[kind]))
+                    break
+            parts.append("".join(output.get("text", [])))
+    text = "\n".join(parts)
+    text = re.sub(r"<style.*?</style>", " ", text, flags=re.DOTALL)
+    text = unescape(re.sub(r"<[^>]*>", " ", text))
+    return re.sub(r"`[^`]*`|\]\([^)]*\)", " ", text)
+
+
+def test_every_number_on_the_page_comes_from_records_or_from_the_papers_tables():
+    reported = read_reported(RESULTS)
+    counts = pd.read_csv(RESULTS / "published_counts.csv", dtype=str)
+    counts = counts[counts["count"] == "splits.test.images"].set_index("set")["published"]
+    odd = granularity(reported, counts.astype(int).to_dict())
+    per = odd.assign(odd=odd["impossible"] > 0).groupby(["dataset", "group"])["odd"]
+    means = unsound_means(reported)
+    known = [len(odd), int((odd["impossible"] > 0).sum()), len(means), *per.sum(), *per.size()]
+    known += [f"{v:.2f}" for name in ("printed", "recomputed", "off") for v in means[name]]
+    written = LEDGER.read_text() + " ".join(str(number) for number in known)
+
+    def magnitudes(text):
+        found = [number.lstrip("+-").replace(",", "") for number in NUMBER.findall(text)]
+        return {float(number) for number in found}
+
+    foreign = magnitudes(page_text()) - magnitudes(written)
+    assert not foreign, f"numbers on the page from nowhere: {sorted(foreign)}"
+    assert len(magnitudes(page_text())) > 40  # the page does show the numbers
+
+
+@pytest.fixture
+def results(tmp_path):
+    shutil.copytree(RESULTS, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def judged(results):
+    return {claim.id: claim for claim in ledger(results)}
+
+
+def printed_as(results, quantity, value):
+    path = results / "claims.csv"
+    table = pd.read_csv(path, dtype=str)
+    table.loc[table["quantity"] == quantity, "printed"] = value
+    table.to_csv(path, index=False)
+
+
+def test_the_counted_claims_turn_with_what_is_printed(results):
+    printed_as(results, "trained_parameters_millions", "0.17")
+    printed_as(results, "reduction_percent", "99.89")
+    found = judged(results)
+    assert found[3].verdict == "does not hold" and found[4].verdict == "holds"
+    printed_as(results, "reduction_percent", "99.95")
+    assert judged(results)[4].verdict == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [
+        (lambda form, raised, position: 3 + 4 * position, "holds"),
+        (lambda form, raised, position: 3 if form == "hinge" else -3, "holds in part"),
+        (lambda form, raised, position: -3, "does not hold"),
+        (lambda form, raised, position: 0, "cannot be tested here"),
+    ],
+)
+def test_the_verdict_on_hmmc_follows_the_dials(gain, verdict, monkeypatch):
+    evidence = claims.read_evidence(RESULTS)
+    object.__setattr__(evidence, "dials", planted(gain))
+    assert claims.JUDGES[2](evidence, {})["verdict"] == verdict
+
+
+def test_the_command_writes_the_ledger(tmp_path):
+    from click.testing import CliRunner
+
+    out = tmp_path / "claims.json"
+    answer = CliRunner().invoke(cli, ["claims", "--results", str(RESULTS), "--out", str(out)])
+    assert answer.exit_code == 0 and "holds in part" in answer.output
+    assert out.read_text() == LEDGER.read_text()

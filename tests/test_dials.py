@@ -1,0 +1,90 @@
+"""The dial experiment's reading finds the gain and the slope that were put in."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsstudy.dials import curves, gains, raised_similarity, slopes, used
+from rsstudy.grids import CONTROLLED, DIALS, Arm, arms
+from rsstudy.run import label_of, objective_label
+
+
+def planted(gain, seeds=range(5)):
+    """Records of the whole experiment in which HMMC gains ``gain(form, raised, position)``."""
+    form_of = {name: form for form, pair in CONTROLLED.items() for name in pair}
+
+    def row(arm: Arm):
+        run, position = arm.run, float(arm.level)
+        noise = np.random.default_rng([run.seed, int(100 * position)]).normal(0, 0.3)
+        level = 60 - 10 * position + run.seed
+        if run.objective in ("hmmc", "hmmc-infonce"):
+            level += gain(form_of[run.objective], arm.factor, position) + noise
+        return {
+            "id": f"{run.objective}-{run.data}-{run.seed}", "data": run.data,
+            "encoder": run.encoder, "label": label_of(run), "objective": run.objective,
+            "objective_label": objective_label(run), "seed": run.seed, "mean_recall": level,
+            "learning_rate": run.recipe.learning_rate, "image_size": 64,
+            "record": {"config": {"recipe": asdict(run.recipe)}},
+        }  # fmt: skip
+
+    return pd.DataFrame([row(arm) for arm in arms("dials", "bench") if arm.run.seed in seeds])
+
+
+@pytest.fixture(scope="module")
+def records():
+    def gain(form, raised, position):
+        return (2 if form == "hinge" else -1) + (4 * position if raised == "both" else 0)
+
+    return planted(gain)
+
+
+def test_the_planted_gain_and_slope_are_found_with_their_intervals(records):
+    gained = gains(records)
+    assert len(gained) == 2 * 3 * 5 * 5  # forms, what is raised, positions, seeds
+    along = slopes(gained).set_index(["form", "raised"])
+    for form, start in (("hinge", 2), ("InfoNCE", -1)):
+        at = curves(gained).set_index(["form", "raised", "position"])
+        for position in DIALS:
+            row = at.loc[form, "both", position]
+            assert row["low"] <= row["mean"] <= row["high"]
+            assert row["mean"] == pytest.approx(start + 4 * position, abs=0.5)
+        assert along.loc[(form, "both"), "slope"] == pytest.approx(4, abs=0.8)
+        assert along.loc[(form, "both"), "p"] < 0.01
+        for raised in ("pictures", "captions"):
+            assert along.loc[(form, raised), "low"] < 0 < along.loc[(form, raised), "high"]
+
+
+def test_scenes_with_both_dials_at_zero_stand_at_the_start_of_every_curve(records):
+    start = gains(records).query("position == 0")
+    assert set(start["raised"]) == {"both", "captions", "pictures"}
+    assert start.groupby(["form", "seed"])["gain"].nunique().eq(1).all()
+
+
+def test_a_run_without_its_control_gives_no_gain_and_its_seed_no_slope(records):
+    lost = (records["objective"] == "hinge-two-views") & (records["seed"] == 3)
+    lost &= records["data"].str.contains("alike_images=0.5&alike_captions=0.5")
+    gained = gains(records[~lost])
+    assert len(gained) == len(gains(records)) - 1
+    along = slopes(gained).set_index(["form", "raised"])
+    assert along.loc[("hinge", "both"), "seeds"] == 4
+    assert along.loc[("InfoNCE", "both"), "seeds"] == 5
+
+
+def test_the_pilots_runs_are_not_of_the_experiment(records):
+    other = planted(lambda *_: 50, seeds=[0]).assign(
+        seed=100, data=lambda t: t["data"].str.replace("seed=0&", "seed=100&")
+    )
+    both = pd.concat([records, other], ignore_index=True)
+    pd.testing.assert_frame_equal(gains(both), gains(records))
+    assert not any("seed=100&" in name for name in used(gains(both), both))
+
+
+def test_what_the_dials_raise_is_read_at_both_ends():
+    table = pd.DataFrame([
+        {"raised": "both", "modality": "image", "measure": "mean", "position": p, "value": 0.2 + p}
+        for p in DIALS
+    ])  # fmt: skip
+    row = raised_similarity(table).iloc[0]
+    assert (row["at_0"], row["at_1"]) == (0.2, 1.2)
