@@ -44,6 +44,22 @@ class Sealed:
         return self.whole.split("test")
 
 
+def read_choice(path: Path) -> dict[str, Any]:
+    """A choice on record.
+
+    Raises:
+        StudyError: the file is damaged.
+    """
+    try:
+        choice = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as problem:
+        raise StudyError(f"{path} is no choice ({problem}); delete it and run again") from None
+    if not isinstance(choice, dict) or not {"candidates", "chosen"} <= set(choice):
+        raise StudyError(f"{path} is no choice (no candidates or none chosen); delete it and run "
+                         "again")  # fmt: skip
+    return choice
+
+
 def choose(candidates: Sequence[Mapping[str, Any]], path: Path) -> int:
     """Choose among runs by their mean recall on validation, and put the choice on record.
 
@@ -51,10 +67,12 @@ def choose(candidates: Sequence[Mapping[str, Any]], path: Path) -> int:
         candidates: records of runs that are validated.
         path: where the choice is written, whole or not at all.
 
-    A choice among the same candidates that is on record already stays as it is.
-
     Returns:
-        the index of the chosen candidate; of equals, the first.
+        the index of the chosen candidate; of equals, the first. A choice among the same candidates
+        that is on record already stays as it is.
+
+    Raises:
+        StudyError: the choice on record is damaged.
     """
     scores = [record["validation_scores"]["mean_recall"] for record in candidates]
     best = scores.index(max(scores))
@@ -70,7 +88,7 @@ def choose(candidates: Sequence[Mapping[str, Any]], path: Path) -> int:
         "chosen": candidates[best]["id"],
     }  # fmt: skip
     if path.is_file():
-        before = json.loads(path.read_text("utf-8"))["candidates"]
+        before = read_choice(path)["candidates"]
         compared = ("identity", "validation_mean_recall")
         if [[c[k] for k in compared] for c in before] == [
             [c[k] for k in compared] for c in choice["candidates"]

@@ -16,6 +16,7 @@ import torch
 
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
+from rsstudy.protocol import read_choice
 
 RECORD = "record.json"
 PACKAGES = ("torch", "open_clip_torch", "timm", "transformers", "numpy")
@@ -86,7 +87,7 @@ def read_records(*folders: Path) -> pd.DataFrame:
     passed_over: set[str] = set()
     for folder in folders:
         for path in Path(folder).glob("**/choices/*.json"):
-            choice = json.loads(path.read_text("utf-8"))
+            choice = read_choice(path)
             passed_over |= {c["id"] for c in choice["candidates"]} - {choice["chosen"]}
     records = [record for path in paths if "label" in (record := read_record(path))]
     return as_table([record for record in records if record["id"] not in passed_over])
@@ -105,7 +106,7 @@ def read_choices(*folders: Path) -> pd.DataFrame:
     for folder in folders:
         records = {r["id"]: r for r in map(read_record, Path(folder).glob(f"**/{RECORD}"))}
         for path in sorted(Path(folder).glob("**/choices/*.json")):
-            choice = json.loads(path.read_text("utf-8"))
+            choice = read_choice(path)
             for candidate in choice["candidates"]:
                 if candidate["id"] not in records:
                     raise StudyError(f"{path} compares {candidate['id']}, whose record is absent")
