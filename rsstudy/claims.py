@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from rsstudy.dials import curves, gains, slopes, used
+from rsstudy.dials import curves, gains, slopes
 from rsstudy.encoders import create
 from rsstudy.files import whole_file
 from rsstudy.grids import arms, only, recorded
@@ -183,7 +183,7 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
         f"After Holm's correction {sum(shown)} of {len(shown)} are shown to be above zero and "
         f"{sum(against)} below it."
     )
-    hmmc = evidence.runs("hmmc", "mrs-adapter", "hmmc")
+    hmmc = evidence.runs("compare", "mrs-adapter", "hmmc")
     control = evidence.runs("hmmc", "mrs-adapter", "hinge-two-views")
     if control:
         real = compare(hmmc, control)
@@ -192,7 +192,8 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
             f"its control: {real.verdict}."
         )
     return {
-        "paper": dict(paper), "records": used(both, evidence.dials) + _ids(hmmc, control),
+        "paper": dict(paper),
+        "records": sorted({*both["hmmc_id"], *both["control_id"]}) + _ids(hmmc, control),
         "measure": "change of HMMC's gain over its control as both dials go from end to end, "
                    "points, hinge form",
         "estimate": _round(first["slope"]), "interval": _interval(first),
@@ -345,7 +346,7 @@ def as_markdown(claim: Mapping[str, Any]) -> str:
         lines.append(f"- *Source*: {runs}")
     else:
         shown = ", ".join(f"`{run}`" for run in runs[:SHOWN])
-        more = f" and {len(runs) - SHOWN} more in `book/claims.json`" if len(runs) > SHOWN else ""
+        more = " and others, all in `book/claims.json`" if len(runs) > SHOWN else ""
         lines.append(f"- *Records*: {shown}{more}")
     return "\n".join(lines) + "\n"
 

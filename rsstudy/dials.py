@@ -7,9 +7,6 @@ seeds are independent repetitions, and intervals over them cover all of these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -26,7 +23,7 @@ def gains(records: pd.DataFrame, score: str = "mean_recall") -> pd.DataFrame:
 
     Returns:
         columns form (hinge or InfoNCE), raised (pictures, captions or both), position, seed, hmmc,
-        control, gain. The scenes with both dials at 0 stand in all three.
+        control, gain, hmmc_id, control_id. The scenes with both dials at 0 stand in all three.
     """
     found = recorded(arms("dials", "bench"), records)
     found["position"] = found["level"].astype(float)
@@ -34,14 +31,18 @@ def gains(records: pd.DataFrame, score: str = "mean_recall") -> pd.DataFrame:
     for form, (objective, control) in CONTROLLED.items():
         key = ["factor", "position", "seed"]
         one, other = (
-            found[found["objective"] == name].set_index(key)[score] for name in (objective, control)
+            found[found["objective"] == name].set_index(key)[[score, "id"]]
+            for name in (objective, control)
         )
-        both = pd.DataFrame({"hmmc": one, "control": other}).dropna().reset_index()
+        both = one.merge(other, on=key, suffixes=("_one", "_other")).reset_index()
+        both = both.rename(columns={f"{score}_one": "hmmc", f"{score}_other": "control",
+                                    "id_one": "hmmc_id", "id_other": "control_id"})  # fmt: skip
         for raised in RAISED:
             rows = both[both["factor"].isin(["none", raised])]
             parts.append(rows.assign(form=form, raised=raised, gain=rows["hmmc"] - rows["control"]))
     whole = pd.concat(parts, ignore_index=True).drop(columns="factor")
-    return whole[["form", "raised", "position", "seed", "hmmc", "control", "gain"]]
+    return whole[["form", "raised", "position", "seed", "hmmc", "control", "gain", "hmmc_id",
+                  "control_id"]]  # fmt: skip
 
 
 def curves(gained: pd.DataFrame, of: str = "gain") -> pd.DataFrame:
@@ -96,10 +97,3 @@ def raised_similarity(by_dial: pd.DataFrame) -> pd.DataFrame:
     table = ends.pivot_table(index=["raised", "modality", "measure"], columns="position",
                              values="value").reset_index()  # fmt: skip
     return table.rename(columns={0.0: "at_0", 1.0: "at_1"})
-
-
-def used(gained: pd.DataFrame, records: pd.DataFrame) -> list[str]:
-    """The ids of the records behind some gains."""
-    rows: list[Mapping[str, Any]] = recorded(arms("dials", "bench"), records).to_dict("records")
-    seeds = set(gained["seed"])
-    return sorted(row["id"] for row in rows if row["seed"] in seeds)

@@ -1,5 +1,7 @@
 """Methods: what is trained, where it sits, and that all else stays as it was."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -310,3 +312,12 @@ def test_a_second_method_on_one_encoder_is_refused():
     attach(encoder, create_method("mrs-adapter"))
     with pytest.raises(StudyError, match="carries a method already"):
         attach(encoder, create_method("mrs-adapter"))
+
+
+@pytest.mark.parametrize("shared", [0, 96])
+def test_a_shared_part_of_no_width_or_of_all_of_it_is_built_without_a_warning(shared):
+    encoder = create("tiny@random")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attach(encoder, create_method("mrs-adapter", {"shared": shared}))
+    assert count_trained(encoder).total > 0

@@ -11,6 +11,7 @@ With h the residual stream after attention and m in {image, text}::
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -25,6 +26,13 @@ from rsstudy.methods.registry import register
 from rsstudy.settings import later
 
 
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer that may have no outputs, of which PyTorch would warn."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        return nn.Linear(inputs, outputs)
+
+
 class Branch(nn.Module):
     """A^m: the adapter of one modality, (B, L, d_m) -> (B, L, d_m)."""
 
@@ -32,7 +40,7 @@ class Branch(nn.Module):
         super().__init__()
         bottleneck, shared = share.in_features, share.out_features
         self.down = nn.Linear(width, bottleneck)
-        self.up = nn.Linear(bottleneck, width - shared)
+        self.up = linear(bottleneck, width - shared)
         self.share = share
         self.dropout = nn.Dropout(dropout)
         self.scale = scale
@@ -78,7 +86,7 @@ class MRSAdapter:
         deepest = max(len(b) for b in blocks.values())
         encoder.method.layers = nn.ModuleList()
         for layer in range(1 if self.share_layers else deepest):
-            share = nn.Linear(self.bottleneck, self.shared)
+            share = linear(self.bottleneck, self.shared)
             members = {
                 m: b if self.share_layers else b[layer : layer + 1] for m, b in blocks.items()
             }
