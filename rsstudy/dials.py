@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from rsstudy.grids import CONTROLLED, RAISED, arms, recorded
+from rsstudy.grids import CONTROLLED, DIALS, RAISED, arms, recorded
 from rsstudy.statistics import mean_over_seeds
 
 
@@ -25,7 +25,11 @@ def gains(records: pd.DataFrame, score: str = "mean_recall") -> pd.DataFrame:
         columns form (hinge or InfoNCE), raised (pictures, captions or both), position, seed, hmmc,
         control, gain, hmmc_id, control_id. The scenes with both dials at 0 stand in all three.
     """
+    columns = ["form", "raised", "position", "seed", "hmmc", "control", "gain", "hmmc_id",
+               "control_id"]  # fmt: skip
     found = recorded(arms("dials", "bench"), records)
+    if found.empty:
+        return pd.DataFrame(columns=columns)
     found["position"] = found["level"].astype(float)
     parts = []
     for form, (objective, control) in CONTROLLED.items():
@@ -41,8 +45,7 @@ def gains(records: pd.DataFrame, score: str = "mean_recall") -> pd.DataFrame:
             rows = both[both["factor"].isin(["none", raised])]
             parts.append(rows.assign(form=form, raised=raised, gain=rows["hmmc"] - rows["control"]))
     whole = pd.concat(parts, ignore_index=True).drop(columns="factor")
-    return whole[["form", "raised", "position", "seed", "hmmc", "control", "gain", "hmmc_id",
-                  "control_id"]]  # fmt: skip
+    return whole[columns]
 
 
 def curves(gained: pd.DataFrame, of: str = "gain") -> pd.DataFrame:
@@ -69,8 +72,9 @@ def slopes(gained: pd.DataFrame, of: str = "gain") -> pd.DataFrame:
     """
     rows = []
     for key, part in gained.groupby(["form", "raised"]):
-        table = part.pivot(index="seed", columns="position", values=of).dropna()
-        if len(table) < 2 or table.shape[1] < 2:
+        table = part.pivot(index="seed", columns="position", values=of)
+        table = table.reindex(columns=list(DIALS)).dropna()
+        if len(table) < 2:
             continue
         each = np.polyfit(table.columns.to_numpy(float), table.to_numpy().T, 1)[0]
         rows.append((*key, *_over_seeds(each)))

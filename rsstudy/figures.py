@@ -480,7 +480,9 @@ def gain_by_dial(curves: pd.DataFrame) -> Figure:
             words.append(f"{name} raised, {form}, from {rows['mean'].iloc[0]:+.1f} to "
                          f"{rows['mean'].iloc[-1]:+.1f}")  # fmt: skip
         axis.set(title=f"{name.capitalize()} raised", xlabel="dial", xticks=(0, 0.5, 1))
-    axes[0, 0].set_ylabel("gain of HMMC, points\n(95 % interval over 5 seeds)")
+    axes[0, 0].set_ylabel(
+        f"gain of HMMC, points\n(95 % interval over {curves['seeds'].max()} seeds)"
+    )
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2,
                   frameon=False)  # fmt: skip
     figure.set_label(f"Line charts, gain of HMMC over its control, points: {'; '.join(words)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,16 +16,25 @@ ROUNDING = 0.01
 """How far a printed mean may be from that of six printed recalls: all are rounded."""
 
 
+def read_table(results: Path, name: str, **options: Any) -> pd.DataFrame:
+    """One of the tables of published figures in a ``results`` folder.
+
+    Raises:
+        StudyError: it is absent.
+    """
+    path = Path(results) / name
+    if not path.is_file():
+        raise StudyError(f"{path} is absent: check out the study's results/ folder again")
+    return pd.read_csv(path, **options)
+
+
 def read_reported(results: Path) -> pd.DataFrame:
     """Every row of the paper's tables: dataset, method, group, millions trained, recalls in %.
 
     Raises:
         StudyError: the file is absent.
     """
-    path = Path(results) / "reported.csv"
-    if not path.is_file():
-        raise StudyError(f"{path} is absent: check out the study's results/ folder again")
-    return pd.read_csv(path)
+    return read_table(results, "reported.csv")
 
 
 def possible(percent: float, queries: int) -> bool:
@@ -62,7 +72,8 @@ def granularity(reported: pd.DataFrame, test_images: dict[str, int]) -> pd.DataF
 def unsound_means(reported: pd.DataFrame) -> pd.DataFrame:
     """The rows whose printed mean recall is not the mean of their six printed recalls.
 
-    Columns: dataset, method, printed, recomputed, off (points).
+    Rounding alone is granted, not cutting off. Columns: dataset, method, printed, recomputed, off
+    (points).
     """
     table = reported[["dataset", "method"]].assign(
         printed=reported["mean_recall_printed"], recomputed=reported[list(RECALLS)].mean(axis=1)

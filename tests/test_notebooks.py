@@ -60,3 +60,11 @@ def test_contents_and_notebooks_agree():
     files = [page["file"] for part in toc["parts"] for page in part["chapters"]]
     listed = [file for file in files if file.startswith("notebooks/")]
     assert sorted(listed) == [f"notebooks/{path.stem}" for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_page_holds_a_placeholder(path):
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        if cell["cell_type"] == "markdown":
+            assert not re.search(r"\b[A-Z]+(_[A-Z]+)+\b", "".join(cell["source"]).replace(
+                "RSSTUDY_DATA", ""))  # fmt: skip

@@ -73,7 +73,8 @@ def test_the_dials_use_the_rates_that_their_pilot_chose_on_other_scenes():
         found[config["objective"]] = rate
     assert found == DIAL_RATES
     experiment = [arm.run for arm in arms("dials", "bench")]
-    assert {run.recipe.learning_rate for run in experiment} == set(DIAL_RATES.values())
+    assert {run.objective: run.recipe.learning_rate for run in experiment} == DIAL_RATES
+    assert all(run.recipe.learning_rate == DIAL_RATES[run.objective] for run in experiment)
     assert not any(f"seed={PILOT_SEED}&" in run.data for run in experiment)
 
 
