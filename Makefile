@@ -9,7 +9,7 @@ SHELL := bash
 
 # The environment. VENV may name one that exists (a conda prefix); PYTHON may name the interpreter.
 VENV ?= .venv
-AT_LEAST_3_11 := import sys; sys.exit(sys.version_info < (3, 11))
+AT_LEAST_3_11 := import sys; sys.exit(sys.version_info < (3, 11, 5))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	"$$name" -c '$(AT_LEAST_3_11)' >/dev/null 2>&1 && echo "$$name" && break; done)
 ifneq ($(words $(VENV)),1)
@@ -60,7 +60,7 @@ $(ENVIRONMENT): requirements.lock pyproject.toml
 	@if ! "$(BIN)/python" -m pip --version >/dev/null 2>&1; then \
 		python="$(PYTHON)"; \
 		if [ -z "$$python" ] || ! "$$python" -c '$(AT_LEAST_3_11)' >/dev/null 2>&1; then \
-			echo "make: Python 3.11 or newer is needed; install it, or name it: make PYTHON=/path/to/python3.11" >&2; \
+			echo "make: Python 3.11.5 or newer is needed; install it, or name it: make PYTHON=/path/to/python3.11" >&2; \
 			exit 1; \
 		fi; \
 		echo "environment: making $(VENV)"; \
