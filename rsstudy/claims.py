@@ -196,15 +196,16 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
         )
     hmmc = evidence.runs("compare", "mrs-adapter", "hmmc")
     control = evidence.runs("hmmc", "mrs-adapter", "hinge-two-views")
-    if control:
-        real = compare(hmmc, control)
+    used = []
+    if hmmc and control:
+        used, real = _ids(hmmc, control), compare(hmmc, control)
         reason += (
             f" On real pictures ({_setting(hmmc)}) the hinge form gains {_said(real)} points over "
             f"its control: {real.verdict}."
         )
     return {
         "paper": dict(paper),
-        "records": sorted({*both["hmmc_id"], *both["control_id"]}) + _ids(hmmc, control),
+        "records": sorted({*both["hmmc_id"], *both["control_id"]}) + used,
         "measure": "change of HMMC's gain over its control as both dials go from end to end, "
                    "points, hinge form",
         "estimate": _round(first["slope"]), "interval": _interval(first),

@@ -18,6 +18,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from rsstudy import claims as claimed
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.encoders import MODALITIES, DualEncoder
 from rsstudy.objectives import OBJECTIVES
@@ -541,7 +542,7 @@ def by_factor(table: pd.DataFrame) -> Figure:
 
 def verdicts(claims: Sequence[Mapping[str, Any]]) -> Figure:
     """The paper's claims, a row each, under the verdict that each got."""
-    columns = ("holds", "holds in part", "does not hold", "cannot be tested here")
+    columns = claimed.VERDICTS
     look = dict(zip(columns, (("C2", "o"), ("C1", "D"), ("C3", "X"), ("0.5", "s")), strict=True))
     figure, axis = plt.subplots(figsize=(WIDTH, 0.5 * len(claims) + 0.9))
     for at, claim in enumerate(claims):
@@ -565,8 +566,9 @@ def printed_recalls(table: pd.DataFrame) -> Figure:
     """
     table = table.assign(odd=table["impossible"] > 0)
     counted = table.groupby(["dataset", "group"], sort=False)["odd"].agg(["sum", "size"])
-    names = [f"{look_of(d, [d])[0] if d in SETS else d.upper()}, {g.replace('petl', 'PETL')}"
-             for d, g in counted.index]  # fmt: skip
+    names = [
+        f"{claimed.SETS[name]}, {group.replace('petl', 'PETL')}" for name, group in counted.index
+    ]
     figure, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(counted) + 1.0))
     axis.barh(names, counted["size"], color="0.85", label="rows of the paper's tables")
     bars = axis.barh(names, counted["sum"], color="C1", label="of them with such a recall")
