@@ -17,7 +17,7 @@ import pandas as pd
 from rsstudy.dials import curves, gains, slopes
 from rsstudy.encoders import create
 from rsstudy.files import whole_file
-from rsstudy.grids import CONTROLLED, DIALS, arms, only, recorded
+from rsstudy.grids import CONTROLLED, DIALS, arm_of, recorded
 from rsstudy.methods import attach, count_trained, create_method
 from rsstudy.records import read_records
 from rsstudy.reported import granularity, leads, read_reported, read_table
@@ -71,8 +71,8 @@ class Evidence:
 
     def runs(self, suite: str, method: str, objective: str) -> list[dict[str, Any]]:
         """The records of an arm of a suite on the analogue's set."""
-        rows = only(arms(suite, "bench"), [ANALOGUE], [method], [objective])
-        return list(recorded(rows[:1], self.bench)["record"])
+        arm = arm_of(suite, "bench", ANALOGUE, method, objective)
+        return list(recorded([arm], self.bench)["record"])
 
 
 def read_evidence(results: Path) -> Evidence:
@@ -194,15 +194,18 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
         reason += (
             "That the gain depends on likeness is not shown; that it does not is not shown either."
         )
-    hmmc = evidence.runs("compare", "mrs-adapter", "hmmc")
-    control = evidence.runs("hmmc", "mrs-adapter", "hinge-two-views")
-    used = []
-    if hmmc and control:
-        used, real = _ids(hmmc, control), compare(hmmc, control)
-        reason += (
-            f" On real pictures ({_setting(hmmc)}) the hinge form gains {_said(real)} points over "
-            f"its control: {real.verdict}."
-        )
+    used, real = [], []
+    for form, names in CONTROLLED.items():
+        hmmc, control = (evidence.runs("hmmc", "mrs-adapter", name) for name in names)
+        if hmmc and control:
+            used += _ids(hmmc, control)
+            found = compare(hmmc, control)
+            real.append(
+                f"the {form} form gains {_said(found)} points over its control "
+                f"({_setting(hmmc)}: {found.verdict})"
+            )
+    if real:
+        reason += f" On real pictures {' and '.join(real)}."
     return {
         "paper": dict(paper),
         "records": sorted({*both["hmmc_id"], *both["control_id"]}) + used,
