@@ -301,7 +301,7 @@ def learning_curves(records: Mapping[str, Mapping[str, Any]]) -> Figure:
         found.append(f"{name} from {recalls[0]:.1f} to {recalls[-1]:.1f}, kept epoch {best}")
     axis.set(xlabel="epoch", ylabel="mean recall on validation, %")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend()
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     figure.set_label(f"Mean recall on validation, %, by epoch: {'; '.join(found)}.")
     return figure
 

@@ -11,10 +11,13 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.grids import (
+    CONTROLLED,
     DIAL_RATES,
     PILOT_SEED,
     SCALES,
+    SEARCHED,
     SUITES,
+    arm_of,
     arms,
     only,
     recipe_for,
@@ -169,6 +172,18 @@ def test_recorded_runs_are_found_by_their_arm_whatever_rate_was_chosen(searched,
     assert recorded(more, read_records(tmp_path)).empty
     assert recorded(rows, read_records(tmp_path / "nothing")).empty
     assert recorded([], read_records(tmp_path)).empty
+
+
+@pytest.mark.parametrize("scale", ["smoke", "bench", "paper"])
+def test_the_main_contrasts_compare_objectives_as_they_are_named(scale):
+    data = arms("hmmc", scale)[0].run.data
+    plain = [arm_of("hmmc", scale, data, "mrs-adapter", name)
+             for of_form in CONTROLLED.values() for name in of_form]  # fmt: skip
+    assert [arm.run.objective_settings for arm in plain] == [{}] * 4
+    assert len({replace(arm.run.recipe, learning_rate=0.0) for arm in plain}) == 1
+    assert [len(arm.learning_rates) for arm in plain] == [len(SEARCHED[scale])] * 4
+    with pytest.raises(StudyError, match="did you mean"):
+        arm_of("hmmc", scale, data, "mrs-adapter", "hmcc")
 
 
 def test_all_seeds_of_an_arm_have_the_chosen_learning_rate(searched, tmp_path):
