@@ -533,16 +533,21 @@ def _what(setting: dict[str, Any]) -> str:
 
 def _method_rows(encoder: str | None) -> list[dict[str, Any]]:
     from rsstudy.encoders import create
-    from rsstudy.methods import METHODS, attach, count_trained
+    from rsstudy.methods import METHODS, PRESETS, attach, count_trained, create_method
 
     rows = []
-    for name, method in sorted(METHODS.items()):
-        row: dict[str, Any] = {"name": name, "what": (method.__doc__ or "").split("\n")[0],
-                               "settings": dataclasses.asdict(method())}  # fmt: skip
+    for name in sorted([*METHODS, *PRESETS]):
+        base, _, preset = name.partition(":")
+        method: Any = create_method(name)
+        what = (METHODS[base].__doc__ or "").split("\n")[0]
+        row: dict[str, Any] = {"name": name, "what": what,
+                               "settings": dataclasses.asdict(method)}  # fmt: skip
+        if preset:
+            row["what"] = ", ".join(f"{k} {v}" for k, v in PRESETS[name].items()) or "the defaults"
         if encoder is not None:
             model = create(encoder, meta=True)
             try:
-                attach(model, method())
+                attach(model, method)
             except StudyError as problem:  # it does not fit this encoder; the others may
                 row.update(trainable_parameters=None, of_the_method=None, of_the_heads=None,
                            what=str(problem))  # fmt: skip

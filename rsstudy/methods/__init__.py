@@ -1,18 +1,27 @@
 """Methods: what is trained. One short file a method, named after it, read like its equation."""
 
-from rsstudy.methods import full, head_mlp, linear_probe, lora, mrs_adapter, zero_shot  # noqa: F401
+import importlib
+import pkgutil
+
 from rsstudy.methods.registry import (
     METHODS,
+    PRESETS,
     Method,
     TrainedParameters,
     attach,
     count_trained,
     create_method,
+    detach,
     load_trained,
+    merge,
     trained,
 )
 
 __all__ = [
-    "METHODS", "Method", "TrainedParameters", "attach", "count_trained", "create_method",
-    "load_trained", "trained",
+    "METHODS", "PRESETS", "Method", "TrainedParameters", "attach", "count_trained", "create_method",
+    "detach", "load_trained", "merge", "trained",
 ]  # fmt: skip
+
+# A method is one file in this folder: each registers itself.
+for _found in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_found.name}")

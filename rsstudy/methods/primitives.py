@@ -1,14 +1,23 @@
-"""What methods are made of: a residual branch at a place, and a reparameterised weight."""
+"""What methods are made of: a residual branch, learned tokens, a reparameterised weight.
+
+All three leave the base's parameters and their names alone, and ``remove_all`` takes them off.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from rsstudy.encoders import Block
+from rsstudy.encoders.places import Matrix
+
+# --- a residual branch -----------------------------------------------------------------------
 
 
 def add_branch(block: Block, place: str, branch: nn.Module) -> None:
@@ -29,14 +38,14 @@ def add_branch(block: Block, place: str, branch: nn.Module) -> None:
     if read != add:
         reader = submodule(read.module)
         if read.side == "input":
-            reader.register_forward_pre_hook(lambda _, args: held.append(args[0]))
+            before(reader, lambda args, _: held.append(args[0]))
         else:
-            reader.register_forward_hook(lambda _, __, output: held.append(output))
+            after(reader, held.append)
     adder = submodule(add.module)
     if add.side == "input":
-        adder.register_forward_pre_hook(lambda _, args: (added(args[0]), *args[1:]))
+        before(adder, lambda args, kwargs: ((added(args[0]), *args[1:]), kwargs))
     else:
-        adder.register_forward_hook(lambda _, __, output: added(output))
+        after(adder, added)
 
 
 def skip_block(block: Block) -> None:
@@ -45,24 +54,201 @@ def skip_block(block: Block) -> None:
     def unchanged(_module: nn.Module, args: tuple, output):
         return (args[0], *output[1:]) if isinstance(output, tuple) else args[0]
 
-    block.module.register_forward_hook(unchanged)
+    _keep(block.module, block.module.register_forward_hook(unchanged))
 
 
-class LowRank(nn.Module):
-    """``W -> W + scale * up @ down`` with ``up`` (out, r) zero at the start, ``down`` (r, in)."""
+# --- learned tokens --------------------------------------------------------------------------
 
-    def __init__(self, weight: Tensor, rank: int, scale: float):
-        super().__init__()
-        self.scale = scale
-        self.up = nn.Parameter(torch.zeros(weight.shape[0], rank))
-        self.down = nn.Parameter(torch.empty(rank, weight.shape[1]))
-        if not self.down.is_meta:
-            nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.scale * (self.up @ self.down)
+def add_tokens(blocks: Sequence[Block], tokens: Callable[[], Tensor]) -> None:
+    """Learned tokens (n, width) run through some successive blocks, before the others.
+
+    They enter before the first of the blocks and are taken out behind the last, so whatever follows
+    finds the tokens it knows. All tokens see them; they see what the first token sees.
+    """
+    count: list[int] = []
+
+    def enter(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        stream, learned = args[0], tokens()
+        count[:] = [len(learned)]
+        learned = learned.to(stream.dtype).expand(len(stream), -1, -1)
+        return (torch.cat([learned, stream], dim=1), *args[1:]), kwargs
+
+    def widened(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        return _with_mask(args, kwargs, lambda mask: widen(mask, count[0], front=True))
+
+    before(blocks[0].module, enter)
+    for block in blocks:
+        before(block.module, widened)
+    after(blocks[-1].module, lambda stream: stream[:, count[0] :])
+
+
+def add_keys_and_values(block: Block, keys: nn.Parameter, values: nn.Parameter) -> None:
+    """Let a block's attention see n more keys and values, made of (n, width) each.
+
+    They are the keys and values themselves; where the library projects keys and values out of
+    reach (``nn.MultiheadAttention``), they are what its projections, which have full rank, read.
+    """
+    count, attention = len(keys), block.attention
+    if isinstance(attention, nn.MultiheadAttention):
+
+        def extended(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+            query, key, value = args
+            more = [vectors.to(key.dtype).expand(len(key), -1, -1) for vectors in (keys, values)]
+            key, value = (torch.cat(pair, dim=1) for pair in zip((key, value), more, strict=True))
+            seen = (0, count)
+            return _with_mask((query, key, value), kwargs, lambda mask: functional.pad(mask, seen))
+
+        before(attention, extended)
+        return
+
+    def enter(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        args = (functional.pad(args[0], (0, 0, 0, count)), *args[1:])
+        return _with_mask(args, kwargs, lambda mask: widen(mask, count, front=False))
+
+    def put(learned: Tensor, matrix: Matrix) -> None:
+        def written(output: Tensor) -> Tensor:
+            parts = list(output.chunk(matrix.parts, dim=-1))
+            kept = parts[matrix.part][:, :-count]
+            new = learned.to(output.dtype).expand(len(output), -1, -1)
+            parts[matrix.part] = torch.cat([kept, new], dim=1)
+            return torch.cat(parts, dim=-1)
+
+        after(block.module.get_submodule(matrix.module), written)
+
+    before(attention, enter)
+    put(keys, block.matrix("k"))
+    put(values, block.matrix("v"))
+    after(attention, lambda output: output[:, :-count])
+
+
+def widen(mask: Tensor, count: int, front: bool) -> Tensor:
+    """An attention mask (..., rows, L) for ``count`` more tokens, which every token sees.
+
+    The new tokens' own rows, where a mask has a row a token, are the first token's.
+    """
+    length, own = mask.shape[-1], mask.shape[-2]
+    seen = mask.new_full((*mask.shape[:-1], count), mask.dtype == torch.bool)
+    mask = torch.cat([seen, mask] if front else [mask, seen], dim=-1)
+    if own == length > 1:
+        rows = mask[..., :1, :].expand(*mask.shape[:-2], count, -1)
+        mask = torch.cat([rows, mask] if front else [mask, rows], dim=-2)
+    return mask
+
+
+# --- a reparameterised weight ----------------------------------------------------------------
 
 
 def reparameterise(module: nn.Module, name: str, change: nn.Module) -> None:
     """Read ``module.name`` through ``change`` from now on; the stored weight stays as it is."""
     parametrize.register_parametrization(module, name, change, unsafe=True)
+
+
+class LowRank(nn.Module):
+    """``W -> W + scale * up @ down`` with ``up`` (out, r) zero at the start, ``down`` (r, in).
+
+    Args:
+        rows: where W is a part of the stored weight, which one.
+    """
+
+    def __init__(self, weight: Tensor, rank: int, scale: float, rows: slice | None = None):
+        super().__init__()
+        self.scale, self.rows = scale, rows or slice(0, len(weight))
+        self.up = nn.Parameter(torch.zeros(self.rows.stop - self.rows.start, rank))
+        self.down = nn.Parameter(torch.empty(rank, weight.shape[1]))
+        if not self.down.is_meta:
+            nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        change = self.scale * (self.up @ self.down)
+        if len(change) < len(weight):
+            change = functional.pad(change, (0, 0, self.rows.start, len(weight) - self.rows.stop))
+        return weight + change
+
+
+class Scaled(nn.Module):
+    """``w -> scale * w + shift`` by output, or by input (column); no shift where it is None."""
+
+    def __init__(
+        self, scale: nn.Parameter, shift: nn.Parameter | None = None, rows: slice | None = None,
+        columns: bool = False,
+    ):  # fmt: skip
+        super().__init__()
+        self.scale, self.shift, self.rows, self.columns = scale, shift, rows, columns
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if self.columns:
+            return weight * self.scale
+        scaled = self.by(weight, self.scale, self.rows)
+        return scaled if self.shift is None else scaled + self.shift
+
+    @staticmethod
+    def by(weight: Tensor, scale: Tensor, rows: slice | None = None) -> Tensor:
+        """``weight`` with its rows, or some of them, scaled."""
+        if rows is not None:
+            scale = functional.pad(scale, (rows.start, len(weight) - rows.stop), value=1.0)
+        return weight * scale.view(-1, *[1] * (weight.dim() - 1))
+
+
+def rows_of(matrix: Matrix, stored: Tensor) -> slice:
+    """The rows of the stored weight or bias that a matrix is."""
+    height = len(stored) // matrix.parts
+    return slice(matrix.part * height, (matrix.part + 1) * height)
+
+
+# --- putting on and taking off ---------------------------------------------------------------
+
+
+def before(module: nn.Module, change: Callable[[tuple, dict], Any]) -> None:
+    """Change what a module is called with: (args, kwargs) -> the same, or None to leave it."""
+    _keep(module, module.register_forward_pre_hook(
+        lambda _, args, kwargs: change(args, kwargs), with_kwargs=True))  # fmt: skip
+
+
+def after(module: nn.Module, change: Callable[[Tensor], Tensor | None]) -> None:
+    """Change a module's output, the first of it where it is a tuple."""
+
+    def hook(_module: nn.Module, _args: tuple, output):
+        if not isinstance(output, tuple):
+            return change(output)
+        changed = change(output[0])
+        return None if changed is None else (changed, *output[1:])
+
+    _keep(module, module.register_forward_hook(hook))
+
+
+def is_added(model: nn.Module) -> bool:
+    """Whether a computation was added to any module: a branch or tokens."""
+    return any(_ADDED in module.__dict__ for module in model.modules())
+
+
+def remove_all(model: nn.Module, keep_weights: bool = False) -> None:
+    """Take off branches, tokens and reparameterisations.
+
+    Args:
+        keep_weights: store the weights as they are read through their reparameterisations.
+    """
+    for module in model.modules():
+        for handle in module.__dict__.pop(_ADDED, []):
+            handle.remove()
+    for module in [m for m in model.modules() if parametrize.is_parametrized(m)]:
+        for name in list(module.get_submodule("parametrizations")._modules):
+            parametrize.remove_parametrizations(module, name, leave_parametrized=keep_weights)
+
+
+_ADDED = "_rsstudy_added"
+
+
+def _keep(module: nn.Module, handle: Any) -> None:
+    module.__dict__.setdefault(_ADDED, []).append(handle)
+
+
+def _with_mask(args: tuple, kwargs: dict, change: Callable[[Tensor], Tensor]) -> tuple[tuple, dict]:
+    """The arguments with their attention mask changed, wherever the block's kind hands it over."""
+    for name in ("attn_mask", "attention_mask"):
+        if kwargs.get(name) is not None:
+            return args, {**kwargs, name: change(kwargs[name])}
+    # BERT hands its blocks the mask as the second argument.
+    if len(args) > 1 and isinstance(args[1], Tensor) and args[1].dim() == 4:
+        return (args[0], change(args[1]), *args[2:]), kwargs
+    return args, kwargs

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from rsstudy.encoders import DualEncoder
+from rsstudy.encoders import DualEncoder, Modality, create
 from rsstudy.errors import StudyError, unknown
+from rsstudy.methods.primitives import is_added, remove_all
 from rsstudy.settings import settings_from
 
 
@@ -25,27 +26,35 @@ class Method(Protocol):
 
 
 METHODS: dict[str, type] = {}
+# What a preset of a method changes about its defaults: ``adapter:printed`` is the preset "printed".
+PRESETS: dict[str, dict[str, Any]] = {}
 
 
-def register(name: str) -> Callable[[type], type]:
-    """Class decorator: the dataclass below it is the method ``name``."""
+def register(name: str, **presets: Mapping[str, Any]) -> Callable[[type], type]:
+    """Class decorator: the dataclass below it is the method ``name``.
+
+    Its defaults are those of the method's own authors. The preset ``printed``, where there is one,
+    has on ViT-B/32 the size that Yuan, Zhan and Xiong (2023) print for their row of that name.
+    """
 
     def add(method: type) -> type:
         METHODS[name] = method
+        PRESETS.update({f"{name}:{preset}": dict(of) for preset, of in presets.items()})
         return method
 
     return add
 
 
 def create_method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
-    """The method of that name with its settings.
+    """The method of that name, or of one of its presets, with its settings.
 
     Raises:
         StudyError: unknown name or setting, or a value that does not fit.
     """
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    return settings_from(name, METHODS[name], settings or {})
+    if name not in METHODS and name not in PRESETS:
+        raise unknown("method", name, [*METHODS, *PRESETS])
+    of_preset = PRESETS.get(name, {})
+    return settings_from(name, METHODS[name.partition(":")[0]], {**of_preset, **(settings or {})})
 
 
 def train(encoder: DualEncoder, names: Iterable[str]) -> None:
@@ -53,6 +62,23 @@ def train(encoder: DualEncoder, names: Iterable[str]) -> None:
     parameters = dict(encoder.named_parameters())
     for name in names:
         parameters[name].requires_grad_(True)
+
+
+def train_within(
+    encoder: DualEncoder, modality: Modality, wanted: Callable[[str, nn.Module], bool]
+) -> None:
+    """Mark a modality's own parameters as trained, those that ``wanted(name, module)`` picks.
+
+    They are the image tower's, or all others of the base; heads and temperature are neither's.
+    """
+    image = {id(p) for p in encoder.tower("image").parameters()}
+    for path, module in encoder.model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            of_image = id(parameter) in image
+            whole = ".".join(part for part in ("model", path, name) if part)
+            ours = of_image == (modality == "image") and parameter is not encoder.logit_scale
+            if ours and whole not in encoder.heads and wanted(name, module):
+                parameter.requires_grad_(True)
 
 
 def attach(encoder: DualEncoder, method: Method, train_heads: bool = False, seed: int = 0) -> None:
@@ -70,6 +96,42 @@ def attach(encoder: DualEncoder, method: Method, train_heads: bool = False, seed
     encoder.method.requires_grad_(True).eval()
     if train_heads:
         train(encoder, encoder.heads)
+
+
+def detach(encoder: DualEncoder) -> None:
+    """Take the method off again: the encoder is the frozen base that it was.
+
+    Raises:
+        StudyError: the method trained the base's own parameters, and the base cannot be read again.
+    """
+    own = [name for name in trained(encoder) if name.startswith("model.")]
+    remove_all(encoder.model)
+    _forget(encoder)
+    parameters = dict(encoder.named_parameters())
+    if own := [name for name in own if name in parameters]:
+        base = dict(create(encoder.name, encoder.image_size).named_parameters())
+        with torch.no_grad():
+            for name in own:
+                parameters[name].copy_(base[name])
+
+
+def merge(encoder: DualEncoder) -> None:
+    """Write the method into the base's own weights: equal outputs, no cost, the base's keys.
+
+    Raises:
+        StudyError: the method adds computations or tokens, which no weight can hold.
+    """
+    if is_added(encoder.model) or any(encoder.after_heads.values()):
+        raise StudyError("this method cannot be merged: it adds computations, not weights")
+    remove_all(encoder.model, keep_weights=True)
+    _forget(encoder)
+
+
+def _forget(encoder: DualEncoder) -> None:
+    encoder.method = nn.Module()
+    for changes in encoder.after_heads.values():
+        changes.clear()
+    encoder.requires_grad_(False).eval()
 
 
 def trained(encoder: DualEncoder) -> dict[str, nn.Parameter]:

@@ -1,0 +1,25 @@
+"""BitFit: only the biases of the towers are trained (Ben Zaken, Ravfogel, Goldberg, ACL 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rsstudy.encoders import DualEncoder
+from rsstudy.methods.placing import Towers, modalities
+from rsstudy.methods.registry import register, train_within
+
+
+@register("bitfit")
+@dataclass(frozen=True)
+class BitFit:
+    """Trains every bias of the towers: 171,008 parameters on ViT-B/32.
+
+    Attributes:
+        towers: both, image or text.
+    """
+
+    towers: Towers = "both"
+
+    def add_to(self, encoder: DualEncoder) -> None:
+        for modality in modalities(self.towers):
+            train_within(encoder, modality, lambda name, _: name.endswith("bias"))

@@ -1,0 +1,44 @@
+"""MaPLe: text prompts, and image prompts that are functions of them (Khattak et al., CVPR 2023).
+
+In each of the first J blocks: text tokens ``P_i``, image tokens ``F_i(P_i)`` with a linear ``F_i``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from rsstudy.encoders import DualEncoder
+from rsstudy.methods.placing import learned, place_tokens
+from rsstudy.methods.registry import register
+
+
+@register("maple")
+@dataclass(frozen=True)
+class MaPLe:
+    """Trains ``J (n d_text + (d_text + 1) d_image)`` parameters: 3,555,072 on ViT-B/32.
+
+    J is at most the depth of the shallower tower.
+
+    Attributes:
+        tokens: n.
+        depth: J; 0 is all blocks.
+    """
+
+    tokens: Annotated[int, Field(ge=1)] = 2
+    depth: Annotated[int, Field(ge=0)] = 9
+
+    def add_to(self, encoder: DualEncoder) -> None:
+        image, text = encoder.blocks("image"), encoder.blocks("text")
+        most = min(len(image), len(text))
+        depth = min(self.depth or most, most)
+        prompts, functions = nn.ParameterList(), nn.ModuleList()
+        for layer in range(depth):
+            prompts.append(learned(self.tokens, text[layer].width))
+            functions.append(nn.Linear(text[layer].width, image[layer].width))
+        encoder.method.prompts, encoder.method.functions = prompts, functions
+        place_tokens(text, depth, lambda layer: lambda: prompts[layer])
+        place_tokens(image, depth, lambda layer: lambda: functions[layer](prompts[layer]))

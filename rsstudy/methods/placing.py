@@ -1,0 +1,81 @@
+"""Which towers and layers a method serves: the loops that many methods have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from rsstudy.encoders import MODALITIES, Block, DualEncoder, Modality
+from rsstudy.methods.primitives import add_branch, add_tokens
+
+Towers = Literal["both", "image", "text"]
+
+
+def modalities(towers: Towers) -> tuple[Modality, ...]:
+    """The modalities whose towers are meant."""
+    return MODALITIES if towers == "both" else (towers,)
+
+
+def blocks_of(encoder: DualEncoder, towers: Towers) -> Iterator[Block]:
+    """All blocks of the towers that are meant."""
+    for modality in modalities(towers):
+        yield from encoder.blocks(modality)
+
+
+def place_branches(
+    encoder: DualEncoder,
+    make: Callable[[Block], nn.Module],
+    places: str,
+    towers: Towers,
+    share_layers: bool,
+) -> None:
+    """Add the branch that ``make`` builds for a block at each place of each block.
+
+    With ``share_layers``, a tower has one branch a place, built for its first block.
+    """
+    encoder.method.branches = nn.ModuleList()
+    for modality in modalities(towers):
+        blocks = encoder.blocks(modality)
+        for place in places.split(","):
+            for served in [blocks] if share_layers else [[block] for block in blocks]:
+                branch = make(served[0])
+                encoder.method.branches.append(branch)
+                for block in served:
+                    add_branch(block, place.strip(), branch)
+
+
+def place_tokens(
+    blocks: Sequence[Block], depth: int, tokens: Callable[[int], Callable[[], Tensor]]
+) -> None:
+    """Add learned tokens to the first ``depth`` blocks of a tower, new ones in each.
+
+    Each block's tokens leave the stream behind it; the last ones stay in to the tower's end. With
+    a depth of 1 they are prompts at the input; 0 means every block.
+    """
+    depth = min(depth or len(blocks), len(blocks))
+    for layer in range(depth):
+        until = layer + 1 if layer + 1 < depth else len(blocks)
+        add_tokens(blocks[layer:until], tokens(layer))
+
+
+def place_prompts(
+    encoder: DualEncoder, modality: Modality, count: int, depth: int
+) -> nn.ParameterList:
+    """Add ``count`` free tokens to each of the first blocks of a tower; see ``place_tokens``."""
+    blocks = encoder.blocks(modality)
+    prompts = nn.ParameterList()
+
+    def drawn(layer: int) -> Callable[[], Tensor]:
+        prompts.append(learned(count, blocks[layer].width))
+        return lambda: prompts[layer]
+
+    place_tokens(blocks, depth, drawn)
+    return prompts
+
+
+def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
+    """A learned tensor, normal at the start."""
+    return nn.Parameter(torch.randn(*shape) * std)

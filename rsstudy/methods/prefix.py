@@ -1,0 +1,39 @@
+"""Prefix tuning: learned keys and values in every attention (Li and Liang, ACL 2021).
+
+``softmax(Q [P_k; K]^T / sqrt(d)) [P_v; V]``, the vectors learned as they are, without the MLP that
+the authors put before them in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from rsstudy.encoders import DualEncoder
+from rsstudy.methods.placing import Towers, blocks_of, learned
+from rsstudy.methods.primitives import add_keys_and_values
+from rsstudy.methods.registry import register
+
+
+@register("prefix")
+@dataclass(frozen=True)
+class Prefix:
+    """Trains ``2 n d`` parameters a block: 307,200 on ViT-B/32.
+
+    Attributes:
+        length: n.
+        towers: both, image or text.
+    """
+
+    length: Annotated[int, Field(ge=1)] = 10
+    towers: Towers = "both"
+
+    def add_to(self, encoder: DualEncoder) -> None:
+        encoder.method.prefixes = nn.ParameterList()
+        for block in blocks_of(encoder, self.towers):
+            keys, values = (learned(self.length, block.width) for _ in "kv")
+            encoder.method.prefixes.extend([keys, values])
+            add_keys_and_values(block, keys, values)

@@ -1,0 +1,41 @@
+"""VL-Prompt: learned tokens in both towers, independent of each other.
+
+The form of the independent vision-language prompting that MaPLe is compared with (Khattak et al.,
+CVPR 2023), whose length and depth are the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from rsstudy.encoders import DualEncoder
+from rsstudy.methods.placing import place_prompts
+from rsstudy.methods.registry import register
+
+PRINTED = {"image_tokens": 50, "image_depth": 0, "text_tokens": 16, "text_depth": 1}
+
+
+@register("vl-prompt", printed=PRINTED)
+@dataclass(frozen=True)
+class VLPrompt:
+    """Trains ``n d`` parameters for each block with tokens of its own: 23,040 on ViT-B/32.
+
+    The preset is deep VPT and CoOp together, 468,992: the printed size has no other source.
+
+    Attributes:
+        image_tokens, text_tokens: n in each tower.
+        image_depth, text_depth: how many blocks have tokens of their own; 0 is all.
+    """
+
+    image_tokens: Annotated[int, Field(ge=1)] = 2
+    text_tokens: Annotated[int, Field(ge=1)] = 2
+    image_depth: Annotated[int, Field(ge=0)] = 9
+    text_depth: Annotated[int, Field(ge=0)] = 9
+
+    def add_to(self, encoder: DualEncoder) -> None:
+        method = encoder.method
+        method.image = place_prompts(encoder, "image", self.image_tokens, self.image_depth)
+        method.text = place_prompts(encoder, "text", self.text_tokens, self.text_depth)

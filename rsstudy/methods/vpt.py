@@ -1,0 +1,32 @@
+"""Visual prompt tuning, deep: learned tokens before every image block (Jia et al., ECCV 2022).
+
+Block i maps ``[P_i, x_{i-1}]`` to ``[_, x_i]``: what becomes of P_i behind the block is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from rsstudy.encoders import DualEncoder
+from rsstudy.methods.placing import place_prompts
+from rsstudy.methods.registry import register
+
+
+@register("vpt", printed={})
+@dataclass(frozen=True)
+class VPT:
+    """Trains ``n d`` parameters a block: 460,800 on ViT-B/32.
+
+    Attributes:
+        tokens: n.
+        depth: how many blocks have tokens of their own; 0 is all (deep), 1 is VPT-shallow.
+    """
+
+    tokens: Annotated[int, Field(ge=1)] = 50
+    depth: Annotated[int, Field(ge=0)] = 0
+
+    def add_to(self, encoder: DualEncoder) -> None:
+        encoder.method.image = place_prompts(encoder, "image", self.tokens, self.depth)

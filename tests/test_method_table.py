@@ -1,0 +1,414 @@
+"""What every method must hold, on every kind of block: one table, one row a method.
+
+A new method is one file under ``rsstudy/methods`` and one row here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+from transformers import BertConfig, BertModel
+
+from rsstudy.encoders import MODALITIES, DualEncoder, create
+from rsstudy.encoders.packaged import JoinedTowers
+from rsstudy.errors import StudyError
+from rsstudy.methods import (
+    METHODS,
+    PRESETS,
+    attach,
+    count_trained,
+    create_method,
+    detach,
+    load_trained,
+    merge,
+    trained,
+)
+from rsstudy.objectives import named_objective
+from rsstudy.records import project_folder
+from rsstudy.reported import read_reported
+from rsstudy.training import Recipe, batch_loss
+
+
+@dataclass(frozen=True)
+class Row:
+    """Attributes:
+    trains: how many parameters, of an encoder with its blocks by modality.
+    starts_equal: whether the form has no effect before the first step.
+    merges: whether it can be written into the base's weights.
+    adds: whether there are parameters that the base does not have.
+    rate: learning rate at which 8 pairs are learnt.
+    learnt: to what share of the first loss. Tokens alone steer these small random towers less.
+    """
+
+    trains: Callable[[DualEncoder], int]
+    starts_equal: bool = True
+    merges: bool = False
+    adds: bool = True
+    rate: float = 1e-2
+    learnt: float = 0.05
+    settings: tuple[tuple[str, Any], ...] = ()
+
+
+def blocks(encoder: DualEncoder, *modalities: str):
+    return [b for m in MODALITIES if not modalities or m in modalities for b in encoder.blocks(m)]
+
+
+def biases(module: nn.Module) -> int:
+    return sum(p.numel() for n, p in module.named_parameters() if n.endswith("bias"))
+
+
+def total(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def heads(encoder: DualEncoder) -> int:
+    return sum(dict(encoder.named_parameters())[name].numel() for name in encoder.heads)
+
+
+def bottlenecks(encoder: DualEncoder, r: int, *modalities: str) -> int:
+    return sum(2 * b.width * r + r + b.width for b in blocks(encoder, *modalities))
+
+
+def rank(encoder: DualEncoder, r: int, shapes: Callable[[int], list[tuple[int, int]]]) -> int:
+    return sum(r * (o + i) for b in blocks(encoder) for o, i in shapes(b.width))
+
+
+def every_matrix(d: int) -> list[tuple[int, int]]:
+    return [(d, d)] * 4 + [(4 * d, d), (d, 4 * d)]
+
+
+def maple(encoder: DualEncoder) -> int:
+    image, text = (encoder.blocks(m) for m in MODALITIES)
+    depth = min(len(image), len(text), 9)
+    return depth * (2 * text[0].width + (text[0].width + 1) * image[0].width)
+
+
+TABLE = {
+    "zero-shot": Row(lambda e: 0, merges=True, adds=False),
+    "linear-probe": Row(heads, merges=True, adds=False),
+    "full": Row(lambda e: total(e.model), merges=True, adds=False, rate=2e-3),
+    "single-language": Row(
+        lambda e: total(e.model) - total(e.tower("image")) - 1 - sum(
+            p.numel() for n, p in e.named_parameters()
+            if n in e.heads and all(p is not q for q in e.tower("image").parameters())),
+        merges=True, adds=False, rate=2e-3),
+    "head-mlp": Row(lambda e: 2 * (2 * e.joint_width * 78 + 78 + e.joint_width)),
+    "clip-adapter": Row(lambda e: e.joint_width**2 // 2, starts_equal=False, rate=3e-2),
+    "mrs-adapter": Row(lambda e: sum(
+        (w + 1) * 64 + 65 * (w - 32) for w in (e.blocks(m)[0].width for m in MODALITIES)
+        ) + 65 * 32, rate=3e-3, settings=(("shared", 32), ("dropout", 0.0))),
+    "adapter": Row(lambda e: 2 * bottlenecks(e, 64)),
+    "adaptformer": Row(lambda e: bottlenecks(e, 64, "image"), settings=(("dropout", 0.0),)),
+    "convpass": Row(lambda e: 2 * (bottlenecks(e, 8, "image") +
+                                   len(blocks(e, "image")) * (9 * 8 * 8 + 8))),
+    "coop": Row(lambda e: 16 * e.blocks("text")[0].width, starts_equal=False, rate=3e-2),
+    "vpt": Row(lambda e: 50 * sum(b.width for b in blocks(e, "image")), starts_equal=False,
+               learnt=0.6),
+    "vl-prompt": Row(lambda e: sum(2 * b.width for b in blocks(e)), starts_equal=False, rate=3e-2),
+    "maple": Row(maple, starts_equal=False, rate=3e-2),
+    "prefix": Row(lambda e: sum(20 * b.width for b in blocks(e)), starts_equal=False, rate=5e-2),
+    "lora": Row(lambda e: rank(e, 16, every_matrix), merges=True, rate=3e-3,
+                settings=(("matrices", "q,k,v,o,fc1,fc2"),)),
+    "dora": Row(lambda e: sum(16 * (o + i) + o for b in blocks(e) for o, i in
+                              [(b.width, b.width)] * 3 + every_matrix(b.width)[4:]), merges=True,
+                rate=3e-3),
+    "ia3": Row(lambda e: sum(6 * b.width for b in blocks(e)), merges=True, rate=5e-2),
+    "ssf": Row(lambda e: sum(2 * biases(b.module) for b in blocks(e)), merges=True),
+    "bitfit": Row(lambda e: biases(e.model), merges=True, adds=False, rate=3e-3),
+    "layernorm": Row(lambda e: sum(total(m) for m in e.modules() if isinstance(m, nn.LayerNorm)),
+                     merges=True, adds=False),
+}  # fmt: skip
+
+
+class SmallTowers(JoinedTowers):
+    """The packaged towers' architectures, small."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        self.visual = timm.models.VisionTransformer(
+            img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=2, num_classes=0,
+            init_values=1.0,
+        )  # fmt: skip
+        self.text = BertModel(
+            BertConfig(
+                vocab_size=500, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                intermediate_size=128, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+                initializer_range=0.3,
+            ), add_pooling_layer=False,
+        )  # fmt: skip
+        self.image_head = nn.Linear(96, 64, bias=False)
+        self.text_head = nn.Linear(32, 64, bias=False)
+        self.logit_scale = nn.Parameter(torch.log(torch.tensor(1 / 0.07)))
+
+
+def joined() -> DualEncoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = SmallTowers()
+    towers = {"image": model.visual, "text": model.text}
+    encoder = DualEncoder(
+        "small",
+        model,
+        towers,
+        ["image_head.weight", "text_head.weight"],
+        64,
+        lambda texts: torch.zeros(len(texts), 1),
+        32,
+        (0.5,) * 3,
+        (0.5,) * 3,
+    )
+    return encoder.requires_grad_(False).eval()  # fmt: skip
+
+
+def sharp(encoder: DualEncoder) -> DualEncoder:
+    """With the temperature that CLIP ends at: random towers tell little apart."""
+    encoder.logit_scale.fill_(math.log(100))
+    return encoder
+
+
+KINDS = {
+    "open_clip": lambda: sharp(create("tiny@random")),
+    "timm and bert": lambda: sharp(joined()),
+}
+every_kind = pytest.mark.parametrize("build", KINDS.values(), ids=KINDS)
+every_method = pytest.mark.parametrize("name", TABLE)
+
+
+def batch(encoder: DualEncoder, pairs: int = 8):
+    generator = torch.Generator().manual_seed(1)
+    patches = torch.randint(0, 256, (pairs, 3, 4, 4), dtype=torch.uint8, generator=generator)
+    times = encoder.image_size // 4
+    images = patches.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3)
+    if encoder.name == "small":
+        tokens = torch.randint(1, 500, (pairs, 7), generator=generator)
+        tokens[: pairs // 2, 5:] = 0  # some captions are shorter: BERT's mask has something to do
+        return images, tokens
+    captions = (
+        "planes parked near a terminal", "dense green forest", "waves on yellow sand",
+        "a winding river", "many small houses in rows", "an oval playground",
+        "white storage tanks", "one bridge over dark water",
+    )  # fmt: skip
+    return images, encoder.tokenizer(list(captions[:pairs]))
+
+
+@torch.no_grad()
+def embeddings(encoder: DualEncoder) -> torch.Tensor:
+    images, tokens = batch(encoder)
+    joint = [encoder.embed_images(images), encoder.embed_texts(tokens)]
+    return torch.cat([vectors.float() for vectors in joint], dim=-1)
+
+
+def with_method(build, name: str) -> DualEncoder:
+    encoder = build()
+    attach(encoder, create_method(name, dict(TABLE[name].settings)))
+    return encoder
+
+
+def fit(encoder: DualEncoder, steps: int, rate: float, precision: str = "fp32") -> float:
+    optimizer = torch.optim.AdamW(trained(encoder).values(), lr=rate, weight_decay=0.0)
+    images, tokens = batch(encoder)
+    for _ in range(steps):
+        loss = batch_loss(
+            encoder, named_objective("infonce"), Recipe(precision=precision), images, tokens
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.item() < 0.01:
+            break
+    return loss.item()
+
+
+def base_of(encoder: DualEncoder) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in encoder.model.state_dict().items()}
+
+
+def test_the_table_has_a_row_for_every_method():
+    assert set(TABLE) == set(METHODS)
+
+
+@every_kind
+@every_method
+def test_it_trains_as_many_parameters_as_its_formula_says(build, name):
+    assert count_trained(with_method(build, name)).total == TABLE[name].trains(build())
+
+
+@every_kind
+@every_method
+def test_before_the_first_step_it_changes_nothing(build, name):
+    before, after = embeddings(build()), embeddings(with_method(build, name))
+    assert torch.equal(before, after) == TABLE[name].starts_equal
+
+
+@every_kind
+@every_method
+def test_only_declared_parameters_get_gradients_and_change(build, name):
+    encoder = with_method(build, name)
+    ours = set(trained(encoder))
+    before = {n: p.detach().clone() for n, p in encoder.named_parameters()}
+    if not ours:
+        assert name == "zero-shot"
+        return
+    fit(encoder, 2, 1e-2)
+    for parameter_name, parameter in encoder.named_parameters():
+        if parameter_name in ours:
+            continue
+        assert parameter.grad is None
+        assert torch.equal(parameter, before[parameter_name]), parameter_name
+    idle = [n for n, p in trained(encoder).items() if p.grad is None]
+    assert not [n for n in idle if "logit_scale" not in n and "pooler" not in n], idle
+
+
+@every_kind
+@every_method
+def test_8_pairs_are_learnt_to_a_small_loss(build, name):
+    if name == "zero-shot":
+        return
+    encoder = with_method(build, name)
+    first = fit(encoder, 1, TABLE[name].rate)
+    assert fit(encoder, 300, TABLE[name].rate) < TABLE[name].learnt * first
+
+
+@every_kind
+@every_method
+def test_saved_values_give_equal_embeddings_and_take_their_bytes(build, name, tmp_path):
+    encoder, other = with_method(build, name), with_method(build, name)
+    if name == "zero-shot":
+        return
+    fit(encoder, 2, 1e-2)
+    assert not torch.equal(embeddings(encoder), embeddings(other))
+    tensors = {n: p.detach().clone() for n, p in trained(encoder).items()}
+    save_file(tensors, tmp_path / "values.safetensors")
+    size = (tmp_path / "values.safetensors").stat().st_size
+    assert 0 <= size - 4 * count_trained(encoder).total <= 200 * len(tensors) + 64
+    load_trained(other, tensors, "there")
+    assert torch.equal(embeddings(encoder), embeddings(other))
+
+
+@every_kind
+@every_method
+def test_taken_off_it_leaves_the_base_as_it_was(build, name, monkeypatch):
+    # An encoder that has no name to be created by is created here.
+    monkeypatch.setattr("rsstudy.methods.registry.create", lambda *_: build())
+    encoder = with_method(build, name)
+    if name != "zero-shot":
+        fit(encoder, 2, 1e-2)
+    detach(encoder)
+    base = build()
+    assert torch.equal(embeddings(encoder), embeddings(base))
+    now, then = encoder.state_dict(), base.state_dict()
+    assert set(now) == set(then) and all(torch.equal(now[key], then[key]) for key in then)
+    assert not trained(encoder)
+    attach(encoder, create_method(name, dict(TABLE[name].settings)))  # and it takes another
+
+
+@every_kind
+@every_method
+def test_merged_it_is_the_base_with_other_weights(build, name):
+    encoder = with_method(build, name)
+    if name != "zero-shot":
+        fit(encoder, 3, 1e-2)
+    before = embeddings(encoder)
+    if not TABLE[name].merges:
+        with pytest.raises(StudyError, match="cannot be merged"):
+            merge(encoder)
+        assert torch.equal(embeddings(encoder), before)
+        return
+    merge(encoder)
+    assert torch.allclose(embeddings(encoder), before, atol=1e-5)
+    assert set(encoder.state_dict()) == set(build().state_dict())
+    plain = build()
+    plain.load_state_dict(encoder.state_dict())
+    assert torch.equal(embeddings(plain), embeddings(encoder))
+
+
+@every_kind
+@every_method
+def test_bf16_autocast_trains_it(build, name):
+    if name == "zero-shot":
+        return
+    encoder = with_method(build, name)
+    before = {n: p.detach().clone() for n, p in trained(encoder).items()}
+    assert fit(encoder, 2, 1e-2, "bf16") < 20
+    assert all(p.dtype == torch.float32 for p in trained(encoder).values())
+    assert any(not torch.equal(p, before[n]) for n, p in trained(encoder).items())
+
+
+@pytest.mark.parametrize("name", [*sorted(METHODS), *sorted(PRESETS)])
+def test_the_size_on_vit_b_32_that_a_method_states_is_the_one_it_has(name):
+    base = name.partition(":")[0]
+    text = " ".join((METHODS[base].__doc__ or "").split())
+    stated = re.findall(r"\d[\d,]*\d", text)
+    encoder = create("ViT-B-32", meta=True)
+    attach(encoder, create_method(name))
+    size = count_trained(encoder).total
+    assert size == 0 or f"{size:,}" in stated or (name in PRESETS and not PRESETS[name])
+
+
+# What Yuan, Zhan and Xiong (2023) print, in millions, for the rows that a preset reproduces.
+ROWS = {"adapter": "Adapter", "adaptformer": "AdaptFormer", "clip-adapter": "CLIP-Adapter",
+        "convpass": "Convpass", "coop": "CoOp", "vl-prompt": "VL-Prompt", "vpt": "VPT"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_printed_preset_has_the_papers_size(name):
+    reported = read_reported(project_folder() / "results")
+    printed = set(reported[reported["method"] == ROWS[name]]["trainable_params_millions"])
+    encoder = create("ViT-B-32", meta=True)
+    attach(encoder, create_method(f"{name}:printed"))
+    assert printed == {round(count_trained(encoder).total / 1e6, 2)}
+    assert {f"{method}:printed" for method in ROWS} == {p for p in PRESETS if "printed" in p}
+
+
+@every_kind
+@torch.no_grad()
+def test_prompts_are_seen_by_every_word_and_gone_behind_the_tower(build):
+    encoder, base = with_method(build, "coop"), build()
+    lengths = {"with": [], "without": []}
+    for one, name in ((encoder, "with"), (base, "without")):
+        for block in one.blocks("text"):
+            block.attention.register_forward_hook(
+                lambda _, args, out, seen=lengths[name]: seen.append(
+                    (out[0] if isinstance(out, tuple) else out).shape[1]
+                )
+            )
+    before = embeddings(encoder)
+    embeddings(base)
+    assert [n + 16 for n in lengths["without"]] == lengths["with"]
+    encoder.method.text[0][3] += 1.0
+    images, captions = (embeddings(encoder) - before).abs().split(encoder.joint_width, dim=1)
+    assert (images == 0).all() and (captions.amax(dim=1) > 0).all()
+
+
+@torch.no_grad()
+def test_a_caption_embeds_alike_whatever_it_is_padded_with():
+    for name in ("coop", "prefix", "vl-prompt", "maple"):
+        encoder = with_method(joined, name)
+        _, tokens = batch(encoder)
+        alone = encoder.embed_texts(tokens[:2, :5])
+        assert torch.allclose(encoder.embed_texts(tokens)[:2], alone, atol=1e-5)
+
+
+@torch.no_grad()
+def test_prefixes_are_keys_and_values_of_the_attention():
+    """softmax(Q [K; P_k]^T / sqrt(d)) [V; P_v] by hand, in a timm block."""
+    encoder = with_method(joined, "prefix")
+    block, (keys, values) = encoder.blocks("image")[0], encoder.method.prefixes[:2]
+    attention, x = block.attention, torch.randn(2, 17, block.width)
+    found = attention(x)
+    q, k, v = functional.linear(x, attention.qkv.weight, attention.qkv.bias).chunk(3, dim=-1)
+    k, v = (torch.cat([a, p.expand(2, -1, -1)], dim=1) for a, p in ((k, keys), (v, values)))
+    heads = [t.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for t in (q, k, v)]
+    mixed = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+    by_hand = functional.linear(mixed, attention.proj.weight, attention.proj.bias)
+    assert torch.allclose(found, by_hand, atol=1e-5)
