@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import logging
 import sys
@@ -539,7 +540,7 @@ def _method_rows(encoder: str | None) -> list[dict[str, Any]]:
     for name in sorted([*METHODS, *PRESETS]):
         base, _, preset = name.partition(":")
         method: Any = create_method(name)
-        what = (METHODS[base].__doc__ or "").split("\n")[0]
+        what = (inspect.getmodule(METHODS[base]).__doc__ or "").split("\n")[0]
         row: dict[str, Any] = {"name": name, "what": what,
                                "settings": dataclasses.asdict(method)}  # fmt: skip
         if preset:
