@@ -417,12 +417,14 @@ def evaluate_command(
 @click.option("--method", multiple=True, help="Only with this method, named as in the table "
               "printed. Repeatable.")  # fmt: skip
 @click.option("--objective", multiple=True, help="Only with this objective. Repeatable.")
+@click.option("--seeds", type=click.IntRange(1), help="Only the first so many seeds of each arm.")
 @data_root
 @device
 @as_json
 def suite_command(
     name: str, scale: Any, runs: Path, data: tuple[str, ...], method: tuple[str, ...],
-    objective: tuple[str, ...], data_root: Path | None, device: str, as_json: bool,
+    objective: tuple[str, ...], seeds: int | None, data_root: Path | None, device: str,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Do every run of a suite whose record is not there yet, and print the scores.
 
@@ -432,7 +434,7 @@ def suite_command(
     from rsstudy.suites import run_suite
 
     records = run_suite(name, scale, runs, data_root, device, lambda t: click.echo(t, err=True),
-                        data=data, methods=method, objectives=objective)  # fmt: skip
+                        data=data, methods=method, objectives=objective, seeds=seeds)  # fmt: skip
     if as_json:
         click.echo(json.dumps([{k: r[k] for k in ("id", "config", "scores")} for r in records]))
         return

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from rsstudy.benchmark import BENCHMARK
 from rsstudy.encoders import MODALITIES, PLACES, create
 from rsstudy.errors import StudyError, unknown
 from rsstudy.methods import attach, count_trained, create_method
 from rsstudy.run import Run, label_of, objective_label
+from rsstudy.settings import settings_of
 from rsstudy.training import Recipe
 
 Scale = Literal["smoke", "bench", "paper"]
@@ -52,6 +54,9 @@ LEARNING_RATES: dict[tuple[str, str], float] = {
     ("full", "smoke"): 5e-4,
     ("full", "bench"): 3e-5,
     ("full", "paper"): 1e-5,
+    ("single-language", "smoke"): 5e-4,
+    ("single-language", "bench"): 3e-5,
+    ("single-language", "paper"): 1e-5,
 }
 
 # And where an objective of the suite hmmc wants another: without a term within each modality the
@@ -77,6 +82,7 @@ class Arm:
         learning_rates: to choose from on validation, with the first seed; the choice holds for all.
         seeds: how many.
         factor, level: what this arm changes about its suite's base, and to what.
+        searched_with: the share of the training pictures that the search's runs see.
     """
 
     run: Run
@@ -84,14 +90,28 @@ class Arm:
     seeds: int
     factor: str = ""
     level: str = ""
+    searched_with: float = 1.0
 
     def candidates(self) -> list[Run]:
-        """The first seed's run at each learning rate."""
-        return [self.at(rate) for rate in self.learning_rates]
+        """The search's runs: the first seed's at each learning rate."""
+        return [self.candidate(rate) for rate in self.learning_rates]
+
+    def candidate(self, rate: float) -> Run:
+        """The search's run at a learning rate."""
+        run = self.at(rate)
+        fraction = run.recipe.fraction * self.searched_with
+        return replace(run, recipe=replace(run.recipe, fraction=fraction))
 
     def at(self, rate: float) -> Run:
         """The first seed's run at a learning rate."""
         return replace(self.run, recipe=replace(self.run.recipe, learning_rate=rate))
+
+    def count(self) -> int:
+        """How many runs it takes, if its search stays within its learning rates."""
+        searched = len(self.learning_rates)
+        if searched == 1:
+            return self.seeds
+        return self.seeds + searched - (self.searched_with == 1.0)  # the chosen one is a repeat
 
     def repeats(self, chosen: Run) -> list[Run]:
         """The chosen run with every seed, itself first."""
@@ -291,6 +311,35 @@ def _dials(scale: Scale) -> Iterator[Arm]:
                                   raised if position else "none", str(position))  # fmt: skip
 
 
+# A run of the benchmark is shorter than the scale's, and its search sees a quarter of the pictures,
+# so that two cores do every method on UCM in a few hours. No method has more.
+BENCHMARK_EPOCHS: dict[Scale, int] = {"bench": 6}
+SEARCHED_WITH: dict[Scale, float] = {"bench": 0.25}
+
+
+def _benchmark(scale: Scale) -> Iterator[Arm]:
+    """Every method, first with frozen heads (the primary table), then with trained ones."""
+    setting = _one_by_one(scale)
+    for data in setting.data:
+        for train_heads in (False, True):
+            for row in BENCHMARK:
+                has_heads = row.method in ("zero-shot", "linear-probe", "full")
+                if train_heads and has_heads:
+                    continue  # stands in the first table: its heads are what they are
+                recipe = replace(
+                    setting.recipe,
+                    learning_rate=recipe_for(scale, row.method).learning_rate,
+                    epochs=BENCHMARK_EPOCHS.get(scale, setting.recipe.epochs),
+                )
+                run = Run(data, setting.encoder, row.method, "infonce", recipe,
+                          train_heads=train_heads, method_settings=dict(row.settings))  # fmt: skip
+                if row.method == "zero-shot":
+                    yield Arm(run, (recipe.learning_rate,), 1, row.family, label_of(run))
+                    continue
+                arm = _arm(run, scale, setting.seeds, row.family, label_of(run))
+                yield replace(arm, searched_with=SEARCHED_WITH.get(scale, 1.0))
+
+
 MRS = "mrs-adapter"
 SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
     "compare": (_compare, "zero-shot, linear probe, MRS adapter (shared, one a layer) and full "
@@ -299,6 +348,8 @@ SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
                 "without an adapter"),
     "hmmc": (_hmmc, "HMMC's terms, forms, negatives, views and batches, against controls of the "
              "same compute"),
+    "benchmark": (_benchmark, "every method of parameter-efficient transfer, with frozen heads and "
+                  "with trained ones"),
     "dials-pilot": (_dials_pilot, "learning rates for the suite dials, chosen on other scenes"),
     "dials": (_dials, "HMMC against its control as generated pictures, captions or both grow "
               "alike"),
@@ -323,7 +374,7 @@ def count_runs(name: str, scale: Scale) -> int:
 
     A search that goes on beyond its learning rates adds one or two.
     """
-    return sum(arm.seeds + len(arm.learning_rates) - 1 for arm in arms(name, scale))
+    return sum(arm.count() for arm in arms(name, scale))
 
 
 def only(
@@ -378,7 +429,7 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
     """
     parts = [table.iloc[:0].assign(factor="", level="")]  # the columns, if there is no arm
     for arm in rows:
-        run, wanted = arm.run, _recipe_of(asdict(arm.run.recipe))
+        run, wanted = arm.run, _recipe_of(settings_of(arm.run.recipe))
         named = (table["data"] == run.data) & (table["encoder"] == run.encoder)
         named &= (table["label"] == label_of(run)) & (
             table["objective_label"] == objective_label(run)

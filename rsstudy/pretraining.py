@@ -110,7 +110,7 @@ def pretrain(
         "method": what.method, "objective": "infonce", "seed": what.seed,
         "train_heads": what.train_heads, "image_size": encoder.image_size,
         "method_settings": settings_of(method), "objective_settings": settings_of(objective),
-        "recipe": dataclasses.asdict(what.recipe), "recipe_version": RECIPE_VERSION,
+        "recipe": settings_of(what.recipe), "recipe_version": RECIPE_VERSION,
         "manifest_digest": opened.manifest_digest, "pictures_digest": whole.fingerprint(),
         "weights": encoder.weights,
     }  # fmt: skip

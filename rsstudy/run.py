@@ -17,7 +17,7 @@ import torch
 from rsstudy import __version__
 from rsstudy.costs import reset_peak_memory, training_cost
 from rsstudy.data.imagetext import ImageTextSet
-from rsstudy.data.sources import hold_out_validation, load, usable
+from rsstudy.data.sources import hold_out_validation, load, some_of, usable
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
@@ -123,7 +123,7 @@ def execute(
         "train_heads": run.train_heads, "image_size": encoder.image_size,
         "method_settings": settings_of(method), "objective_settings": settings_of(objective),
         # the size is above, resolved: however it was asked for, it is the same run
-        "recipe": {**dataclasses.asdict(run.recipe), "image_size": 0},
+        "recipe": {**settings_of(run.recipe), "image_size": 0},
         "recipe_version": RECIPE_VERSION, "manifest_digest": opened.manifest_digest,
         "pictures_digest": opened.whole.fingerprint(), "weights": encoder.weights,
     }  # fmt: skip
@@ -161,7 +161,8 @@ def execute(
             "rsstudy": __version__, "environment": environment(encoder.device),
         }  # fmt: skip
         try:
-            splits = opened.whole.split("train"), opened.whole.split("val")
+            shown = some_of(opened.whole.split("train"), run.recipe.fraction, run.seed)
+            splits = shown, opened.whole.split("val")
             chosen = _train_and_choose(encoder, run, objective, *splits, folder, key, progress)
         except Diverged as problem:
             write_record(folder, {**record, "status": "diverged", "reason": str(problem)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def run_arms(
         if not tiny_delta().exists():
             say("pretraining the tiny encoder on generated ground-level scenes, once ...")
         pretrain(usual("tiny"), device=device, progress=progress)
-    total = sum(arm.seeds + len(arm.learning_rates) - 1 for arm in rows)
+    total = sum(arm.count() for arm in rows)
     records = []
     with tqdm(total=total, desc=label, unit="run", disable=not progress) as bar:
 
@@ -69,16 +70,17 @@ def run_arms(
                     further = beyond(tried)
                     if further is None:
                         break
-                    run = arm.at(further)
+                    run = arm.candidate(further)
                     tried[further] = run, attempt(run, test=False)
                     bar.total += 1
                 validated = [(run, record) for run, record in tried.values() if record is not None]
-                bar.update(-1)  # the chosen one comes again, for its test scores
+                if arm.searched_with == 1.0:
+                    bar.update(-1)  # the chosen one comes again, for its test scores
                 if not validated:
                     continue
                 choice = Path(runs) / "choices" / f"{validated[0][1]['id']}.json"
                 best = choose([record for _, record in validated], choice)
-                chosen, until = validated[best][0], (choice,)
+                chosen, until = arm.at(validated[best][0].recipe.learning_rate), (choice,)
             found = [attempt(run, until=until) for run in arm.repeats(chosen)]
             records += [record for record in found if record is not None]
     return records
@@ -112,13 +114,19 @@ def run_suite(
     data: Sequence[str] = (),
     methods: Sequence[str] = (),
     objectives: Sequence[str] = (),
+    seeds: int | None = None,
 ) -> list[dict[str, Any]]:
     """Do a suite, or the arms of it that ``only`` picks; see ``run_arms``.
+
+    Args:
+        seeds: how many of each arm's at most, from the first.
 
     Raises:
         StudyError: a set or the encoder's weights are absent; no run finished.
     """
     rows = only(arms(name, scale), data, methods, objectives)
+    if seeds is not None:
+        rows = [replace(arm, seeds=min(arm.seeds, seeds)) for arm in rows]
     records = run_arms(rows, runs, data_root, device, say, progress, f"suite {name}, scale {scale}")
     if not records:
         raise StudyError(f"no run of suite {name} finished")

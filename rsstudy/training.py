@@ -27,6 +27,7 @@ from rsstudy.evaluation import Pairs
 from rsstudy.files import whole_file
 from rsstudy.methods import trained
 from rsstudy.objectives import Objective, false_negatives
+from rsstudy.settings import later
 
 CHECKPOINT_SECONDS = 120.0
 LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP clips it
@@ -59,6 +60,7 @@ class Recipe:
         precision: of the forward pass: ``bf16`` autocast or ``fp32``.
         image_size: pixels a side; 0 for the encoder's own.
         validation: the published split, or a random 20 % of train and val (the paper).
+        fraction: share of the training pictures that is shown, drawn with the seed.
     """
 
     epochs: Annotated[int, Field(ge=0)] = 10
@@ -75,6 +77,7 @@ class Recipe:
     precision: Literal["fp32", "bf16"] = "bf16"
     image_size: Annotated[int, Field(ge=0)] = 0
     validation: Literal["published", "random"] = "published"
+    fraction: Annotated[float, Field(gt=0, le=1)] = later(1.0)
 
 
 @dataclass(frozen=True)

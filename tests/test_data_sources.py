@@ -2,7 +2,7 @@
 
 import pytest
 
-from rsstudy.data.sources import hold_out_validation, known_sets, load, usable
+from rsstudy.data.sources import hold_out_validation, known_sets, load, some_of, usable
 from rsstudy.errors import StudyError
 
 
@@ -148,6 +148,18 @@ def test_validation_drawn_anew_leaves_test_alone_and_follows_the_seed(rows, writ
     assert all(drawn("a", seed) == drawn("b", seed) for seed in range(5))
     assert len({frozenset(drawn("a", seed)) for seed in range(5)}) > 1
     assert "fraction" in complaint(hold_out_validation, published, 1.0)
+
+
+def test_a_larger_share_of_the_pictures_holds_a_smaller_one(root):
+    whole = load("scenes?images=40")
+
+    def drawn(share, seed=0):
+        return list(some_of(whole, share, seed).filenames)
+
+    assert [len(drawn(share)) for share in (0.01, 0.1, 0.25, 0.5, 1.0)] == [1, 4, 10, 20, 40]
+    assert set(drawn(0.1)) < set(drawn(0.25)) < set(drawn(0.5)) < set(drawn(1.0))
+    kept = [f for f in whole.filenames if f in set(drawn(0.25))]
+    assert drawn(0.25) == kept != [f for f in whole.filenames if f in set(drawn(0.25, seed=1))]
 
 
 def test_papers_recipe_on_real_data_holds_out_a_fifth(real_data):

@@ -1,7 +1,5 @@
 """The dial experiment's reading finds the gain and the slope that were put in."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from rsstudy.dials import curves, gains, raised_similarity, slopes
 from rsstudy.grids import CONTROLLED, DIALS, Arm, arms
 from rsstudy.run import label_of, objective_label
+from rsstudy.settings import settings_of
 
 
 def planted(gain, seeds=range(5)):
@@ -26,7 +25,7 @@ def planted(gain, seeds=range(5)):
             "encoder": run.encoder, "label": label_of(run), "objective": run.objective,
             "objective_label": objective_label(run), "seed": run.seed, "mean_recall": level,
             "learning_rate": run.recipe.learning_rate, "image_size": 64,
-            "record": {"config": {"recipe": asdict(run.recipe)}},
+            "record": {"config": {"recipe": settings_of(run.recipe)}},
         }  # fmt: skip
 
     return pd.DataFrame([row(arm) for arm in arms("dials", "bench") if arm.run.seed in seeds])

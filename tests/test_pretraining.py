@@ -14,6 +14,7 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
 from rsstudy.files import sha256_of
 from rsstudy.pretraining import Pretraining, pretrain, usual
+from rsstudy.settings import settings_of
 from rsstudy.training import Recipe
 
 RECIPE = Recipe(epochs=3, batch=3, learning_rate=5e-3, precision="fp32")
@@ -94,7 +95,7 @@ def test_the_committed_alignment_is_what_its_record_says():
     assert names <= set(parameters)
     usual_one = usual("vits14-minilm", device="cpu")
     if record["environment"]["device"] == "cpu":  # the command makes the committed file
-        assert dataclasses.asdict(usual_one.recipe) == record["config"]["recipe"]
+        assert settings_of(usual_one.recipe) == record["config"]["recipe"]
 
 
 def test_the_aligned_encoder_meets_remote_sensing_above_chance(real_data):

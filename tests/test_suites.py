@@ -149,6 +149,29 @@ def test_a_search_opens_no_test_split_before_its_choice_is_on_record(
     assert len(losers) == 4 and not any("scores" in r or "test_queries" in r for r in losers)
 
 
+def test_a_search_on_fewer_pictures_chooses_the_rate_of_the_whole_runs(searched, tmp_path):
+    row = only(arms("compare", "smoke"), [], ["linear-probe"], ["infonce"])[0]
+    row = replace(row, searched_with=0.25)
+    records = suites.run_arms([row], tmp_path, say=lambda _: None, progress=False)
+    everything = [read_record(path) for path in tmp_path.glob("*/record.json")]
+    assert len(everything) == row.count() == 3 + 2
+    tried = [r for r in everything if r["config"]["recipe"].get("fraction") == 0.25]
+    assert [r["status"] for r in tried] == ["validated"] * 3
+    best = max(tried, key=lambda r: r["validation_scores"]["mean_recall"])
+    for record in records:
+        assert "fraction" not in record["config"]["recipe"]
+        assert (record["history"][0]["images"], best["history"][0]["images"]) == (6, 2)
+        for recipe in (record["config"]["recipe"], best["config"]["recipe"]):
+            assert recipe["learning_rate"] == best["config"]["recipe"]["learning_rate"]
+    assert list(read_records(tmp_path)["id"]) == sorted(record["id"] for record in records)
+
+
+def test_fewer_seeds_are_the_first_ones(searched, tmp_path):
+    records = run_suite("compare", "smoke", tmp_path, say=lambda _: None, progress=False,
+                        methods=["linear-probe"], objectives=["infonce"], seeds=1)  # fmt: skip
+    assert [record["config"]["seed"] for record in records] == [0]
+
+
 def test_a_run_that_a_search_passed_over_is_in_no_table(searched, tmp_path):
     rows = only(arms("compare", "smoke"), [], ["linear-probe"], ["infonce"])
     records = suites.run_arms(rows, tmp_path, say=lambda _: None, progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,6 +159,18 @@ def hold_out_validation(set: ImageTextSet, fraction: float = 0.2, seed: int = 0)
     for place, drawn in enumerate(np.random.default_rng(seed).permutation(len(pool))):
         splits[pool[drawn]] = "val" if place < count else "train"
     return replace(set, splits=tuple(splits))
+
+
+def some_of(set: ImageTextSet, fraction: float, seed: int = 0) -> ImageTextSet:
+    """A share of a set's images, rounded up, in the set's order.
+
+    The draw depends on the filenames and the seed alone; a larger share holds a smaller one.
+    """
+    if fraction == 1:
+        return set
+    by_name = sorted(range(len(set)), key=lambda i: set.filenames[i])
+    drawn = np.random.default_rng(seed).permutation(len(set))[: math.ceil(fraction * len(set))]
+    return set.take(sorted(by_name[i] for i in drawn))
 
 
 def _folder(name: str, data_root: Path | None) -> Path:

@@ -1,0 +1,58 @@
+"""The benchmark's table of settings: every method side by side, each in its own paper's form.
+
+What a row leaves out is the default of the method's file. A method that can sit in either tower
+sits in both: retrieval goes both ways. A ``counterpart`` is the row before with its layers shared
+the other way; one instance in all layers is what the paper's printed sizes imply for its baselines
+(presets ``NAME:printed``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of the benchmark.
+
+    Attributes:
+        family: what carries it.
+        method: its name.
+        settings: those that are not its defaults.
+        counterpart: whether it is the other way of sharing layers of the row before.
+    """
+
+    family: str
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    counterpart: bool = False
+
+
+BENCHMARK: tuple[Row, ...] = (
+    Row("none", "zero-shot"),
+    Row("the base's own weights", "linear-probe"),
+    Row("the base's own weights", "full"),
+    Row("the base's own weights", "single-language"),
+    Row("the base's own weights", "bitfit"),
+    Row("the base's own weights", "layernorm"),
+    Row("tokens", "coop"),
+    Row("tokens", "vpt"),
+    Row("tokens", "vl-prompt"),
+    Row("tokens", "maple"),
+    Row("tokens", "prefix"),
+    Row("a branch", "mrs-adapter"),
+    Row("a branch", "mrs-adapter", {"share_layers": False}, counterpart=True),
+    Row("a branch", "adapter"),
+    Row("a branch", "adapter", {"share_layers": True}, counterpart=True),
+    Row("a branch", "adaptformer", {"towers": "both"}),
+    Row("a branch", "adaptformer", {"towers": "both", "share_layers": True}, counterpart=True),
+    Row("a branch", "convpass"),
+    Row("a branch", "convpass", {"share_layers": True}, counterpart=True),
+    Row("a branch", "clip-adapter", {"towers": "both"}),
+    Row("a weight", "lora"),
+    Row("a weight", "dora"),
+    Row("a weight", "ia3"),
+    Row("a weight", "ssf"),
+)
