@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import pytest
@@ -79,6 +80,12 @@ def bottlenecks(encoder: DualEncoder, r: int, *modalities: str) -> int:
     return sum(2 * b.width * r + r + b.width for b in blocks(encoder, *modalities))
 
 
+def pairs(encoder: DualEncoder, count: Callable[[int, int], int]) -> int:
+    """The sum over layers, from the widths of image and text tower; 0 where one has ended."""
+    widths = ([b.width for b in encoder.blocks(m)] for m in MODALITIES)
+    return sum(count(image, text) for image, text in zip_longest(*widths, fillvalue=0))
+
+
 def rank(encoder: DualEncoder, r: int, shapes: Callable[[int], list[tuple[int, int]]]) -> int:
     return sum(r * (o + i) for b in blocks(encoder) for o, i in shapes(b.width))
 
@@ -107,6 +114,14 @@ TABLE = {
     "mrs-adapter": Row(lambda e: sum(
         (w + 1) * 64 + 65 * (w - 32) for w in (e.blocks(m)[0].width for m in MODALITIES)
         ) + 65 * 32, rate=3e-3, settings=(("shared", 32), ("dropout", 0.0))),
+    "cross-modal-adapter": Row(lambda e: 2 * pairs(e, lambda image, text: sum(
+        (w + 1) * 8 + 9 * (w - 32) for w in (image, text) if w) + 9 * 32),
+        starts_equal=False, rate=3e-2),
+    "uniadapter": Row(lambda e: pairs(e, lambda image, text:
+        max(image, text) * 128 + 128 + 129 * (image + text))),
+    "harma": Row(lambda e: sum(2 * w * 128 + 128 + w + 4 * 128 * 129 + 2 for w in
+        (b.width for b in blocks(e))) + pairs(e, lambda *_: 2 * 64 * 128 + 192 + 4 * 64 * 65 + 1),
+        rate=3e-3),
     "adapter": Row(lambda e: 2 * bottlenecks(e, 64)),
     "adaptformer": Row(lambda e: bottlenecks(e, 64, "image"), settings=(("dropout", 0.0),)),
     "convpass": Row(lambda e: 2 * (bottlenecks(e, 8, "image") +
@@ -357,7 +372,8 @@ def test_the_size_on_vit_b_32_that_a_method_states_is_the_one_it_has(name):
 
 # What Yuan, Zhan and Xiong (2023) print, in millions, for the rows that a preset reproduces.
 ROWS = {"adapter": "Adapter", "adaptformer": "AdaptFormer", "clip-adapter": "CLIP-Adapter",
-        "convpass": "Convpass", "coop": "CoOp", "vl-prompt": "VL-Prompt", "vpt": "VPT"}  # fmt: skip
+        "convpass": "Convpass", "coop": "CoOp", "cross-modal-adapter": "Cross-Modal Adapter",
+        "vl-prompt": "VL-Prompt", "vpt": "VPT"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -390,13 +406,33 @@ def test_prompts_are_seen_by_every_word_and_gone_behind_the_tower(build):
     assert (images == 0).all() and (captions.amax(dim=1) > 0).all()
 
 
+def disturbed(build, name: str) -> DualEncoder:
+    """With a method that no longer is at its start."""
+    encoder = with_method(build, name)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        for parameter in trained(encoder).values():
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    return encoder
+
+
+@pytest.mark.parametrize("name", ["coop", "prefix", "vl-prompt", "maple", "harma"])
 @torch.no_grad()
-def test_a_caption_embeds_alike_whatever_it_is_padded_with():
-    for name in ("coop", "prefix", "vl-prompt", "maple"):
-        encoder = with_method(joined, name)
-        _, tokens = batch(encoder)
-        alone = encoder.embed_texts(tokens[:2, :5])
-        assert torch.allclose(encoder.embed_texts(tokens)[:2], alone, atol=1e-5)
+def test_a_caption_embeds_alike_whatever_follows_it(name):
+    encoder, base = disturbed(joined, name), joined()
+    _, tokens = batch(encoder)
+    alone = encoder.embed_texts(tokens[:2, :5])  # without its padding
+    assert torch.allclose(encoder.embed_texts(tokens)[:2], alone, atol=1e-5)
+    assert not torch.allclose(base.embed_texts(tokens)[:2], alone, atol=1e-2)
+    encoder = disturbed(
+        KINDS["open_clip"], name
+    )  # a causal tower, which reads a caption off its last word
+    _, tokens = batch(encoder)
+    others = tokens.clone()
+    for row, end in enumerate(tokens.argmax(dim=-1)):
+        others[row, end + 1 :] = 7
+    assert not torch.equal(others, tokens)
+    assert torch.allclose(encoder.embed_texts(others), encoder.embed_texts(tokens), atol=1e-5)
 
 
 @torch.no_grad()

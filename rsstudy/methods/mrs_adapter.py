@@ -11,7 +11,6 @@ With h the residual stream after attention and m in {image, text}::
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -19,18 +18,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rsstudy.encoders import MODALITIES, Block, DualEncoder
-from rsstudy.errors import StudyError
-from rsstudy.methods.primitives import add_branch
+from rsstudy.encoders import Block, DualEncoder, Modality
+from rsstudy.methods.placing import linear, place_pairs, split_width
 from rsstudy.methods.registry import register
 from rsstudy.settings import later
-
-
-def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer that may have no outputs, of which PyTorch would warn."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
-        return nn.Linear(inputs, outputs)
 
 
 class Branch(nn.Module):
@@ -79,30 +70,18 @@ class MRSAdapter:
     blocks: Literal["all", "lower", "upper"] = later("all")
 
     def add_to(self, encoder: DualEncoder) -> None:
-        blocks = {m: self.chosen(encoder.blocks(m)) for m in MODALITIES}
-        narrowest = min(b[0].width for b in blocks.values())
-        if not 0 <= self.shared <= narrowest:
-            raise StudyError(f"mrs-adapter: shared must lie in 0..{narrowest}, not {self.shared}")
-        deepest = max(len(b) for b in blocks.values())
-        encoder.method.layers = nn.ModuleList()
-        for layer in range(1 if self.share_layers else deepest):
-            share = linear(self.bottleneck, self.shared)
-            members = {
-                m: b if self.share_layers else b[layer : layer + 1] for m, b in blocks.items()
-            }
-            branches = {
-                m: Branch(served[0].width, share, self.dropout, self.scale)
-                for m, served in members.items()
-                if served
-            }
-            for m, branch in branches.items():
+        shared = split_width(encoder, "mrs-adapter", self.shared)
+
+        def make(widths: dict[Modality, int]) -> dict[Modality, nn.Module]:
+            share = linear(self.bottleneck, shared)
+            branches = {m: Branch(d, share, self.dropout, self.scale) for m, d in widths.items()}
+            for branch in branches.values():
                 nn.init.kaiming_uniform_(branch.down.weight)
                 for zero in (branch.down.bias, *branch.up.parameters(), *share.parameters()):
                     nn.init.zeros_(zero)  # at the start the branch adds nothing
-                for block in members[m]:
-                    add_branch(block, self.place, branch)
-            instance = nn.ModuleDict({str(m): branch for m, branch in branches.items()})
-            encoder.method.layers.append(instance)
+            return dict(branches)
+
+        place_pairs(encoder, make, self.place, self.share_layers, self.chosen)
 
     def chosen(self, blocks: list[Block]) -> list[Block]:
         """The blocks of one tower that are adapted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rsstudy.encoders import MODALITIES, Block, DualEncoder, Modality
+from rsstudy.errors import StudyError
 from rsstudy.methods.primitives import add_branch, add_tokens
 
 Towers = Literal["both", "image", "text"]
@@ -45,6 +47,52 @@ def place_branches(
                 encoder.method.branches.append(branch)
                 for block in served:
                     add_branch(block, place.strip(), branch)
+
+
+def place_pairs(
+    encoder: DualEncoder,
+    make: Callable[[dict[Modality, int]], dict[Modality, nn.Module]],
+    places: str,
+    share_layers: bool,
+    chosen: Callable[[list[Block]], list[Block]] = lambda blocks: blocks,
+) -> None:
+    """Add branches that the two towers have together: one instance in all layers, or one a layer.
+
+    Args:
+        make: an instance, a branch for each tower, from the towers' widths. Where one tower is
+            deeper, the instances of its last layers are for it alone.
+        places: where, with commas; see ``rsstudy.encoders.places``.
+        chosen: the blocks of a tower that take part.
+    """
+    blocks = {m: chosen(encoder.blocks(m)) for m in MODALITIES}
+    encoder.method.layers = nn.ModuleList()
+    for layer in range(1 if share_layers else max(len(b) for b in blocks.values())):
+        members = {m: b if share_layers else b[layer : layer + 1] for m, b in blocks.items()}
+        for place in places.split(","):
+            branches = make({m: served[0].width for m, served in members.items() if served})
+            encoder.method.layers.append(nn.ModuleDict({str(m): b for m, b in branches.items()}))
+            for m, branch in branches.items():
+                for block in members[m]:
+                    add_branch(block, place.strip(), branch)
+
+
+def split_width(encoder: DualEncoder, name: str, shared: int) -> int:
+    """``shared``, the width of a part that both towers have.
+
+    Raises:
+        StudyError: a tower is narrower.
+    """
+    narrowest = min(encoder.blocks(m)[0].width for m in MODALITIES)
+    if not 0 <= shared <= narrowest:
+        raise StudyError(f"{name}: shared must lie in 0..{narrowest}, not {shared}")
+    return shared
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer that may have no outputs, of which PyTorch would warn."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        return nn.Linear(inputs, outputs)
 
 
 def place_tokens(

@@ -122,6 +122,22 @@ def add_keys_and_values(block: Block, keys: nn.Parameter, values: nn.Parameter) 
     after(attention, lambda output: output[:, :-count])
 
 
+def mask_of(block: Block) -> Callable[[], Tensor | None]:
+    """A function that gives the mask with which a block's attention was last called."""
+    held: list[Tensor] = []
+
+    def look(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        held.clear()
+        return _with_mask(args, kwargs, hold)
+
+    def hold(mask: Tensor) -> Tensor:
+        held.append(mask)
+        return mask
+
+    before(block.attention, look)
+    return lambda: held[0] if held else None
+
+
 def widen(mask: Tensor, count: int, front: bool) -> Tensor:
     """An attention mask (..., rows, L) for ``count`` more tokens, which every token sees.
 
