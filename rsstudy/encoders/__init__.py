@@ -7,6 +7,7 @@ A name is ``MODEL``, ``MODEL@WEIGHTS`` or ``MODEL@WEIGHTS+DELTA``:
 - ``vits14-minilm``: the packaged towers as aligned on Flickr8k, at the image size of the
   alignment; ``vits14-minilm@unaligned``: the same before it;
 - ``tiny``: as pretrained by ``rsstudy pretrain tiny``; ``tiny@random``: before that;
+- ``cnn-gru``: a pretrained CNN and an untrained GRU, for traditional retrieval;
 - ``+/path/to/delta.safetensors`` after any of them, once or more: what ``rsstudy pretrain`` made.
 """
 
@@ -107,13 +108,20 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
         if weights not in ("", "unaligned", "random"):
             raise unknown("weights of vits14-minilm", weights, ["unaligned", "random"])
         encoder = vits14_minilm(image_size, meta, random=weights == "random")
+    elif model == "cnn-gru":
+        from rsstudy.encoders.cnn_gru import cnn_gru
+
+        if weights not in ("", "random"):
+            raise unknown("weights of cnn-gru", weights, ["random"])
+        encoder = cnn_gru(image_size, meta, random=weights == "random")
     else:
         import open_clip
 
         from rsstudy.encoders.openclip import openclip
 
         if model not in open_clip.list_models():
-            raise unknown("encoder", model, [*open_clip.list_models(), "tiny", "vits14-minilm"])
+            raise unknown("encoder", model, [*open_clip.list_models(), "tiny", "vits14-minilm",
+                                            "cnn-gru"])  # fmt: skip
         encoder = openclip(model, weights or "openai", image_size, meta)
     for number, delta in enumerate([] if meta else deltas):
         tensors = read_tensors(delta)
@@ -134,6 +142,8 @@ def list_encoders() -> list[EncoderInfo]:
         EncoderInfo("tiny", "open_clip CLIP of 1.6 million parameters, pretrained on generated "
                     "ground-level scenes", made),
         EncoderInfo("vits14-minilm", "packaged ViT-S/14 and MiniLM, aligned on Flickr8k",
+                    "yes, with the extra `towers`"),
+        EncoderInfo("cnn-gru", "packaged EfficientNet-Lite0 and a GRU, not trained together",
                     "yes, with the extra `towers`"),
     ]  # fmt: skip
     first = ["ViT-B-32"]

