@@ -124,6 +124,14 @@ class Arm:
             return self.seeds
         return self.seeds + searched - (self.searched_with == 1.0)  # the chosen one is a repeat
 
+    def epochs(self) -> float:
+        """How many epochs over all training pictures its runs take, further rates left out."""
+        each = self.run.recipe.epochs * self.run.recipe.fraction
+        searched = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
+        if searched and self.searched_with == 1.0:
+            return each * self.count()
+        return each * (self.seeds + searched * self.searched_with)
+
     def repeats(self, chosen: Run) -> list[Run]:
         """The chosen run with every seed, itself first."""
         return [replace(chosen, seed=chosen.seed + more) for more in range(self.seeds)]

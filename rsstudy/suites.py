@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from rsstudy.encoders import tiny_delta
 from rsstudy.errors import StudyError
 from rsstudy.grids import Arm, Scale, arms, only
+from rsstudy.live import Board, Progress
 from rsstudy.pretraining import pretrain, usual
 from rsstudy.protocol import choose
-from rsstudy.run import Run, execute
+from rsstudy.run import Run, execute, label_of, objective_label
 from rsstudy.training import Diverged
 
 # How far a search goes beyond its learning rates while the best lies at an end of them.
@@ -48,20 +47,23 @@ def run_arms(
         if not tiny_delta().exists():
             say("pretraining the tiny encoder on generated ground-level scenes, once ...")
         pretrain(usual("tiny"), device=device, progress=progress)
-    total = sum(arm.count() for arm in rows)
+    several = len({arm.run.data for arm in rows}) > 1
+    progresses = [Progress(name_of(arm, several), arm.count(), arm.epochs()) for arm in rows]
     records = []
-    with tqdm(total=total, desc=label, unit="run", disable=not progress) as bar:
+    with Board(label, progresses, progress) as board:
+        for index, arm in enumerate(rows):
+            board.begin(index)
 
-        def attempt(run: Run, **more: Any) -> dict[str, Any] | None:
-            try:
-                return execute(run, None, runs, data_root, device, progress, **more)[0]
-            except Diverged as problem:
-                say(f"{run.method} {run.objective} seed {run.seed} on {run.data}: {problem}")
-                return None
-            finally:
-                bar.update()
+            def attempt(run: Run, again: bool = False, at: int = index, **more: Any) -> Any:
+                record = None
+                try:
+                    record = execute(run, None, runs, data_root, device, False, **more)[0]
+                except Diverged as problem:
+                    say(f"{run.method} {run.objective} seed {run.seed} on {run.data}: {problem}")
+                if not again:
+                    board.did(at, run.recipe.epochs * run.recipe.fraction, record)
+                return record
 
-        for arm in rows:
             chosen, until = arm.run, tuple[Path, ...]()
             if len(arm.learning_rates) > 1:
                 tried = {run.recipe.learning_rate: (run, attempt(run, test=False))
@@ -72,18 +74,26 @@ def run_arms(
                         break
                     run = arm.candidate(further)
                     tried[further] = run, attempt(run, test=False)
-                    bar.total += 1
                 validated = [(run, record) for run, record in tried.values() if record is not None]
-                if arm.searched_with == 1.0:
-                    bar.update(-1)  # the chosen one comes again, for its test scores
                 if not validated:
+                    board.end(index, None)
                     continue
                 choice = Path(runs) / "choices" / f"{validated[0][1]['id']}.json"
                 best = choose([record for _, record in validated], choice)
                 chosen, until = arm.at(validated[best][0].recipe.learning_rate), (choice,)
-            found = [attempt(run, until=until) for run in arm.repeats(chosen)]
-            records += [record for record in found if record is not None]
+            # the search's best comes again, for its test scores, where it saw every picture
+            seen = [run for run, _ in tried.values()] if len(arm.learning_rates) > 1 else []
+            found = [attempt(run, run in seen, until=until) for run in arm.repeats(chosen)]
+            finished = [record for record in found if record is not None]
+            board.end(index, finished[0]["scores"]["mean_recall"] if finished else None)
+            records += finished
     return records
+
+
+def name_of(arm: Arm, several: bool = False) -> str:
+    """An arm's name for a reader: method, what differs, objective, and the set among several."""
+    names = [label_of(arm.run), objective_label(arm.run), arm.run.data * several]
+    return " · ".join(name for name in names if name)
 
 
 def beyond(tried: Mapping[float, tuple[Run, dict[str, Any] | None]]) -> float | None:

@@ -1,0 +1,102 @@
+"""While a suite works, its reader sees what is done, running and left, and how long it takes."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from rsstudy import live
+from rsstudy.grids import arms
+from rsstudy.live import Board, Progress
+from rsstudy.records import read_record
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_expected_time_is_that_of_the_epochs_left(clock):
+    board = Board(
+        "suite", [Progress("a", 2, 4.0), Progress("b", 1, 6.0), Progress("c", 1, 2.0)], False
+    )
+    assert board.left() is None and "not known yet" in board.summary()
+    board.begin(0)
+    board.did(0, 2.0, {"cost": {"wall_seconds": 10.0}})  # five seconds an epoch
+    assert board.left() == pytest.approx(5 * (2 + 6 + 2))
+    clock[0] += 20
+    assert board.left() == pytest.approx(50 - 20)  # the running run's time has begun
+    board.did(0, 2.0, None)  # a diverged run times nothing
+    board.end(0, 41.234)
+    board.begin(1)
+    assert board.left() == pytest.approx(5 * 8)
+    assert board.summary() == "suite: 1 done, 1 running, 1 left; 0:20 so far, 0:40 expected"
+
+
+def test_the_table_shows_the_arms_around_the_running_one_and_counts_the_others(clock):
+    board = Board("suite", [Progress(f"arm{i}", 2, 2.0) for i in range(30)], False)
+    for done in range(10):
+        board.begin(done)
+        board.did(done, 1.0, None)
+        board.end(done, None if done == 9 else 40 + done / 4)
+    board.begin(10)
+    clock[0] += 65
+    text = io.StringIO()
+    Console(file=text, width=100).print(board.table())
+    shown = text.getvalue()
+    assert re.findall(r"arm(\d+)", shown) == [str(i) for i in range(4, 17)]
+    assert "4 above, 13 below not shown" in shown
+    assert re.search(r"arm8 +done +1/1 +42\.00", shown)
+    assert re.search(r"arm9 +failed +1/1 +diverged", shown)
+    assert re.search(r"arm10 +running 1:05 +0/2", shown)
+    assert re.search(r"arm11 +waiting +0/2", shown)
+
+
+def test_an_arm_expects_the_epochs_that_its_runs_take():
+    for scale in ("smoke", "bench", "paper"):
+        for arm in arms("benchmark", scale) + arms("compare", scale):
+            runs = arm.repeats(arm.run)
+            if len(arm.learning_rates) > 1:
+                runs += arm.candidates()[(1 if arm.searched_with == 1.0 else 0) :]
+            assert len(runs) == arm.count()
+            assert arm.epochs() == sum(r.recipe.epochs * r.recipe.fraction for r in runs)
+
+
+def test_an_interrupted_suite_loses_at_most_the_running_run(tmp_path):
+    """The whole suite of smoke scale, stopped as by Ctrl-C, then asked for again."""
+    command = [sys.executable, "-m", "rsstudy", "suite", "benchmark", "--scale", "smoke",
+               "--method", "zero-shot", "--method", "ia3", "--method", "bitfit", "--method",
+               "ssf", "--method", "layernorm", "--runs", str(tmp_path)]  # fmt: skip
+    environment = {**os.environ, "COLUMNS": "300"}
+    running = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # a shell's background job ignores Ctrl-C and hands that on; this one listens
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    until = time.monotonic() + 240
+    while len(list(tmp_path.glob("*/record.json"))) < 2 and time.monotonic() < until:
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode != 0 and "Traceback" not in said
+    kept = {path: path.read_bytes() for path in tmp_path.glob("*/record.json")}
+    assert 2 <= len(kept) < 5
+    assert not list(tmp_path.rglob("*.tmp"))
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    finished = sorted(tmp_path.glob("*/record.json"))
+    assert len(finished) == 5
+    for path, whole in kept.items():
+        if read_record(path)["status"] == "finished" and b'"finished"' in whole:
+            assert path.read_bytes() == whole  # not done twice
+    lines = [line for line in again.stderr.splitlines() if "suite benchmark" in line]
+    assert len(lines) == 5  # in a log, each arm is one line
+    assert "5 done, 0 running, 0 left" in lines[-1] and "ssf" in lines[-1]
