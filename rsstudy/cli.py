@@ -395,7 +395,7 @@ def evaluate_command(
         "image_size": model.image_size, "weights": model.weights, "scores": result.scores,
         "split_manifest_digest": chosen.manifest_digest(),
         "split_pixel_digest": pairs.pixel_digest,
-        "queries": query_counts(result, pairs.image_of),
+        "queries": query_counts(result, pairs.image_of, chosen.classes),
     }  # fmt: skip
     text = json.dumps(answer) + "\n"
     if file is not None and str(file) == "-":

@@ -363,6 +363,37 @@ def _benchmark(scale: Scale) -> Iterator[Arm]:
                 yield replace(arm, searched_with=SEARCHED_WITH.get(scale, 1.0))
 
 
+# Which methods the suite data-efficiency follows, and with what shares of the training pictures.
+# All take as many steps; only from how many pictures they draw differs.
+FOLLOWED = ("ia3", "mrs-adapter", "linear-probe", "adapter", "full")
+FRACTIONS = (0.1, 0.25, 0.5, 1.0)
+# What the searches of the suite benchmark chose on UCM-Captions (results/benchmark/choices;
+# tests/test_suites.py holds them to it), where a quarter of the pictures was seen.
+FOLLOWED_RATES: dict[tuple[str, Scale], float] = {
+    ("ia3", "bench"): 1e-1, ("mrs-adapter", "bench"): 3e-3, ("linear-probe", "bench"): 3e-3,
+    ("adapter", "bench"): 3e-3, ("full", "bench"): 1e-4,
+}  # fmt: skip
+
+
+def _data_efficiency(scale: Scale) -> Iterator[Arm]:
+    """Some of the benchmark's methods as the training pictures grow fewer."""
+    shown = {arm.run.method: arm for arm in reversed(list(_benchmark(scale)))
+             if arm.run.objective == "infonce" and not arm.run.train_heads
+             and not arm.run.method_settings}  # fmt: skip
+    for data in _one_by_one(scale).data:
+        for method in FOLLOWED:
+            arm = shown[method]
+            recipe = arm.run.recipe
+            rate = FOLLOWED_RATES.get((method, scale), recipe.learning_rate)
+            for fraction in _ends(FRACTIONS, scale):
+                run = replace(
+                    arm.run, data=data,
+                    recipe=replace(recipe, learning_rate=rate, fraction=fraction,
+                                   epochs=round(recipe.epochs / fraction)),
+                )  # fmt: skip
+                yield Arm(run, (rate,), arm.seeds, label_of(run), f"{100 * fraction:g}")
+
+
 MRS = "mrs-adapter"
 SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
     "compare": (_compare, "zero-shot, linear probe, MRS adapter (shared, one a layer) and full "
@@ -373,6 +404,8 @@ SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
              "same compute"),
     "benchmark": (_benchmark, "every method of parameter-efficient transfer, with frozen heads and "
                   "with trained ones"),
+    "data-efficiency": (_data_efficiency, "five of the benchmark's methods with 10, 25, 50 and "
+                        "100 % of the training pictures, over as many steps"),
     "dials-pilot": (_dials_pilot, "learning rates for the suite dials, chosen on other scenes"),
     "dials": (_dials, "HMMC against its control as generated pictures, captions or both grow "
               "alike"),

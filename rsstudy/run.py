@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,8 @@ def execute(
         record = read_record(folder / RECORD)
         if record.get("identity") != key:
             raise StudyError(f"{folder} holds another run ({record['id']}): choose another --out")
-        current = "relaxed" in record.get("test_queries", {}) or not (folder / ADAPTER).exists()
+        queries = record.get("test_queries", {})
+        current = {"relaxed", "classes"} <= set(queries) or not (folder / ADAPTER).exists()
         if (record["status"] == "finished" and (current or not test)) or (
             record["status"] == "validated" and not test
         ):
@@ -172,7 +173,8 @@ def execute(
         write_record(folder, record)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     if test:
-        pairs = prepare(encoder, Sealed(opened.whole, (folder / RECORD, *until)).open())
+        test_split = Sealed(opened.whole, (folder / RECORD, *until)).open()
+        pairs = prepare(encoder, test_split)
         result = evaluate(encoder, pairs, progress)
         if finished and (
             result.scores != record["scores"]
@@ -190,8 +192,9 @@ def execute(
         if not finished:  # else its cost stays what making it cost
             record["cost"]["wall_seconds"] = round(before + time.time() - started, 2)
         record["pixel_digests"]["test"] = pairs.pixel_digest
+        queries = query_counts(result, pairs.image_of, test_split.classes)
         record.update(status="finished", scores=result.scores, scores_relaxed=result.scores_relaxed,
-                      test_queries=query_counts(result, pairs.image_of))  # fmt: skip
+                      test_queries=queries)  # fmt: skip
         write_record(folder, record)
     return record, folder
 
@@ -295,12 +298,14 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
     return base.eval()
 
 
-def query_counts(evaluation: Evaluation, image_of: np.ndarray) -> dict[str, Any]:
-    """For every query the counts its recalls come from, and which captions are alike.
+def query_counts(
+    evaluation: Evaluation, image_of: np.ndarray, classes: Sequence[str | None]
+) -> dict[str, Any]:
+    """For every query the counts its recalls come from, which captions are alike, and the classes.
 
     By the standard protocol a caption query owns one image; ``relaxed`` holds the counts of that
     protocol. The captions stand image by image; ``image_of`` gives the image of each. Captions with
-    one text have one number in ``text_of_caption``.
+    one text have one number in ``text_of_caption``. ``classes`` has one name an image, or none.
     """
 
     def counts(ranks: Ranks, *names: str) -> dict[str, list[int]]:
@@ -313,6 +318,7 @@ def query_counts(evaluation: Evaluation, image_of: np.ndarray) -> dict[str, Any]
         "text_to_image": counts(t2i, "above", "tie"),
         "captions_of_image": np.bincount(image_of, minlength=len(i2t.above)).tolist(),
         "text_of_caption": evaluation.text_of.tolist(),
+        "classes": list(classes),
         "relaxed": {
             "image_to_text": counts(i2t_relaxed, "above", "tie", "own"),
             "text_to_image": counts(t2i_relaxed, "above", "tie", "own"),

@@ -46,9 +46,9 @@ def test_a_saved_adapter_scores_the_same_when_loaded(data, tmp_path, method):
     run = Run(data, "tiny@random", method, "hmmc", RECIPE)
     record, folder = execute(run, tmp_path / "run", progress=False)
     assert record["status"] == "finished" and not (folder / "checkpoint.pt").exists()
-    result, pairs, _ = evaluate_split(load_adapter(folder), data, "test")
+    result, pairs, test = evaluate_split(load_adapter(folder), data, "test")
     assert result.scores == record["scores"]
-    assert room.query_counts(result, pairs.image_of) == record["test_queries"]
+    assert room.query_counts(result, pairs.image_of, test.classes) == record["test_queries"]
 
 
 def test_the_command_evaluates_to_the_record_of_training(data, tmp_path):
@@ -81,7 +81,7 @@ def without_relaxed(folder: Path) -> dict:
     """Make a run's record as it was before the relaxed protocol."""
     record = read_record(folder / RECORD)
     del record["scores_relaxed"], record["test_queries"]["relaxed"]
-    del record["test_queries"]["text_of_caption"]
+    del record["test_queries"]["text_of_caption"], record["test_queries"]["classes"]
     write_record(folder, record)
     return record
 
@@ -93,6 +93,7 @@ def test_an_older_record_is_scored_once_more_where_its_adapter_is(data, tmp_path
     assert first["scores_relaxed"] == scores(*counts_of(queries, "relaxed"))
     assert first["scores"] == scores(*counts_of(queries))
     assert len(queries["text_of_caption"]) == sum(queries["captions_of_image"])
+    assert len(queries["classes"]) == len(queries["captions_of_image"]) and all(queries["classes"])
     older = without_relaxed(folder)
     monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained again"))
     assert execute(run, folder, progress=False, test=False)[0] == older

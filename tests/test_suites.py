@@ -11,8 +11,11 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.grids import (
+    BENCHMARK_EPOCHS,
     CONTROLLED,
     DIAL_RATES,
+    FOLLOWED,
+    FOLLOWED_RATES,
     PILOT_SEED,
     SCALES,
     SEARCHED,
@@ -79,6 +82,21 @@ def test_the_dials_use_the_rates_that_their_pilot_chose_on_other_scenes():
     assert {run.objective: run.recipe.learning_rate for run in experiment} == DIAL_RATES
     assert all(run.recipe.learning_rate == DIAL_RATES[run.objective] for run in experiment)
     assert not any(f"seed={PILOT_SEED}&" in run.data for run in experiment)
+
+
+def test_fewer_pictures_are_seen_as_often_at_the_rates_that_the_benchmark_chose():
+    choices = read_choices(Path(__file__).parents[1] / "results" / "benchmark")
+    chosen = choices[choices["chosen"]].set_index("arm")["learning_rate"]
+    for method in FOLLOWED:
+        assert chosen[f"ucm: {method}, infonce"] == FOLLOWED_RATES[method, "bench"]
+    rates = set(FOLLOWED_RATES.values())
+    whole = {repr(arm.at(rate)) for arm in arms("benchmark", "bench") for rate in rates}
+    for arm in arms("data-efficiency", "bench"):
+        recipe = arm.run.recipe
+        assert recipe.epochs * recipe.fraction == BENCHMARK_EPOCHS["bench"]
+        assert recipe.learning_rate == FOLLOWED_RATES[arm.run.method, "bench"]
+        # with all pictures it is the benchmark's own run
+        assert (repr(arm.run) in whole) == (recipe.fraction == 1.0)
 
 
 def test_a_second_call_trains_nothing(small, tmp_path, monkeypatch):
