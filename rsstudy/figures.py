@@ -15,10 +15,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from rsstudy import claims as claimed
+from rsstudy.comparison import pareto_front
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.encoders import MODALITIES, DualEncoder
 from rsstudy.objectives import OBJECTIVES
@@ -580,4 +583,130 @@ def printed_recalls(table: pd.DataFrame) -> Figure:
     found = "; ".join(f"{name} {n} of {m}"
                       for name, (n, m) in zip(names, counted.to_numpy(), strict=True))  # fmt: skip
     figure.set_label(f"Rows with a recall that one run cannot give: {found}.")
+    return figure
+
+
+def pareto(table: pd.DataFrame) -> Figure:
+    """Mean recall against trained parameters, a point an arm; those that none beats are numbered.
+
+    ``table`` comes from ``rsstudy.comparison.side_by_side``. Arms that train nothing are a line.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 4.6))
+    words = []
+    for row in table[table["total"] == 0].itertuples():
+        axis.axhline(row.mean_recall, color="0.4", linestyle=":",
+                     label=f"{row.label}, none trained")  # fmt: skip
+        words.append(f"{row.name} {row.mean_recall:.1f}")
+    shown = table[table["total"] > 0]
+    for number, (family, rows) in enumerate(shown.groupby("family", sort=False)):
+        bars = [rows["mean_recall"] - rows["low"], rows["high"] - rows["mean_recall"]]
+        axis.errorbar(rows["total"], rows["mean_recall"], yerr=bars, fmt="osDv^P"[number % 6],
+                      color=f"C{number}", ecolor=to_rgba(f"C{number}", 0.3),
+                      label=family)  # fmt: skip
+    front = shown[pareto_front(shown)].sort_values("total")
+    axis.step(front["total"], front["mean_recall"], where="post", color="0.5", linewidth=1)
+    numbers = []
+    for number, row in enumerate(front.itertuples(), 1):
+        axis.annotate(str(number), (row.total, row.high), (0, 3 + 11 * (1 - number % 2)),
+                      ha="center", fontsize=10, textcoords="offset points")  # fmt: skip
+        numbers.append(Line2D([], [], linestyle="", marker=f"${number}$", color="0.2", markersize=7,
+                              label=f"{row.name} {row.mean_recall:.1f}"))  # fmt: skip
+        words.append(f"{row.name} {row.mean_recall:.1f} with {row.total:,}")
+    axis.add_artist(axis.legend(handles=numbers, loc="upper left", bbox_to_anchor=(-0.08, -0.14),
+                                ncols=2, frameon=False, fontsize=10))  # fmt: skip
+    axis.set_xscale("log")
+    axis.set(xlabel="trained parameters", ylabel="mean recall on test, %")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    figure.set_label(f"Mean recall on test, %, against trained parameters: {'; '.join(words)}.")
+    return figure
+
+
+def ranking(table: pd.DataFrame) -> Figure:
+    """Mean recall with its 95 % interval, a row an arm, in the table's order; a colour a family.
+
+    ``table`` comes from ``rsstudy.comparison.side_by_side``.
+    """
+    families = list(dict.fromkeys(sorted(table["family"])))
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.27 * len(table) + 1.4))
+    for number, family in enumerate(families):
+        rows = table[table["family"] == family]
+        bars = [rows["mean_recall"] - rows["low"], rows["high"] - rows["mean_recall"]]
+        axis.errorbar(rows["mean_recall"], rows.index, xerr=bars, fmt="osDv^P"[number % 6],
+                      color=f"C{number}", ecolor=to_rgba(f"C{number}", 0.5),
+                      label=family)  # fmt: skip
+    axis.set_yticks(table.index, table["name"], fontsize=9)
+    axis.set(xlabel="mean recall on test, % (bars: 95 % interval)", ylim=(len(table) - 0.5, -0.5))
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    found = "; ".join(f"{row.name} {row.mean_recall:.1f}" for row in table.itertuples())
+    figure.set_label(f"Mean recall on test, %, with 95 % intervals: {found}.")
+    return figure
+
+
+def sharing(pairs: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Figure:
+    """One instance in all layers against one a layer: both scores of each method, with intervals.
+
+    Args:
+        pairs: each method's two rows of ``rsstudy.comparison.side_by_side``, the shared first.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.6 * len(pairs) + 1.3))
+    looks = (("one instance in all layers", "C1", "s", -0.13), ("one a layer", "C0", "o", 0.13))
+    words = []
+    for at, (name, rows) in enumerate(pairs.items()):
+        for row, (label, color, mark, shift) in zip(rows, looks, strict=True):
+            bars = [[row["mean_recall"] - row["low"]], [row["high"] - row["mean_recall"]]]
+            axis.errorbar(row["mean_recall"], at + shift, xerr=bars, fmt=mark, color=color,
+                          capsize=3, label=label if at == 0 else None)  # fmt: skip
+            words.append(f"{name}, {label} {row['mean_recall']:.1f} with {row['total']:,}")
+    axis.set_yticks(range(len(pairs)), list(pairs))
+    axis.set(xlabel="mean recall on test, % (bars: 95 % interval)", ylim=(len(pairs) - 0.5, -0.5))
+    axis.grid(visible=False, axis="y")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    figure.set_label(f"Mean recall on test, %: {'; '.join(words)}.")
+    return figure
+
+
+def by_share(table: pd.DataFrame) -> Figure:
+    """Mean recall against the share of the training pictures, a line a method, with intervals.
+
+    ``table`` has the columns factor (the method), level (percent), mean_recall, low and high.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.8))
+    words = []
+    for number, (name, rows) in enumerate(table.groupby("factor", sort=False)):
+        rows = rows.assign(level=rows["level"].astype(float)).sort_values("level")
+        bars = [rows["mean_recall"] - rows["low"], rows["high"] - rows["mean_recall"]]
+        axis.errorbar(rows["level"] * 1.03 ** (number - 2), rows["mean_recall"], yerr=bars,
+                      fmt="osDv^"[number % 5], linestyle=["-", "--", "-.", ":"][number % 4],
+                      color=f"C{number}", ecolor=to_rgba(f"C{number}", 0.4),
+                      label=name)  # fmt: skip
+        words.append(f"{name} " + ", ".join(f"{r.mean_recall:.1f} with {r.level:g} %"
+                                            for r in rows.itertuples()))  # fmt: skip
+    axis.set_xscale("log")
+    levels = sorted(set(table["level"].astype(float)))
+    axis.set_xticks(levels, [f"{level:g}" for level in levels])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set(xlabel="training pictures, % of the split", ylabel="mean recall on test, %")
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    figure.set_label(f"Mean recall on test, %, by share of training pictures: {'; '.join(words)}.")
+    return figure
+
+
+def shares(table: pd.DataFrame, of: str, low: str = "", height: float = 0.33) -> Figure:
+    """A table of percentages as coloured cells with their numbers.
+
+    Args:
+        of: what a cell is, in words.
+        low: what the rows are.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, height * len(table) + 1.5))
+    sns.heatmap(table, annot=True, fmt=".0f", cmap="cividis", cbar=False, ax=axis, linewidths=0.5,
+                annot_kws={"fontsize": 9})  # fmt: skip
+    axis.xaxis.tick_top()
+    axis.set_xticks(axis.get_xticks(), table.columns, fontsize=9, rotation=30, ha="left")
+    axis.tick_params(axis="y", labelsize=9, labelrotation=0)
+    axis.set(xlabel=of, ylabel=low)
+    found = "; ".join(
+        f"{name} {row.min():.0f} to {row.max():.0f}" for name, row in table.iterrows()
+    )
+    figure.set_label(f"{of}: {found}.")
     return figure

@@ -5,10 +5,12 @@ import matplotlib
 matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.collections import LineCollection
+from matplotlib.legend import Legend
 
 from rsstudy import figures
 from rsstudy.data.alikeness import along_the_dials, distinct_captions, picture_distance
@@ -135,3 +137,64 @@ def test_a_search_is_drawn_with_its_choice_ringed():
     rings = [tuple(line.get_xydata()[0]) for line in axis.lines if line.get_markersize() == 13]
     assert rings == [(0.1, 50.0), (0.01, 40.0)]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0.01", "0.1"]
+
+
+COMPARED = pd.DataFrame({
+    "family": ["a branch", "a branch", "a weight", "none"],
+    "label": ["adapter", "adapter, share layers", "ia3", "zero-shot"],
+    "name": ["adapter", "adapter, share layers", "ia3", "zero-shot"],
+    "mean_recall": [51.0, 50.0, 48.0, 10.0], "low": [47.0, 46.0, 44.0, 8.0],
+    "high": [55.0, 54.0, 52.0, 12.0], "total": [9_000, 1_000, 400, 0],
+})  # fmt: skip
+
+
+def ends_of_bars(axis):
+    """Where the intervals of an axis lie, along the axis of the scores."""
+    bars = [c for c in axis.collections if isinstance(c, LineCollection)]
+    return [np.array(segment) for bar in bars for segment in bar.get_segments()]
+
+
+def test_what_none_beats_at_its_size_is_named_and_what_trains_nothing_is_a_line():
+    figure = figures.pareto(COMPARED.assign(mean_recall=[51.0, 47.0, 48.0, 10.0]))
+    axis = figure.axes[0]
+    assert [text.get_text() for text in axis.texts] == ["1", "2"], "from the smallest on"
+    named = [text.get_text() for legend in axis.findobj(Legend) for text in legend.texts]
+    assert {"ia3 48.0", "adapter 51.0"} < set(named)
+    assert axis.get_xscale() == "log" and "%" in axis.get_ylabel()
+    words = figures.in_words(figure)
+    assert "zero-shot 10.0" in words and "adapter 51.0 with 9,000" in words
+    assert "share layers" not in words
+
+
+def test_a_ranking_names_every_arm_with_its_interval():
+    axis = figures.ranking(COMPARED).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == list(COMPARED["name"])
+    found = {tuple(bar[:, 0]) for bar in ends_of_bars(axis)}
+    assert found == set(zip(COMPARED["low"], COMPARED["high"], strict=True))
+    assert len(axis.get_legend().texts) == 3, "one a family"
+
+
+def test_both_ways_of_sharing_layers_stand_side_by_side():
+    rows = [row for _, row in COMPARED.iterrows()]
+    figure = figures.sharing({"adapter": (rows[1], rows[0])})
+    assert len(ends_of_bars(figure.axes[0])) == 2
+    assert "adapter, one instance in all layers 50.0 with 1,000" in figures.in_words(figure)
+    assert "adapter, one a layer 51.0 with 9,000" in figures.in_words(figure)
+
+
+def test_scores_by_share_of_the_pictures_rise_in_order_of_the_shares():
+    table = pd.DataFrame({"factor": ["ia3"] * 3, "level": ["100", "25", "50"],
+                          "mean_recall": [48.0, 40.0, 44.0], "low": [46.0, 38, 42],
+                          "high": [50.0, 42, 46]})  # fmt: skip
+    figure = figures.by_share(table)
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["25", "50", "100"]
+    assert "ia3 40.0 with 25 %, 44.0 with 50 %, 48.0 with 100 %" in figures.in_words(figure)
+    assert "%" in axis.get_xlabel() and "%" in axis.get_ylabel()
+
+
+def test_a_table_of_shares_has_its_numbers_in_its_cells():
+    table = pd.DataFrame({"ia3": [10.0, 20.4], "lora": [30.0, 40.0]}, index=["river", "port"])
+    figure = figures.shares(table, "mean recall, %")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["10", "30", "20", "40"]
+    assert "river 10 to 30; port 20 to 40" in figures.in_words(figure)

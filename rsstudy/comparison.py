@@ -1,0 +1,156 @@
+"""The comparison's tables: scores beside sizes, who answers what others miss, recall by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rsstudy.errors import StudyError
+from rsstudy.retrieval import KS, counts_of, recall_interval
+from rsstudy.statistics import mean_over_seeds
+
+Record = Mapping[str, Any]
+
+# Which row of the paper's tables is a method's; ``Ours`` is its adapter with HMMC. The VSE++ that
+# it quotes is another author's training of the same recipe.
+PRINTED: dict[tuple[str, str], str] = {
+    ("zero-shot", "infonce"): "Zero-shot CLIP", ("linear-probe", "infonce"): "Linear probe",
+    ("full", "infonce"): "Full fine-tuning", ("single-language", "infonce"): "Single Language",
+    ("coop", "infonce"): "CoOp", ("vpt", "infonce"): "VPT", ("vl-prompt", "infonce"): "VL-Prompt",
+    ("adapter", "infonce"): "Adapter", ("clip-adapter", "infonce"): "CLIP-Adapter",
+    ("convpass", "infonce"): "Convpass", ("adaptformer", "infonce"): "AdaptFormer",
+    ("cross-modal-adapter", "infonce"): "Cross-Modal Adapter",
+    ("uniadapter", "infonce"): "UniAdapter", ("mrs-adapter", "hmmc"): "Ours",
+    ("cnn-gru", "hinge"): "VSE++",
+}  # fmt: skip
+
+
+def name_of_row(row: Any) -> str:
+    """Method with what differs from its defaults, the encoder and the objective if not usual."""
+    encoder = f" ({row.encoder})" if str(row.encoder).startswith("cnn-gru") else ""
+    objective = "" if row.objective_label == "infonce" else f", {row.objective_label}"
+    return f"{row.label}{encoder}{objective}"
+
+
+def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
+    """Every arm of one set in a row, the best first.
+
+    Args:
+        found: from ``rsstudy.grids.recorded``, of one set and encoder.
+        reported: the paper's rows of that set, from ``rsstudy.reported.read_reported``.
+
+    Returns:
+        columns family, label, name, seeds, mean_recall, low, high (95 %: over seeds, or over test
+        pictures where there is one seed), method, heads, total (trained parameters), printed (the
+        paper's mean recall, percent, of another encoder; NaN where it has none), printed_millions,
+        rise (points of validation mean recall that the last epoch brought, where it was the best;
+        else 0), record (the first seed's). Recalls in percent.
+    """
+    rows = []
+    keys = ["encoder", "label", "objective_label"]
+    for _, runs in found.groupby(keys, sort=False):
+        first = next(runs.itertuples())
+        mean = mean_over_seeds(list(runs["mean_recall"]))
+        low, high = mean.low, mean.high
+        if len(runs) == 1:
+            low, high = recall_interval(first.record["test_queries"])
+        counts, history = first.record["trained_parameters"], first.record["history"]
+        made = [row["mean_recall"] for row in history]
+        still = len(made) > 1 and first.best_epoch == len(made)
+        kind = "cnn-gru" if str(first.encoder).startswith("cnn-gru") else first.method
+        paper = reported[reported["method"] == PRINTED.get((kind, first.objective), "")]
+        rows.append({
+            "family": first.factor, "label": first.label, "name": name_of_row(first),
+            "seeds": len(runs), "mean_recall": mean.mean, "low": low, "high": high,
+            **{part: counts[part] for part in ("method", "heads", "total")},
+            "printed": paper["mean_recall_printed"].max(),
+            "printed_millions": paper["trainable_params_millions"].max(),
+            "rise": made[-1] - max(made[:-1]) if still else 0.0, "record": first.record,
+        })  # fmt: skip
+    return pd.DataFrame(rows).sort_values("mean_recall", ascending=False, ignore_index=True)
+
+
+def pareto_front(table: pd.DataFrame) -> pd.Series:
+    """Which rows no other beats in mean recall with as few trained parameters (``total``)."""
+    at_least = [
+        table.loc[table["total"] <= row.total, "mean_recall"].max() for row in table.itertuples()
+    ]
+    return table["mean_recall"] == at_least
+
+
+def chosen_at_an_end(choices: pd.DataFrame) -> pd.DataFrame:
+    """The searches whose best learning rate is the lowest or the highest they tried.
+
+    Args:
+        choices: from ``rsstudy.records.read_choices``.
+
+    Returns:
+        columns arm, learning_rate (chosen), end (lowest or highest).
+    """
+    rates = choices.groupby("search")["learning_rate"]
+    rows = choices.assign(lowest=rates.transform("min"), highest=rates.transform("max"))
+    rows = rows[rows["chosen"] & (rows["lowest"] < rows["highest"])]
+    parts = [
+        rows[rows["learning_rate"] == rows[end]].assign(end=end) for end in ("lowest", "highest")
+    ]
+    return pd.concat(parts, ignore_index=True)[["arm", "learning_rate", "end"]]
+
+
+def answered(record: Record, k: int) -> np.ndarray:
+    """For every test query whether its recall at k counts: pictures first, then captions.
+
+    Between tied candidates it is the chance over random orders, from 0 to 1.
+    """
+    return np.concatenate([ranks.recall(k) for ranks in counts_of(record["test_queries"])])
+
+
+def _weights(record: Record) -> np.ndarray:
+    """Of each query, so that both directions count a half."""
+    sizes = [len(ranks.above) for ranks in counts_of(record["test_queries"])]
+    return np.concatenate([np.full(size, 0.5 / size) for size in sizes])
+
+
+def right_where_others_miss(records: Mapping[str, Record], k: int = 5) -> pd.DataFrame:
+    """What share of the queries the method of a row answers and that of a column does not.
+
+    Both directions count a half; percent. The column ``all others`` is what the row alone answers.
+    """
+    found = np.stack([answered(record, k) for record in records.values()])
+    weights = _weights(next(iter(records.values())))
+    table = 100 * (found * weights) @ (1 - found).T
+    np.fill_diagonal(table, 0)
+    alone = [
+        100 * float(weights @ (mine * np.prod(1 - np.delete(found, at, axis=0), axis=0)))
+        for at, mine in enumerate(found)
+    ]
+    whole = pd.DataFrame(table, index=list(records), columns=list(records))
+    return whole.assign(**{"all others": alone})
+
+
+def recall_by_class(records: Mapping[str, Record]) -> pd.DataFrame:
+    """Mean recall within the queries of each class, percent: a row a class, a column a record.
+
+    Captions belong to the class of their picture; candidates are those of the whole test split.
+
+    Raises:
+        StudyError: a record that does not tell the classes of its test pictures, or a set has none.
+    """
+    columns = {}
+    for name, record in records.items():
+        queries = record["test_queries"]
+        classes = queries.get("classes", [])
+        if not classes or None in classes:
+            raise StudyError(
+                f"no classes of the test pictures on record for {name}: do its run again"
+            )
+        of_caption = np.repeat(classes, queries["captions_of_image"])
+        i2t, t2i = counts_of(queries)
+        columns[name] = sum(
+            pd.Series(100 * ranks.recall(k)).groupby(np.asarray(of)).mean()
+            for ranks, of in ((i2t, classes), (t2i, of_caption))
+            for k in KS
+        ) / (2 * len(KS))
+    return pd.DataFrame(columns)

@@ -1,0 +1,135 @@
+"""The comparison's tables say what the records say: sizes, intervals, who answers what."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsstudy.comparison import (
+    PRINTED,
+    chosen_at_an_end,
+    pareto_front,
+    recall_by_class,
+    right_where_others_miss,
+    side_by_side,
+)
+from rsstudy.errors import StudyError
+from rsstudy.methods import METHODS
+from rsstudy.records import as_table, project_folder
+from rsstudy.reported import read_reported
+
+CLASSES = ("field", "river", "field", "port")
+CAPTIONS = (1, 2, 1, 1)
+
+
+def record(method, first, history, seed=0, objective="infonce", classes=CLASSES, total=1_000):
+    """Queries whose place in ``first`` (pictures, then captions) is 1 find their own at once.
+
+    The others have twenty candidates before it.
+    """
+    above = [0 if found else 20 for found in first]
+
+    def counts(part):
+        return {"above": part, "tie": [1] * len(part), "own": [1] * len(part)}
+
+    queries = {"image_to_text": counts(above[:4]), "text_to_image": counts(above[4:])}
+    found = 50 * np.mean(first[:4]) + 50 * np.mean(first[4:])
+    return {
+        "id": f"{method}-{objective}-s{seed}", "label": method, "objective_label": objective,
+        "config": {"data": "ucm", "encoder": "vits14-minilm", "method": method,
+                   "objective": objective, "seed": seed, "image_size": 112,
+                   "recipe": {"learning_rate": 1e-3}},
+        "scores": {"mean_recall": found}, "best_epoch": int(np.argmax(history)) + 1,
+        "trained_parameters": {"method": total - 300, "heads": 300, "total": total},
+        "cost": {"train_seconds": 1.0}, "status": "finished",
+        "history": [{"epoch": n + 1, "mean_recall": v} for n, v in enumerate(history)],
+        "test_queries": {**queries, "relaxed": queries, "captions_of_image": list(CAPTIONS),
+                         "text_of_caption": list(range(5)), "classes": list(classes)},
+    }  # fmt: skip
+
+
+A = record("adapter", [1, 1, 0, 0, 1, 1, 1, 0, 0], [10.0, 20.0, 23.0])
+B = record("full", [1, 0, 1, 0, 1, 0, 0, 1, 0], [10.0, 30.0, 20.0], total=9_000)
+REPORTED = pd.DataFrame({"method": ["Adapter", "Convpass"], "mean_recall_printed": [33.25, 30.0],
+                         "trainable_params_millions": [0.17, 0.14]})  # fmt: skip
+
+
+def in_table(*records):
+    return as_table(records).assign(factor="a branch")
+
+
+def test_a_row_has_its_sizes_the_papers_number_and_how_it_still_rose():
+    table = side_by_side(in_table(B, A), REPORTED).set_index("label")
+    assert list(table.index) == ["adapter", "full"], "the best first"
+    row = table.loc["adapter"]
+    assert (row.method, row.heads, row.total, row.seeds) == (700, 300, 1_000, 1)
+    assert row.mean_recall == pytest.approx(55.0)
+    assert row.low < row.mean_recall < row.high
+    assert (row.printed, row.printed_millions) == (33.25, 0.17)
+    assert row.rise == pytest.approx(3.0)
+    assert np.isnan(table.loc["full", "printed"]) and table.loc["full", "rise"] == 0
+
+
+def test_the_interval_is_over_seeds_where_there_are_several():
+    same = [record("adapter", [1, 1, 0, 0, 1, 1, 1, 0, 0], [1.0], seed) for seed in range(3)]
+    row = side_by_side(in_table(*same), REPORTED).iloc[0]
+    assert row.seeds == 3 and row.low == row.mean_recall == row.high
+
+
+def test_objectives_and_other_towers_have_rows_of_their_own():
+    hinge = record("full", [0] * 9, [1.0], objective="hinge")
+    other = record("full", [0] * 9, [1.0], objective="hinge")
+    other["config"]["encoder"] = "cnn-gru"
+    names = set(side_by_side(in_table(B, hinge, other), REPORTED)["name"])
+    assert names == {"full", "full, hinge", "full (cnn-gru), hinge"}
+
+
+def test_every_row_of_the_paper_that_is_named_exists_and_every_method_too():
+    reported = read_reported(project_folder() / "results")
+    for (method, _), name in PRINTED.items():
+        assert method == "cnn-gru" or method in METHODS
+        for data in ("rsicd", "ucm"):
+            assert ((reported["dataset"] == data) & (reported["method"] == name)).sum() == 1
+
+
+def test_the_front_is_what_none_beats_with_as_few_parameters():
+    table = pd.DataFrame({"total": [0, 10, 10, 50, 90], "mean_recall": [9.0, 30, 31, 25, 40]})
+    assert list(pareto_front(table)) == [True, False, True, False, True]
+
+
+def test_who_answers_what_others_miss_by_hand():
+    table = right_where_others_miss({"adapter": A, "full": B}, k=1)
+    # Of pictures one of four, of captions two of five are the adapter's alone; each side a half.
+    assert table.loc["adapter", "full"] == pytest.approx(50 / 4 + 50 * 2 / 5)
+    assert table.loc["full", "adapter"] == pytest.approx(50 / 4 + 50 / 5)
+    assert table.loc["full", "full"] == 0
+    assert table.loc["full", "all others"] == pytest.approx(table.loc["full", "adapter"])
+
+
+def test_what_one_alone_answers_is_missed_by_every_other():
+    third = record("ia3", [0, 1, 0, 0, 0, 0, 0, 0, 0], [1.0])
+    table = right_where_others_miss({"adapter": A, "full": B, "ia3": third}, k=1)
+    assert table.loc["ia3", "all others"] == 0
+    assert table.loc["adapter", "all others"] == pytest.approx(50 * 2 / 5)
+    assert table.loc["full", "all others"] == pytest.approx(50 / 4 + 50 / 5)
+
+
+def test_recall_by_class_takes_captions_with_their_picture():
+    table = recall_by_class({"adapter": A})["adapter"]
+    # Pictures: field 1, 0; river 1; port 0. Captions: field 1, 0; river 1, 1; port 0.
+    assert table.to_dict() == pytest.approx({"field": 50.0, "port": 0.0, "river": 100.0})
+
+
+def test_without_classes_on_record_recall_by_class_says_what_to_do():
+    with pytest.raises(StudyError, match="no classes .* for adapter: do its run again"):
+        recall_by_class({"adapter": record("adapter", [1] * 9, [1.0], classes=())})
+
+
+def test_a_choice_at_an_end_of_its_search_is_found():
+    rows = [("s1", "inside", 0.1, False), ("s1", "inside", 0.3, True), ("s1", "inside", 1.0, False),
+            ("s2", "top", 0.1, False), ("s2", "top", 0.3, True),
+            ("s3", "bottom", 0.1, True), ("s3", "bottom", 0.3, False),
+            ("s4", "alone", 0.1, True)]  # fmt: skip
+    choices = pd.DataFrame(rows, columns=["search", "arm", "learning_rate", "chosen"])
+    found = chosen_at_an_end(choices).set_index("arm")
+    assert found["end"].to_dict() == {"bottom": "lowest", "top": "highest"}
+    assert found["learning_rate"].to_dict() == {"bottom": 0.1, "top": 0.3}
