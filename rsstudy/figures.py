@@ -636,7 +636,8 @@ def ranking(table: pd.DataFrame) -> Figure:
                       label=family)  # fmt: skip
     axis.set_yticks(table.index, table["name"], fontsize=9)
     axis.set(xlabel="mean recall on test, % (bars: 95 % interval)", ylim=(len(table) - 0.5, -0.5))
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=3,
+                  frameon=False)  # fmt: skip
     found = "; ".join(f"{row.name} {row.mean_recall:.1f}" for row in table.itertuples())
     figure.set_label(f"Mean recall on test, %, with 95 % intervals: {found}.")
     return figure

@@ -1,11 +1,14 @@
 """The committed notebooks: executed from top to bottom, and free of any one machine's traces."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -48,6 +51,16 @@ def test_no_output_names_a_place_on_a_machine(path):
     for cell in code_cells(path):
         for output in cell["outputs"]:
             assert not MACHINE_PATH.search(text_of(output)), "".join(cell["source"])
+
+
+@each_notebook
+def test_no_figure_outgrows_the_width_it_was_drawn_at(path):
+    """What juts out of a figure widens its picture, so that its letters shrink on a phone."""
+    outputs = [output for cell in code_cells(path) for output in cell["outputs"]]
+    pictures = [data for output in outputs for kind, data in output.get("data", {}).items()
+                if kind in ("image/png", "image/jpeg")]  # fmt: skip
+    widths = [Image.open(io.BytesIO(base64.b64decode(data))).width for data in pictures]
+    assert all(width <= 740 for width in widths), widths  # 7.2 inches of 100 pixels, and a margin
 
 
 @each_notebook
