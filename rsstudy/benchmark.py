@@ -9,9 +9,16 @@ objective on the towers that all others have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from tqdm import tqdm
+
+from rsstudy.costs import analytic
+from rsstudy.methods import PRESETS, create_method
+from rsstudy.objectives import named_objective
+from rsstudy.run import Run, label_of
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,35 @@ BENCHMARK: tuple[Row, ...] = (
     Row("a branch", "convpass"),
     Row("a branch", "convpass", {"share_layers": True}, counterpart=True),
     Row("a branch", "clip-adapter", {"towers": "both"}),
-    Row("a weight", "lora"),
+    Row("a weight", "lora", PRESETS["lora:authors"]),
+    Row("a weight", "lora"),  # on every matrix, as the bench encoder's alignment is made
     Row("a weight", "dora"),
     Row("a weight", "ia3"),
     Row("a weight", "ssf"),
 )
+
+
+def counted_costs(
+    encoder: str,
+    image_size: int | None = None,
+    words: int = 20,
+    methods: Sequence[str] = (),
+    progress: bool = False,
+) -> list[dict[str, Any]]:
+    """``rsstudy.costs.analytic`` of the benchmark's rows, or of some methods by name.
+
+    Returns:
+        rows with ``label``, ``objective`` and the fields of ``rsstudy.costs.Analytic``.
+
+    Raises:
+        StudyError: no such encoder or method, or a method that does not fit.
+    """
+    wanted = [Row("", name) for name in methods] or [row for row in BENCHMARK if not row.encoder]
+    rows = []
+    for row in tqdm(wanted, unit="method", disable=not progress):
+        run = Run("", encoder, row.method.partition(":")[0], method_settings=row.settings)
+        method, objective = create_method(row.method, row.settings), named_objective(row.objective)
+        counted = analytic(encoder, method, False, image_size, words, objective=objective)
+        label = row.method if ":" in row.method else label_of(run)
+        rows.append({"label": label, "objective": row.objective, **asdict(counted)})
+    return rows

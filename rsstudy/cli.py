@@ -440,9 +440,11 @@ def suite_command(
         return
     several = len({r["config"]["data"] for r in records}) > 1
     batches = len({r["config"]["recipe"]["batch"] for r in records}) > 1
+    encoders = len({r["config"]["encoder"] for r in records}) > 1
     rows = [
         {
             **({"data": r["config"]["data"]} if several else {}), "method": r["label"],
+            **({"encoder": r["config"]["encoder"]} if encoders else {}),
             "objective": r.get("objective_label", r["config"]["objective"]),
             **({"batch": r["config"]["recipe"]["batch"]} if batches else {}),
             "seed": r["config"]["seed"],
@@ -451,6 +453,51 @@ def suite_command(
         for r in records
     ]  # fmt: skip
     _print([_joined(row) for row in rows], as_json=False)
+
+
+@cli.command("costs", short_help="Count what each method costs on an encoder.")
+@click.option("--encoder", default="ViT-B-32", show_default=True, help="Any encoder with blocks; "
+              "its weights are not needed.")  # fmt: skip
+@click.option("--image-size", type=int, help="Pixels a side.")
+@click.option("--words", default=20, show_default=True, help="Tokens a caption.")
+@click.option("--method", multiple=True, help="Only this one, or a preset of it. Repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write a record of it here, too.")
+@as_json
+def costs_command(
+    encoder: str, image_size: int | None, words: int, method: tuple[str, ...], out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Parameters, bytes and FLOPs of the benchmark's methods, counted without computing."""
+    from rsstudy.benchmark import counted_costs
+    from rsstudy.records import environment, readable
+    from rsstudy.training import pick_device
+
+    rows = counted_costs(encoder, image_size, words, method, progress=not as_json)
+    if out is not None:
+        from rsstudy.files import whole_file
+
+        record = {"encoder": encoder, "image_size": image_size, "words": words,
+                  "environment": environment(pick_device("cpu")), "rows": rows}  # fmt: skip
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(out) as temporary:
+            temporary.write_text(readable(record), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    shown = [
+        {
+            "name": row["label"] + (", hmmc" if row["objective"] == "hmmc" else ""),
+            "trained": row["total"],
+            "file MB": round(row["stored_bytes"] / 1e6, 2),
+            "gradients, Adam MB": round((row["gradient_bytes"] + row["optimizer_bytes"]) / 1e6, 2),
+            "kept a pair MB": round(row["activation_bytes"] / 1e6, 1),
+            "GFLOP a picture": round(row["image_flops"] / 1e9, 2),
+            "a caption": round(row["caption_flops"] / 1e9, 2),
+            "a step's pair": round(row["step_flops"] / 1e9, 2),
+        }
+        for row in rows
+    ]  # fmt: skip
+    _print(shown, as_json=False)
 
 
 @cli.command("claims", short_help="Judge the paper's claims by the records.")

@@ -17,6 +17,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> StudyError:
         get_close_matches(name.lower(), known, n=3, cutoff=0.5)
         or [k for k in known if name.lower() in k.lower()][:3]
     )
-    some = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {some}"
+    between = "; " if any("," in k for k in known) else ", "  # a name may hold a comma itself
+    some = between.join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    hint = (
+        f"did you mean {'; or '.join(near) if between == '; ' else ' or '.join(near)}?"
+        if near
+        else f"known: {some}"
+    )
     return StudyError(f"unknown {kind} {name!r}; {hint}")

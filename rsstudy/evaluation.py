@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ class Pairs:
         tokens: ids of the D distinct texts (D, L), likewise.
         text_of, image_of: for each of the M captions its text in 0..D and its image in 0..N.
         pixel_digest: of the decoded pictures.
+        lengths: for each of the D texts how many of its tokens an encoder needs.
     """
 
     images: Tensor
@@ -31,6 +33,17 @@ class Pairs:
     text_of: np.ndarray
     image_of: np.ndarray
     pixel_digest: str
+    lengths: np.ndarray
+
+    def words(self, *rows: np.ndarray) -> list[Tensor]:
+        """Token ids of some texts, cut behind the longest among all: (B, l) for each ``rows``."""
+        longest = max(int(self.lengths[of].max()) for of in rows)
+        return [take(self.tokens, of)[:, :longest] for of in rows]
+
+
+def take(items: Tensor, rows: np.ndarray) -> Tensor:
+    """Some rows of a tensor, on its device."""
+    return items[torch.as_tensor(rows, device=items.device)]
 
 
 @dataclass(frozen=True)
@@ -59,8 +72,10 @@ def prepare(encoder: DualEncoder, split: ImageTextSet) -> Pairs:
         free, _ = torch.cuda.mem_get_info(encoder.device)
         if images.nbytes < free / 2:  # leave the other half to training
             images = images.to(encoder.device)
-    tokens = encoder.tokenizer(texts).to(encoder.device)
-    return Pairs(images, tokens, text_of, image_of, decoded.digest)
+    tokens = encoder.tokenizer(texts)
+    lengths = encoder.lengths(tokens).numpy()
+    tokens = tokens.to(encoder.device)
+    return Pairs(images, tokens, text_of, image_of, decoded.digest, lengths)
 
 
 @torch.no_grad()
@@ -74,15 +89,22 @@ def embed(
         leave=False, disable=not progress,
     )  # fmt: skip
 
-    def run(embed_chunk, items: Tensor) -> Tensor:
+    def run(embed_chunk: Callable[[Tensor], Tensor], chunks: Iterable[Tensor]) -> Tensor:
         parts = []
-        for start in range(0, len(items), chunk):
-            parts.append(embed_chunk(items[start : start + chunk]))
-            bar.update(len(parts[-1]))
+        for items in chunks:
+            parts.append(embed_chunk(items))
+            bar.update(len(items))
         return torch.cat(parts)
 
+    # Texts of one length together, so that hardly any padding is read.
+    by_length = np.argsort(pairs.lengths, kind="stable")
+    chunks = (by_length[at : at + chunk] for at in range(0, len(by_length), chunk))
     with bar:
-        return run(encoder.embed_images, pairs.images), run(encoder.embed_texts, pairs.tokens)
+        images = run(encoder.embed_images, pairs.images.split(chunk))
+        sorted_texts = run(encoder.embed_texts, (pairs.words(rows)[0] for rows in chunks))
+    texts = torch.empty_like(sorted_texts)
+    texts[torch.as_tensor(by_length, device=texts.device)] = sorted_texts
+    return images, texts
 
 
 def evaluate(encoder: DualEncoder, pairs: Pairs, progress: bool = False) -> Evaluation:

@@ -612,8 +612,7 @@ def pareto(table: pd.DataFrame) -> Figure:
         numbers.append(Line2D([], [], linestyle="", marker=f"${number}$", color="0.2", markersize=7,
                               label=f"{row.name} {row.mean_recall:.1f}"))  # fmt: skip
         words.append(f"{row.name} {row.mean_recall:.1f} with {row.total:,}")
-    axis.add_artist(axis.legend(handles=numbers, loc="upper left", bbox_to_anchor=(-0.08, -0.14),
-                                ncols=2, frameon=False, fontsize=10))  # fmt: skip
+    figure.legend(handles=numbers, loc="outside lower left", ncols=2, frameon=False, fontsize=10)
     axis.set_xscale("log")
     axis.set(xlabel="trained parameters", ylabel="mean recall on test, %")
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)

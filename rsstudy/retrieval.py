@@ -19,7 +19,7 @@ From one ranking come three protocols, which differ in what counts as right:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -223,75 +223,103 @@ def _pairs(text_of: np.ndarray, image_of: np.ndarray, texts: int) -> tuple[np.nd
     return image_of_pair, text_of_pair
 
 
+# Similarities that are held at a time: a quarter of a gigabyte, and as much for comparing them.
+HELD = 1 << 26
+
+
 def rank(
-    images: Tensor, texts: Tensor, text_of: np.ndarray, image_of: np.ndarray, chunk: int = 1024
+    images: Tensor, texts: Tensor, text_of: np.ndarray, image_of: np.ndarray, chunk: int = 0
 ) -> tuple[tuple[Ranks, Ranks], tuple[Ranks, Ranks]]:
     """Rank every caption for every image, and every image for every caption.
 
-    Similarities are computed ``chunk`` images at a time: memory stays within chunk x D.
+    Nothing is sorted: what is above the own similarity is counted, and so is what equals it. Memory
+    stays within two blocks of similarities, whatever the number of images and texts.
 
     Args:
         images: unit vectors (N, d).
         texts: unit vectors of the distinct texts (D, d).
         text_of, image_of: for each of M captions, its text in 0..D and its image in 0..N.
+        chunk: images a block; 0 for as many as fit into ``HELD``.
 
     Returns:
         By the standard and by the relaxed protocol, each: counts for N image queries (candidates:
         M captions) and for M caption queries (N images).
     """
     device = images.device
-    text_index = torch.as_tensor(text_of, device=device)
-    image_index = torch.as_tensor(image_of, device=device)
-    copies = torch.bincount(text_index, minlength=len(texts))
-    own_similarity = torch.empty(len(text_of), device=device)
-    i2t = torch.zeros(3, len(images), dtype=torch.long, device=device)
-    image_of_pair, text_of_pair = (
-        torch.as_tensor(of, device=device) for of in _pairs(text_of, image_of, len(texts))
+    fits = not chunk and len(images) * len(texts) <= HELD
+    chunk = chunk or max(HELD // len(texts), 1)
+    copies = np.bincount(text_of, minlength=len(texts))
+    copies_of = torch.as_tensor(copies, dtype=torch.float32, device=device)
+    pairs, pair_of = np.unique(_pair_index(text_of, image_of, len(texts)), return_inverse=True)
+    image_of_pair, text_of_pair = np.divmod(pairs, len(texts))
+    owned = torch.as_tensor(np.bincount(pair_of), device=device)
+    pair_image, pair_text = (
+        torch.as_tensor(of, device=device) for of in (image_of_pair, text_of_pair)
     )
-    pair_similarity = torch.empty(len(text_of_pair), device=device)
-    alike = torch.zeros(len(images), dtype=torch.long, device=device)
+    whole = images @ texts.T if fits else None  # then one product serves both passes
 
     def similarities(start: int) -> Tensor:
+        if whole is not None:
+            return whole[start : start + chunk]
         return images[start : start + chunk] @ texts.T
 
+    # Counting by a product with ones, or with the copies of each text: whole numbers, exact in
+    # fp32 below 2^24, and faster than adding up truths.
+    def count(compare: Callable, block: Tensor, bound: Tensor, by_row: bool) -> Tensor:
+        found = compare(block, bound, out=torch.empty_like(block))
+        counted = found @ copies_of if by_row else found.new_ones(len(found)) @ found
+        return counted.long()
+
+    pair_similarity = torch.empty(len(pairs), device=device)
+    i2t = torch.zeros(4, len(images), dtype=torch.long, device=device)  # above, tie, own, alike
     for start in range(0, len(images), chunk):
-        similarity = similarities(start)
-        rows = torch.nonzero((image_index >= start) & (image_index < start + chunk)).flatten()
-        of_row = image_index[rows] - start
-        own_similarity[rows] = similarity[of_row, text_index[rows]]
-        best = torch.full((len(similarity),), -torch.inf, device=device)
-        best.scatter_reduce_(0, of_row, own_similarity[rows], "amax")
-        i2t[0, start : start + chunk] = ((similarity > best[:, None]) * copies).sum(dim=1)
-        i2t[1, start : start + chunk] = ((similarity == best[:, None]) * copies).sum(dim=1)
-        tied = (own_similarity[rows] == best[of_row]).long()
-        i2t[2, start : start + chunk] = torch.zeros(
-            len(similarity), dtype=torch.long, device=device
-        ).scatter_add_(0, of_row, tied)
+        block = similarities(start)
+        # pairs stand image by image
+        first, last = np.searchsorted(image_of_pair, [start, start + chunk])
+        of = slice(int(first), int(last))
+        row, text = pair_image[of] - start, pair_text[of]
+        pair_similarity[of] = block[row, text]
+        best = torch.full((len(block),), -torch.inf, device=device)
+        best.scatter_reduce_(0, row, pair_similarity[of], "amax")
+        rows = slice(start, start + len(block))
+        i2t[0, rows] = count(torch.gt, block, best[:, None], by_row=True)
+        i2t[1, rows] = count(torch.eq, block, best[:, None], by_row=True)
+        tied = pair_similarity[of] == best[row]
+        i2t[2].scatter_add_(0, pair_image[of], tied * owned[of])
         # Relaxed, the best of the right captions is the same, only its equals are more: all copies.
-        rows = torch.nonzero((image_of_pair >= start) & (image_of_pair < start + chunk)).flatten()
-        of_row, text = image_of_pair[rows] - start, text_of_pair[rows]
-        pair_similarity[rows] = similarity[of_row, text]
-        tied = (pair_similarity[rows] == best[of_row]) * copies[text]
-        alike.scatter_add_(0, image_of_pair[rows], tied)
-    # A second pass, now that each caption's own similarity is known: the same products over the
-    # same chunks give the same bits, so an image ties with itself exactly.
-    t2i = torch.zeros(2, len(text_of), dtype=torch.long, device=device)
-    best = torch.full((len(texts),), -torch.inf, device=device)
-    best.scatter_reduce_(0, text_of_pair, pair_similarity, "amax")
-    of_text = torch.zeros(3, len(texts), dtype=torch.long, device=device)
+        i2t[3].scatter_add_(0, pair_image[of], tied * copies_of[text].long())
+    # A second pass, now that each pair's own similarity is known: the same products over the same
+    # blocks give the same bits, so an image ties with itself exactly. A turn has a pair of each
+    # text.
+    t2i = torch.zeros(2, len(pairs), dtype=torch.long, device=device)
+    turns = _turns(text_of_pair, device)
     for start in range(0, len(images), chunk):
-        similarity = similarities(start)
-        for first in range(0, len(text_of), chunk):
-            of = slice(first, first + chunk)
-            candidates = similarity[:, text_index[of]]
-            t2i[0, of] += (candidates > own_similarity[of]).sum(dim=0)
-            t2i[1, of] += (candidates == own_similarity[of]).sum(dim=0)
-        of_text[0] += (similarity > best).sum(dim=0)
-        of_text[1] += (similarity == best).sum(dim=0)
-    tied = (pair_similarity == best[text_of_pair]).long()
-    of_text[2].scatter_add_(0, text_of_pair, tied)
-    above, tie, own = i2t.cpu().numpy()
-    above_t, tie_t = t2i.cpu().numpy()
+        block = similarities(start)
+        for of_turn in turns:
+            text = pair_text[of_turn]
+            columns = block if len(text) == len(texts) else block[:, text]
+            bound = pair_similarity[of_turn]
+            t2i[0, of_turn] += count(torch.gt, columns, bound, by_row=False)
+            t2i[1, of_turn] += count(torch.eq, columns, bound, by_row=False)
+    # Relaxed, a text's best image is that of its highest pair, and all such pairs are right.
+    highest_of = torch.full((len(texts),), -torch.inf, device=device)
+    highest_of.scatter_reduce_(0, pair_text, pair_similarity, "amax")
+    is_best = pair_similarity == highest_of[pair_text]
+    of_text = torch.zeros(3, len(texts), dtype=torch.long, device=device)
+    of_text[:2, pair_text[is_best]] = t2i[:, is_best]
+    of_text[2].scatter_add_(0, pair_text, is_best.long())
+    above, tie, own, alike = i2t.cpu().numpy()
+    above_t, tie_t = t2i.cpu().numpy()[:, pair_of]
     standard = (Ranks(above, tie, own), Ranks(above_t, tie_t, np.ones_like(tie_t)))
-    relaxed = (Ranks(above, tie, alike.cpu().numpy()), Ranks(*of_text.cpu().numpy()[:, text_of]))
+    relaxed = (Ranks(above, tie, alike), Ranks(*of_text.cpu().numpy()[:, text_of]))
     return standard, relaxed
+
+
+def _turns(text_of_pair: np.ndarray, device: torch.device) -> list[Tensor]:
+    """The pairs in turns: the first of every text, in the order of the texts, the second, ..."""
+    by_text = np.argsort(text_of_pair, kind="stable")
+    ordered = text_of_pair[by_text]
+    place = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
+    return [
+        torch.as_tensor(by_text[place == turn], device=device) for turn in range(place.max() + 1)
+    ]

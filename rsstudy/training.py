@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from rsstudy.encoders import DualEncoder
+from rsstudy.encoders.attention import fast_attention
 from rsstudy.errors import StudyError
-from rsstudy.evaluation import Pairs
+from rsstudy.evaluation import Pairs, take
 from rsstudy.files import whole_file
 from rsstudy.methods import trained
 from rsstudy.objectives import Objective, false_negatives
@@ -180,7 +181,7 @@ def batch_loss(
         again = augmented(images) if objective.augment_images else images
         images = torch.cat([images, again])
         tokens = torch.cat([tokens, tokens if second_tokens is None else second_tokens])
-    with autocast, dropping:
+    with autocast, dropping, fast_attention(encoder.device):
         seen = encoder.embed_images(images)
         read = encoder.embed_texts(tokens)
     return objective.loss(seen, read, encoder.logit_scale, not_negative)
@@ -261,7 +262,7 @@ def train(
     steps_an_epoch = count_batches(pairs, recipe)
     if steps_an_epoch == 0:
         raise StudyError("the training split has fewer than two pairs: nothing to contrast")
-    optimizer = _optimizer(parameters, recipe)
+    optimizer = make_optimizer(parameters, recipe)
     state: dict[str, Any] = {
         "identity": identity, "epoch": 0, "step": 0, "losses": 0.0, "epoch_seconds": 0.0,
         "images": 0,
@@ -294,47 +295,54 @@ def train(
                 encoder.eval()  # what is frozen stays as it was
                 encoder.method.train()  # only the method's own dropout is on
                 pending, began = [], time.monotonic()
-                for number, (rows, texts) in enumerate(
-                    batches(pairs, recipe, seed, state["epoch"])
-                ):
-                    if number < state["step"]:
-                        continue  # done before the interruption
-                    done = state["epoch"] * steps_an_epoch + number
-                    rate = learning_rate(recipe, done, steps_an_epoch)
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate
-                    images = _take(pairs.images, rows).to(encoder.device, non_blocking=True)
-                    others = texts
-                    if objective.sibling_captions:
-                        others = siblings(pairs, rows, texts, [seed, state["epoch"], number])
-                    loss = batch_loss(
-                        encoder, objective, recipe, images, _take(pairs.tokens, texts),
-                        _take(pairs.tokens, others) if objective.sibling_captions else None,
-                        _shared(rows, texts, others, encoder.device)
-                        if objective.mask_false_negatives else None,
-                    )  # fmt: skip
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    if recipe.clip_norm:
-                        nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
-                    optimizer.step()
-                    if encoder.logit_scale.requires_grad:
-                        with torch.no_grad():
-                            encoder.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
-                    pending.append(loss.detach())
-                    state["images"] += len(rows)
-                    state["step"] = number + 1
-                    bar.update()
-                    if len(pending) == 20:
-                        settle(pending, began)
-                        pending, began = [], time.monotonic()
-                        bar.set_postfix(epoch=state["epoch"] + 1, loss=f"{loss.item():.3f}")
-                    if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        settle(pending, began)
-                        pending, began = [], time.monotonic()
-                        _save(checkpoint, state, parameters, optimizer, devices)
-                        saved = time.monotonic()
-                    after_step(done + 1)
+                storing = (
+                    encoder.frozen_as(torch.bfloat16)
+                    if recipe.precision == "bf16"
+                    else nullcontext()
+                )
+                with storing:
+                    for number, (rows, texts) in enumerate(
+                        batches(pairs, recipe, seed, state["epoch"])
+                    ):
+                        if number < state["step"]:
+                            continue  # done before the interruption
+                        done = state["epoch"] * steps_an_epoch + number
+                        rate = learning_rate(recipe, done, steps_an_epoch)
+                        for group in optimizer.param_groups:
+                            group["lr"] = rate
+                        images = take(pairs.images, rows).to(encoder.device, non_blocking=True)
+                        others = texts
+                        if objective.sibling_captions:
+                            others = siblings(pairs, rows, texts, [seed, state["epoch"], number])
+                        tokens, other_tokens = pairs.words(texts, others)
+                        loss = batch_loss(
+                            encoder, objective, recipe, images, tokens,
+                            other_tokens if objective.sibling_captions else None,
+                            _shared(rows, texts, others, encoder.device)
+                            if objective.mask_false_negatives else None,
+                        )  # fmt: skip
+                        optimizer.zero_grad(set_to_none=True)
+                        loss.backward()
+                        if recipe.clip_norm:
+                            nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
+                        optimizer.step()
+                        if encoder.logit_scale.requires_grad:
+                            with torch.no_grad():
+                                encoder.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
+                        pending.append(loss.detach())
+                        state["images"] += len(rows)
+                        state["step"] = number + 1
+                        bar.update()
+                        if len(pending) == 20:
+                            settle(pending, began)
+                            pending, began = [], time.monotonic()
+                            bar.set_postfix(epoch=state["epoch"] + 1, loss=f"{loss.item():.3f}")
+                        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                            settle(pending, began)
+                            pending, began = [], time.monotonic()
+                            _save(checkpoint, state, parameters, optimizer, devices)
+                            saved = time.monotonic()
+                        after_step(done + 1)
                 settle(pending, began)
                 score = validate(encoder)
                 if not math.isfinite(score):
@@ -377,20 +385,17 @@ def _shared(
     return false_negatives(*ids)
 
 
-def _take(items: Tensor, rows: np.ndarray) -> Tensor:
-    return items[torch.as_tensor(rows, device=items.device)]
-
-
-def _optimizer(parameters: dict[str, nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(parameters: dict[str, nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer over some parameters; matrices alone decay."""
     matrices = [p for p in parameters.values() if p.dim() > 1]
     vectors = [p for p in parameters.values() if p.dim() <= 1]
     if recipe.optimizer == "adam":
-        return torch.optim.Adam([*matrices, *vectors], lr=recipe.learning_rate)
+        return torch.optim.Adam([*matrices, *vectors], lr=recipe.learning_rate, fused=True)
     groups = [
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def _save(path, state, parameters, optimizer, devices) -> None:

@@ -108,7 +108,7 @@ def test_a_sibling_is_another_caption_of_the_same_picture():
     # picture 0 has the texts 0, 1, 1; picture 1 has 1 alone; picture 2 has 2 and 3
     pairs = Pairs(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, 4),
                   text_of=np.array([0, 1, 1, 1, 2, 3]), image_of=np.array([0, 0, 0, 1, 2, 2]),
-                  pixel_digest="")  # fmt: skip
+                  pixel_digest="", lengths=np.full(4, 4))  # fmt: skip
     images, texts = np.array([2, 0, 1, 2]), np.array([2, 0, 1, 3])
     for seed in range(5):
         assert siblings(pairs, images, texts, [seed, 0, 0]).tolist() == [3, 1, 1, 2]

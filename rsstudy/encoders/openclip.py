@@ -11,10 +11,34 @@ from pathlib import Path
 
 import open_clip
 import torch
+from open_clip.transformer import text_global_pool
+from torch import Tensor, nn
+from torch.nn import functional
 
+from rsstudy.encoders.attention import attend_as_they_lie
 from rsstudy.encoders.dual import DualEncoder, state_sha256
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import sha256_of
+
+
+class CLIP(open_clip.CLIP):
+    """open_clip's CLIP, whose text tower also takes captions cut behind their last word.
+
+    What follows the end of text is never read: the mask is causal, and the feature is the end's.
+    """
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """Token ids (B, L) of any L up to the context's length -> (B, d)."""
+        length = text.shape[1]
+        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
+        x = self.token_embedding(text) + self.positional_embedding[:length]
+        x = self.ln_final(self.transformer(x, attn_mask=mask))
+        x = text_global_pool(x, text, self.text_pool_type, getattr(self, "text_eos_id", None))
+        if isinstance(self.text_projection, nn.Linear):
+            x = self.text_projection(x)
+        elif self.text_projection is not None:
+            x = x @ self.text_projection
+        return functional.normalize(x, dim=-1) if normalize else x
 
 
 def openclip(
@@ -66,6 +90,19 @@ def wrap(
 ) -> DualEncoder:
     """A ``DualEncoder`` around an open_clip model."""
     text = getattr(model, "text", model)
+    attend_as_they_lie(model)
+    for module in model.modules():
+        if hasattr(
+            module, "get_cast_dtype"
+        ):  # the stream keeps its type however weights are stored
+            module.get_cast_dtype = lambda: torch.float32
+    length_of = None
+    if type(model) is open_clip.CLIP and model.text_pool_type == "argmax":
+        model.__class__ = CLIP
+
+        def length_of(tokens: Tensor) -> Tensor:
+            return tokens.argmax(dim=1) + 1  # the end of text has the highest id
+
     heads = [
         key for key, _ in model.named_parameters()
         if key in ("visual.proj", "text_projection", "text.text_projection")
@@ -86,6 +123,7 @@ def wrap(
         std=preprocess.get("std") or open_clip.OPENAI_DATASET_STD,
         weights=weights,
         architecture=architecture,
+        length_of=length_of,
     )
 
 

@@ -60,9 +60,10 @@ class JoinedTowers(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         mask = tokens != 0
-        longest = int(mask.sum(dim=1).max())
-        tokens, mask = tokens[:, :longest], mask[:, :longest]
-        hidden = self.text(input_ids=tokens, attention_mask=mask).last_hidden_state
+        # In four dimensions it is used as it is: the library would first look into a smaller one,
+        # for which a GPU is waited for.
+        seen = mask[:, None, None, :].expand(-1, 1, tokens.shape[1], -1)
+        hidden = self.text(input_ids=tokens, attention_mask=seen).last_hidden_state
         mask = mask[:, :, None].to(hidden.dtype)
         return self.text_head((hidden * mask).sum(dim=1) / mask.sum(dim=1))
 
@@ -107,7 +108,13 @@ def vits14_minilm(
         mean=IMAGENET_DEFAULT_MEAN,
         std=IMAGENET_DEFAULT_STD,
         weights=weights,
+        length_of=words_of,
     )
+
+
+def words_of(tokens: Tensor) -> Tensor:
+    """How many of the token ids (B, L) are no padding, (B,)."""
+    return (tokens != 0).sum(dim=1)
 
 
 def read_dinov2_onnx(path: Path) -> dict[str, Tensor]:

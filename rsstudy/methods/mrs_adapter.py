@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rsstudy.encoders import Block, DualEncoder, Modality
 from rsstudy.methods.placing import linear, place_pairs, split_width
@@ -38,7 +39,11 @@ class Branch(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         z = self.dropout(torch.relu(self.down(h)))
-        return self.scale * torch.cat([self.up(z), self.share(z)], dim=-1)
+        # One product for both parts: joining the weights is cheaper than joining the outputs.
+        weight = torch.cat([self.up.weight, self.share.weight])
+        bias = torch.cat([self.up.bias, self.share.bias])
+        out = functional.linear(z, weight, bias)
+        return out if self.scale == 1 else self.scale * out
 
 
 @register("mrs-adapter")

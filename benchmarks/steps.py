@@ -1,0 +1,211 @@
+"""A training step of every method against the limit for parameter-efficient training.
+
+The limit is the bare encoder's forward pass and the gradient with respect to the input of its first
+blocks, at the same shapes and in the same precision: what no method whose first trained place is
+there can go below. Each method is measured in a process of its own, in turns with the limit.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from argparse import SUPPRESS
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import arguments, in_turns, inputs, middle, ratio, write
+from torch import Tensor, nn
+
+from rsstudy.benchmark import BENCHMARK
+from rsstudy.costs import Meter, peak_memory, reset_peak_memory
+from rsstudy.encoders import MODALITIES, DualEncoder, create
+from rsstudy.errors import StudyError
+from rsstudy.files import save_tensors
+from rsstudy.methods import attach, create_method, merge, trained
+from rsstudy.objectives import named_objective
+from rsstudy.run import Run, label_of
+from rsstudy.training import Recipe, batch_loss, make_optimizer, pick_device
+
+Step = Callable[[], Tensor]
+
+
+def limit(
+    encoder: DualEncoder, objective: str, recipe: Recipe, batch: tuple[Tensor, Tensor]
+) -> Step:
+    """Forward and input gradient, no weight trained."""
+    chosen = named_objective(objective)
+    for modality in MODALITIES:
+        first = encoder.blocks(modality)[0].module
+        first.register_forward_pre_hook(
+            lambda _, args: (args[0].detach().requires_grad_(), *args[1:])
+        )
+
+    def step() -> Tensor:
+        loss = batch_loss(encoder, chosen, recipe, *batch)
+        loss.backward()
+        return loss
+
+    return step
+
+
+def training(
+    encoder: DualEncoder, objective: str, recipe: Recipe, batch: tuple[Tensor, Tensor]
+) -> tuple[Step, torch.optim.Optimizer | None]:
+    """The loop's step: forward, backward, clip, update. Nothing trained: forward alone."""
+    chosen, parameters = named_objective(objective), trained(encoder)
+    optimizer = make_optimizer(parameters, recipe) if parameters else None
+    encoder.method.train()
+
+    def step() -> Tensor:
+        with torch.set_grad_enabled(optimizer is not None):
+            loss = batch_loss(encoder, chosen, recipe, *batch)
+        if optimizer is not None:
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
+            optimizer.step()
+        return loss
+
+    return step, optimizer
+
+
+def one(given: Any) -> dict[str, Any]:
+    """Measure one method, which is described by a JSON."""
+    what = json.loads(given.one)
+    device = pick_device(given.device)
+    recipe = Recipe(learning_rate=1e-4, precision=given.precision)
+    encoder = create(what["encoder"], given.image_size).to(device)
+    attach(encoder, create_method(what["method"], what["settings"]))
+    batch = inputs(encoder, given.batch, given.words)
+    run = Run("", what["encoder"], what["method"], what["objective"],
+              method_settings=what["settings"])  # fmt: skip
+    row: dict[str, Any] = {
+        "label": label_of(run), **what, "batch": given.batch, "words": batch[1].shape[1],
+        "image_size": encoder.image_size,
+        "trained": sum(p.numel() for p in trained(encoder).values()),
+    }  # fmt: skip
+    with ExitStack() as stack:
+        if recipe.precision == "bf16":
+            stack.enter_context(encoder.frozen_as(torch.bfloat16))
+        step, optimizer = training(encoder, what["objective"], recipe, batch)
+        resident = _resident(device)
+        reset_peak_memory(device)
+        step()
+        step()  # the second finds the optimizer's state beside the activations
+        row["peak_bytes"] = peak_memory(device)
+        row["above_model_bytes"] = None if resident is None else row["peak_bytes"] - resident
+        if optimizer is not None:
+            row["optimizer_bytes"] = sum(
+                t.nbytes for state in optimizer.state.values() for t in state.values()
+                if isinstance(t, Tensor)
+            )  # fmt: skip
+        works: dict[str, Callable[[], object]] = {"step": step}
+        if what["objective"] == "hmmc":
+            other = create(what["encoder"], given.image_size).to(device)
+            attach(other, create_method(what["method"], what["settings"]))
+            stack.enter_context(other.frozen_as(torch.bfloat16))
+            works["one view"] = training(other, "infonce", recipe, batch)[0]
+        bare = create(what["encoder"], given.image_size).to(device)
+        if recipe.precision == "bf16":
+            stack.enter_context(bare.frozen_as(torch.bfloat16))
+        if what["encoder"].partition("@")[0] != "cnn-gru":
+            works["limit"] = limit(bare, what["objective"], recipe, batch)
+        with Meter(device) as meter:
+            found = in_turns(works, given.rounds, device)
+    row["step"] = middle(found["step"])
+    for name in ("limit", "one view"):
+        if name in found:
+            row[name] = middle(found[name])
+            row[f"step over {name}"] = ratio(found["step"], found[name])
+    row["joules_a_step"] = round(
+        meter.joules / meter.seconds * row["step"]["seconds"], 3
+    )  # the meter's mean power, for a step's seconds
+    row["energy_measured"] = meter.measured
+    row.update(_inference(encoder, what, given, batch, device))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "adapter.safetensors"
+        save_tensors(path, {n: p.detach().cpu() for n, p in trained(encoder).items()})
+        row["stored_bytes"] = path.stat().st_size
+    return row
+
+
+def _inference(
+    encoder: DualEncoder, what: dict[str, Any], given: Any, batch: tuple[Tensor, Tensor],
+    device: torch.device,
+) -> dict[str, Any]:  # fmt: skip
+    """Seconds to embed the batch: the base, with the method, and merged where it can be."""
+
+    def embedding(of: DualEncoder) -> Callable[[], object]:
+        of.eval()
+
+        @torch.no_grad()
+        def work() -> object:
+            return of.embed_images(batch[0]), of.embed_texts(batch[1])
+
+        return work
+
+    base = create(what["encoder"], given.image_size).to(device)
+    works = {"base": embedding(base), "adapted": embedding(encoder)}
+    other = create(what["encoder"], given.image_size).to(device)
+    attach(other, create_method(what["method"], what["settings"]))
+    try:
+        merge(other)
+        works["merged"] = embedding(other)
+    except StudyError:
+        pass  # it adds computations
+    found = in_turns(works, given.rounds, device)
+    rows = {f"embed {name}": middle(seconds) for name, seconds in found.items()}
+    slower = {f"embed {name} over base": ratio(found[name], found["base"])
+              for name in ("adapted", "merged") if name in found}  # fmt: skip
+    return {**rows, **slower}
+
+
+def _resident(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    reset_peak_memory(device)  # the peak is now what is resident
+    return peak_memory(device)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--encoder", default="vits14-minilm")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--words", type=int, default=20, help="tokens a caption")
+    parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
+    parser.add_argument("--method", action="append", help="only this one; repeatable")
+    parser.add_argument("--name", default="steps", help="of the record")
+    parser.add_argument("--one", help=SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(one(given)))
+        return
+    rows = []
+    asked = [
+        {"encoder": row.encoder or given.encoder, "method": row.method,
+         "settings": dict(row.settings), "objective": row.objective}
+        for row in BENCHMARK
+        if not row.encoder and (not given.method or row.method in given.method)
+    ]  # fmt: skip
+    for what in asked:
+        command = [sys.executable, __file__, *sys.argv[1:], "--one", json.dumps(what)]
+        made = subprocess.run(command, capture_output=True, text=True)
+        if made.returncode:
+            sys.exit(made.stderr)
+        rows.append(json.loads(made.stdout.splitlines()[-1]))
+        row = rows[-1]
+        print(f"{row['label']}, {row['objective']}: {row['step']['seconds']:.3f} s a step, "
+              f"{row.get('step over limit')} x the limit", flush=True)  # fmt: skip
+    settings = {"encoder": given.encoder, "batch": given.batch, "words": given.words,
+                "precision": given.precision, "rounds": given.rounds}  # fmt: skip
+    print(write(given.name, given.device, given.out, settings, rows))
+
+
+if __name__ == "__main__":
+    main()
