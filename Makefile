@@ -27,7 +27,7 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=$(STAGE)/%)
 FIRST_PAGE := $(BUILD)/html/index.html
 
-.PHONY: help env book test lab lint lock clean FORCE
+.PHONY: help env book test bench lab lint lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,15 @@ test: $(ENVIRONMENT) ## every test, then every notebook cell against its committ
 	"$(BIN)/python" -m pytest tests/ || status=$$?; \
 	"$(BIN)/python" -m pytest --nbval notebooks/ || status=$$?; \
 	exit $$status
+
+# What epochs are measured on; generated scenes where no real sets lie.
+BENCH_DATA ?= $(if $(RSSTUDY_DATA),ucm,scenes?images=600)
+bench: $(ENVIRONMENT) ## the speed benchmarks into results/benchmarks (an hour; nothing else may run)
+	@set -e; cd benchmarks; for what in "step_profile.py" "others.py" "growth.py --rounds 3" \
+		"ranking.py --large 100000" "epochs.py --rounds 3 --data $(BENCH_DATA)" \
+		"steps.py --image-size 112 --rounds 3"; do \
+		echo "bench: $$what"; "$(BIN)/python" $$what; \
+	done
 
 lab: $(ENVIRONMENT) ## JupyterLab on the notebooks
 	"$(BIN)/python" -m jupyterlab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
@@ -87,7 +96,7 @@ lock: ## requirements.lock anew, from an empty environment
 	{ echo "# Every package of the study with all its extras (towers, book, test), pinned."; \
 	  echo "# Made by 'make lock' in an empty Python 3.11 environment; do not edit by hand."; \
 	  "$$folder/env/bin/python" -m pip freeze --all --exclude pip --exclude rsstudy \
-		| sed -E 's/\+[A-Za-z0-9.]+$$//' | grep -viE '^(nvidia-|cuda-|triton)'; \
+		| sed -E 's/\+[A-Za-z0-9.]+$$//' | grep -viE '^(nvidia-[^m]|cuda-|triton)'; \
 	} > requirements.lock.new; \
 	mv requirements.lock.new requirements.lock
 

@@ -486,18 +486,21 @@ def costs_command(
         return
     shown = [
         {
-            "name": row["label"] + (", hmmc" if row["objective"] == "hmmc" else ""),
+            "name": row["label"] + (", " + row["objective"]) * (row["objective"] != "infonce"),
             "trained": row["total"],
             "file MB": round(row["stored_bytes"] / 1e6, 2),
-            "gradients, Adam MB": round((row["gradient_bytes"] + row["optimizer_bytes"]) / 1e6, 2),
-            "kept a pair MB": round(row["activation_bytes"] / 1e6, 1),
-            "GFLOP a picture": round(row["image_flops"] / 1e9, 2),
-            "a caption": round(row["caption_flops"] / 1e9, 2),
-            "a step's pair": round(row["step_flops"] / 1e9, 2),
+            "Adam MB": round((row["gradient_bytes"] + row["optimizer_bytes"]) / 1e6, 2),
+            "kept MB": round(row["activation_bytes"] / 1e6, 1),
+            "picture": round(row["image_flops"] / 1e9, 2),
+            "caption": round(row["caption_flops"] / 1e9, 2),
+            "step": round(row["step_flops"] / 1e9, 2),
         }
         for row in rows
     ]  # fmt: skip
     _print(shown, as_json=False)
+    click.echo("Adam MB: gradients and both moments. kept MB: for the backward pass of one pair, "
+               "fp32.")  # fmt: skip
+    click.echo("picture, caption: GFLOP to encode one; step: of training on one pair.")
 
 
 @cli.command("claims", short_help="Judge the paper's claims by the records.")

@@ -117,17 +117,19 @@ def right_where_others_miss(records: Mapping[str, Record], k: int = 5) -> pd.Dat
     """What share of the queries the method of a row answers and that of a column does not.
 
     Both directions count a half; percent. The column ``all others`` is what the row alone answers.
+    Of a query that is answered by chance, since candidates tie, the chance that the row has beyond
+    the others' counts: two that tie alike answer alike.
     """
     found = np.stack([answered(record, k) for record in records.values()])
     weights = _weights(next(iter(records.values())))
-    table = 100 * (found * weights) @ (1 - found).T
-    np.fill_diagonal(table, 0)
-    alone = [
-        100 * float(weights @ (mine * np.prod(1 - np.delete(found, at, axis=0), axis=0)))
-        for at, mine in enumerate(found)
-    ]
+
+    def beyond(others: np.ndarray, mine: np.ndarray) -> float:
+        return 100 * float(weights @ np.maximum(mine - others, 0))
+
+    table = [[beyond(other, mine) for other in found] for mine in found]
     whole = pd.DataFrame(table, index=list(records), columns=list(records))
-    return whole.assign(**{"all others": alone})
+    rest = [np.delete(found, at, axis=0).max(axis=0, initial=0) for at in range(len(found))]
+    return whole.assign(**{"all others": list(map(beyond, rest, found))})
 
 
 def recall_by_class(records: Mapping[str, Record]) -> pd.DataFrame:

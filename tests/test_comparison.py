@@ -113,6 +113,20 @@ def test_what_one_alone_answers_is_missed_by_every_other():
     assert table.loc["full", "all others"] == pytest.approx(50 / 4 + 50 / 5)
 
 
+def test_ties_are_no_difference_of_a_record_from_itself():
+    """Where six candidates tie, five random orders of six have the own one among the first five."""
+    tied, right = (record("adapter", [1] * 9, [1.0]) for _ in range(2))
+    for direction in ("image_to_text", "text_to_image"):
+        tie = tied["test_queries"][direction]["tie"]
+        tie[:] = [6] * len(tie)
+    table = right_where_others_miss({"tied": tied, "again": tied}, k=5)
+    assert (table == 0).all(axis=None)
+    table = right_where_others_miss({"tied": tied, "right": right, "again": tied}, k=5)
+    assert table.loc["right", "tied"] == pytest.approx(100 / 6)
+    assert table.loc["right", "all others"] == pytest.approx(100 / 6)
+    assert table.loc["tied", "right"] == table.loc["tied", "all others"] == 0
+
+
 def test_recall_by_class_takes_captions_with_their_picture():
     table = recall_by_class({"adapter": A})["adapter"]
     # Pictures: field 1, 0; river 1; port 0. Captions: field 1, 0; river 1, 1; port 0.

@@ -448,3 +448,112 @@ def test_prefixes_are_keys_and_values_of_the_attention():
     mixed = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
     by_hand = functional.linear(mixed, attention.proj.weight, attention.proj.bias)
     assert torch.allclose(found, by_hand, atol=1e-5)
+
+
+def stirred(name: str | None = None) -> DualEncoder:
+    """Small towers in which nothing is zero or one, under a method that is not at its start."""
+    encoder = joined()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        for parameter in encoder.model.parameters():
+            parameter.data.add_(0.1 * torch.randn(parameter.shape))
+    return disturbed(lambda: encoder, name) if name else encoder
+
+
+def first_block(encoder: DualEncoder) -> nn.Module:
+    return encoder.blocks("image")[0].module
+
+
+def stream() -> torch.Tensor:
+    return torch.randn(2, 17, 48, generator=torch.Generator().manual_seed(5))
+
+
+def same(found: torch.Tensor, by_hand: torch.Tensor) -> bool:
+    assert not torch.allclose(by_hand, torch.zeros(()), atol=1e-2)
+    return torch.allclose(found, by_hand, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_convpass_is_a_scaled_convolution_beside_what_attention_and_mlp_read():
+    encoder, base, x = stirred("convpass"), first_block(stirred()), stream()
+
+    def branch(place: int, read: torch.Tensor) -> torch.Tensor:
+        """s (W_up a(Conv3x3(a(W_down x + b_down))) + b_up), the first token a grid of one."""
+        of = encoder.method.branches[3 * place]
+        z = of.down(read)
+        z = z * torch.sigmoid(1.702 * z)
+        kernel, shift = of.convolution.weight, of.convolution.bias
+        alone = z[:, :1] @ kernel[:, :, 1, 1].T + shift
+        grid = z[:, 1:].transpose(1, 2).reshape(2, 8, 4, 4)
+        grid = functional.conv2d(grid, kernel, shift, padding=1).flatten(2).transpose(1, 2)
+        z = torch.cat([alone, grid], dim=1)
+        return 0.1 * of.up(z * torch.sigmoid(1.702 * z))
+
+    h = x + base.ls1(base.attn(base.norm1(x))) + branch(0, base.norm1(x))
+    by_hand = h + base.ls2(base.mlp(base.norm2(h))) + branch(1, base.norm2(h))
+    assert same(first_block(encoder)(x), by_hand)
+
+
+@torch.no_grad()
+def test_adaptformer_is_a_scaled_bottleneck_on_the_stream_beside_the_mlp():
+    encoder, base, x = stirred("adaptformer"), first_block(stirred()), stream()
+    of = encoder.method.branches[0]
+    h = x + base.ls1(base.attn(base.norm1(x)))
+    by_hand = h + base.ls2(base.mlp(base.norm2(h))) + 0.1 * of.up(torch.relu(of.down(h)))
+    assert same(first_block(encoder)(x), by_hand)
+
+
+@torch.no_grad()
+def test_ia3_scales_keys_values_and_hidden_units():
+    encoder, base, x = stirred("ia3"), first_block(stirred()), stream()
+    l_k, l_v, l_ff = encoder.method.scales[:3]
+    # Scaled queries would give the same attention, so look at what it is made of.
+    q, k, v = base.attn.qkv(x).chunk(3, dim=-1)
+    found = first_block(encoder)
+    assert same(found.attn.qkv(x), torch.cat([q, l_k * k, l_v * v], dim=-1))
+    assert same(found.mlp(x), base.mlp.fc2(l_ff * functional.gelu(base.mlp.fc1(x))))
+
+
+@torch.no_grad()
+def test_ssf_scales_and_shifts_what_every_layer_gives():
+    encoder, base = stirred("ssf"), first_block(stirred())
+    names = [n for n, m in base.named_modules() if {"weight", "bias"} <= set(dict(
+        m.named_parameters(recurse=False)))]  # fmt: skip
+    assert len(names) == 6
+    changes = iter(encoder.method.changes)
+    for name, gamma, beta in zip(names, changes, changes, strict=False):
+        layer = base.get_submodule(name)
+        x = torch.randn(2, 17, layer.weight.shape[-1])
+        assert same(first_block(encoder).get_submodule(name)(x), gamma * layer(x) + beta), name
+
+
+@torch.no_grad()
+def test_maple_gives_each_image_block_a_function_of_its_own_text_prompts():
+    encoder = stirred("maple")
+    seen = {m: [] for m in MODALITIES}
+    for modality in MODALITIES:
+        for block in encoder.blocks(modality):
+            block.module.register_forward_pre_hook(
+                lambda _, args, into=seen[modality]: into.append(args[0][0, :2])
+            )
+    embeddings(encoder)
+    prompts, functions = encoder.method.prompts, encoder.method.functions
+    assert len(prompts) == len(functions) == len(seen["text"]) == 2
+    for layer, (p, f) in enumerate(zip(prompts, functions, strict=True)):
+        assert same(seen["text"][layer], p)
+        assert same(seen["image"][layer], p @ f.weight.T + f.bias)
+
+
+def test_dora_learns_magnitudes_and_directions_with_no_gradient_through_the_norm():
+    encoder, base = stirred("dora"), first_block(stirred())
+    change, queries = encoder.method.changes[0], slice(0, 48)
+    w, pull = base.attn.qkv.weight[queries].detach(), torch.randn(48, 48)
+    found = first_block(encoder).attn.qkv.weight[queries]
+    (found * pull).sum().backward()
+    own = [change.magnitude, change.direction.up, change.direction.down]
+    m, up, down = (p.detach().clone().requires_grad_() for p in own)
+    v = w + 32 / 16 * up @ down
+    by_hand = m[:, None] * v / v.detach().norm(dim=1, keepdim=True)
+    (by_hand * pull).sum().backward()
+    assert same(found.detach(), by_hand.detach())
+    assert all(same(p.grad, q.grad) for p, q in zip(own, (m, up, down), strict=True))

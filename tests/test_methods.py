@@ -13,7 +13,9 @@ from rsstudy.methods import (
     attach,
     count_trained,
     create_method,
+    detach,
     load_trained,
+    merge,
     trained,
 )
 from rsstudy.objectives import named_objective
@@ -307,11 +309,34 @@ def test_unknown_names_and_settings_are_answered_in_one_line(method, settings, m
     assert "\n" not in str(problem.value)
 
 
-def test_a_second_method_on_one_encoder_is_refused():
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [("mrs-adapter", {}), ("linear-probe", {"image_block": 1}), ("full", {}), ("bitfit", {}),
+     ("layernorm", {}), ("single-language", {}), ("zero-shot", {})],
+)  # fmt: skip
+def test_a_second_method_on_one_encoder_is_refused(method, settings):
     encoder = create("tiny@random")
-    attach(encoder, create_method("mrs-adapter"))
+    attach(encoder, create_method(method, settings))
     with pytest.raises(StudyError, match="carries a method already"):
-        attach(encoder, create_method("mrs-adapter"))
+        attach(encoder, create_method("adapter"))
+    detach(encoder)
+    attach(encoder, create_method("adapter"))
+    merged = create("tiny@random")
+    attach(merged, create_method("lora"))
+    merge(merged)
+    attach(merged, create_method("adapter"))
+
+
+def test_a_method_that_finds_nothing_to_train_says_so():
+    with pytest.raises(StudyError, match="layernorm would train nothing of cnn-gru") as problem:
+        attach(create("cnn-gru", meta=True), create_method("layernorm"))
+    assert "\n" not in str(problem.value)
+
+
+def test_bitfit_trains_the_biases_of_a_gru():
+    encoder = create("cnn-gru", meta=True)
+    attach(encoder, create_method("bitfit", {"towers": "text"}))
+    assert set(trained(encoder)) == {"model.text.gru.bias_ih_l0", "model.text.gru.bias_hh_l0"}
 
 
 @pytest.mark.parametrize("shared", [0, 96])

@@ -3,6 +3,9 @@
 With f the sub-layer's output, behind its projection and before the residual sum::
 
     f <- f + W_up GELU(W_down f + b_down) + b_up
+
+The paper trains the LayerNorms of the base beside the adapters; here they stay as they are, so that
+the adapters alone are what is measured (``layernorm`` is a method of its own).
 """
 
 from __future__ import annotations

@@ -9,10 +9,16 @@ from rsstudy.methods.placing import Towers, modalities
 from rsstudy.methods.registry import register, train_within
 
 
+def is_bias(name: str) -> bool:
+    return name.startswith("bias") or name.endswith("bias")
+
+
 @register("bitfit")
 @dataclass(frozen=True)
 class BitFit:
     """Trains every bias of the towers: 171,008 parameters on ViT-B/32.
+
+    A recurrent layer's names begin with ``bias``, all others end with it.
 
     Attributes:
         towers: both, image or text.
@@ -22,4 +28,4 @@ class BitFit:
 
     def add_to(self, encoder: DualEncoder) -> None:
         for modality in modalities(self.towers):
-            train_within(encoder, modality, lambda name, _: name.endswith("bias"))
+            train_within(encoder, modality, lambda name, _: is_bias(name))

@@ -1,11 +1,14 @@
 """Convpass: a convolution over the patches beside attention and MLP (Jie and Deng, 2022).
 
 With x the sub-layer's input, behind its normalisation, as a grid of patches, the class token apart
-as a grid of one::
+as a grid of one, and a(z) = z sigmoid(1.702 z)::
 
-    f <- f + s (W_up GELU(Conv3x3(GELU(W_down x)))), the convolution the identity at the start
+    f <- f + s (W_up Dropout(a(Conv3x3(a(W_down x + b_down)))) + b_up)
 
-In a text tower, which the authors do not adapt, there is no grid.
+The convolution, which has a bias, is the identity at the start; a and the dropout are those of the
+released code. What differs: the authors choose s for each set, and for some a random start of the
+convolution, and drop whole branches at random (stochastic depth); here s is one for all sets, and
+no branch is dropped. In a text tower, which they do not adapt, there is no grid.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rsstudy.encoders import Block, DualEncoder
 from rsstudy.errors import StudyError
@@ -25,15 +27,19 @@ from rsstudy.methods.placing import place_branches
 from rsstudy.methods.registry import register
 
 
+def quick_gelu(z: Tensor) -> Tensor:
+    return z * torch.sigmoid(1.702 * z)
+
+
 class ConvolvedPatches(nn.Module):
     """(B, 1 + g * g, d) -> the same; zero at the start."""
 
-    def __init__(self, width: int, hidden: int, scale: float):
+    def __init__(self, width: int, hidden: int, dropout: float, scale: float):
         super().__init__()
         self.down = nn.Linear(width, hidden)
         self.convolution = nn.Conv2d(hidden, hidden, 3, padding=1)
         self.up = nn.Linear(hidden, width)
-        self.scale = scale
+        self.dropout, self.scale = nn.Dropout(dropout), scale
         nn.init.xavier_uniform_(self.down.weight)
         nn.init.zeros_(self.convolution.weight)
         with torch.no_grad():
@@ -47,13 +53,13 @@ class ConvolvedPatches(nn.Module):
         if side * side != x.shape[1] - 1:
             raise StudyError("convpass needs a class token before a square grid of patches, "
                              f"not {x.shape[1]} tokens")  # fmt: skip
-        z = functional.gelu(self.down(x)).transpose(1, 2)  # (B, r, 1 + g * g)
+        z = quick_gelu(self.down(x)).transpose(1, 2)  # (B, r, 1 + g * g)
         alone, grid = z[:, :, :1, None], z[:, :, 1:].unflatten(2, (side, side))
         z = torch.cat([self.convolution(part).flatten(2) for part in (alone, grid)], dim=2)
-        return self.scale * self.up(functional.gelu(z.transpose(1, 2)))
+        return self.scale * self.up(self.dropout(quick_gelu(z.transpose(1, 2))))
 
 
-@register("convpass", printed={"bottleneck": 64, "share_layers": True, "places": "parallel-mlp"})
+@register("convpass", printed={"bottleneck": 64, "share_layers": True, "places": "beside-mlp"})
 @dataclass(frozen=True)
 class Convpass:
     """Trains ``2 d r + 9 r^2 + 2 r + d`` parameters a place: 327,552 on ViT-B/32.
@@ -63,17 +69,19 @@ class Convpass:
     Attributes:
         bottleneck: r.
         scale: s.
+        dropout: probability in the bottleneck.
         places: where, with commas; see ``rsstudy.encoders.places``.
         share_layers: one instance in all layers, or one a layer.
     """
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
     scale: Annotated[float, Field(allow_inf_nan=False)] = 0.1
-    places: str = "parallel-attention,parallel-mlp"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    places: str = "beside-attention,beside-mlp"
     share_layers: bool = False
 
     def add_to(self, encoder: DualEncoder) -> None:
         def make(block: Block) -> nn.Module:
-            return ConvolvedPatches(block.width, self.bottleneck, self.scale)
+            return ConvolvedPatches(block.width, self.bottleneck, self.dropout, self.scale)
 
         place_branches(encoder, make, self.places, "image", self.share_layers)

@@ -85,15 +85,20 @@ def attach(encoder: DualEncoder, method: Method, train_heads: bool = False, seed
     """Freeze the encoder, then add the method; new weights are drawn from ``seed``.
 
     Raises:
-        StudyError: the encoder carries a method already, or the method does not fit it.
+        StudyError: the encoder carries a method already, or the method does not fit it, or finds
+            nothing there that it trains.
     """
-    if any(True for _ in encoder.method.children()):
+    if hasattr(encoder.method, "attached"):
         raise StudyError("this encoder carries a method already: make a new one")
+    encoder.method.attached = True  # gone with encoder.method; see _forget
     encoder.requires_grad_(False)
     with torch.random.fork_rng(devices=[]), encoder.device:
         torch.manual_seed(seed)
         method.add_to(encoder)
     encoder.method.requires_grad_(True).eval()
+    name = next((n for n, kind in METHODS.items() if type(method) is kind), type(method).__name__)
+    if name != "zero-shot" and not trained(encoder):
+        raise StudyError(f"{name} would train nothing of {encoder.name}: choose another method")
     if train_heads:
         train(encoder, encoder.heads)
 

@@ -26,7 +26,8 @@ class SSF:
     """Trains twice as many parameters as a block has biases: 337,920 on ViT-B/32.
 
     Attributes:
-        towers: both, image (the authors) or text.
+        towers: both, image or text. The authors classify pictures and have no text tower; both is
+            the default since the form is defined for any tower, and retrieval goes both ways.
     """
 
     towers: Towers = "both"

@@ -6,7 +6,9 @@ With h the residual stream after attention and m in {image, text}::
 
 ``W_down`` is shared by the towers. Where one is wider, W_down reads the columns that both have, and
 the wider one's others have weights of their own. The paper's third up-projection is for layers that
-mix the modalities; towers that meet in the joint space alone have none.
+mix the modalities; towers that meet in the joint space alone have none. The released code has
+a LayerNorm of its own before each W_down by default; the paper's equation has none, and it is left
+out here.
 """
 
 from __future__ import annotations

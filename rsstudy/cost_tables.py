@@ -1,0 +1,191 @@
+"""The chapter on costs as tables: counted beside measured, targets, when it pays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rsstudy.costs import Power, Use, carbon, pays_from, totals
+from rsstudy.errors import StudyError
+
+Record = Mapping[str, Any]
+# What the step's speed is held to: words, bound, whether it is the most allowed, device it is for.
+TARGETS = {
+    "step": ("a step with MRS adapter and InfoNCE, over the limit", 1.15, True, "any"),
+    "hmmc": ("a step with HMMC (two views), over one view", 2.1, True, "any"),
+    "full time": ("a step with MRS adapter, over full fine-tuning", 0.75, True, "GPU, batch 256"),
+    "full memory": ("its peak memory, over full fine-tuning", 0.6, True, "GPU, batch 256"),
+    "epoch": ("an epoch of research code, over one here", 3.0, False, "any"),
+    "loading": ("share of an epoch that loading takes", 0.05, True, "any"),
+    "ranking": ("a loop of argsorts at 1,000 x 5,000, over ranking here", 20.0, False, "any"),
+    "rate": ("share of the matrix-product rate in training", 0.45, False, "H100"),
+}
+
+
+def read_benchmarks(folder: Path, device: str = "cpu") -> dict[str, Any]:
+    """The records of ``make bench`` on a kind of device, by name: steps, epochs, others, ...
+
+    Raises:
+        StudyError: there is none, or one cannot be read.
+    """
+    found = {}
+    for path in sorted(Path(folder).glob(f"{device}-*.json")):
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            found[record["benchmark"]] = record
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise StudyError(f"{path} is no record of a benchmark ({problem})") from None
+    if not found:
+        raise StudyError(f"no benchmark of {device} in {folder}: `make bench` measures them")
+    return found
+
+
+def read_counted(path: Path) -> pd.DataFrame:
+    """The rows of a file that ``rsstudy costs --out`` wrote, by name.
+
+    Raises:
+        StudyError: it is absent or something else.
+    """
+    try:
+        rows = pd.DataFrame(json.loads(Path(path).read_text("utf-8"))["rows"])
+        return rows.set_index(_names(rows))
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise StudyError(
+            f"{path} holds no counted costs ({problem}): `rsstudy costs --out` writes them"
+        ) from None
+
+
+def measured_steps(record: Record) -> pd.DataFrame:
+    """The rows of the benchmark ``steps`` by name, with medians in place of their spread."""
+    rows = pd.json_normalize(record["rows"], sep=" ")
+    rows.columns = [column.removesuffix(" seconds") for column in rows.columns]
+    return rows.set_index(_names(rows))
+
+
+def _names(rows: pd.DataFrame) -> pd.Index:
+    """Label and, where it is not InfoNCE, the objective."""
+    named = [
+        label if objective == "infonce" else f"{label}, {objective}"
+        for label, objective in zip(rows["label"], rows["objective"], strict=True)
+    ]
+    return pd.Index(named, name="name")
+
+
+def memory(counted: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """Counted bytes at the peak of a step: weights, gradients, optimizer, kept for backward; fp32.
+
+    A temporary within an operation is not counted.
+    """
+    return pd.DataFrame({
+        "weights": 4 * counted["base"] + counted["stored_bytes"].where(counted["own"] == 0, 0),
+        "gradients": counted["gradient_bytes"], "optimizer": counted["optimizer_bytes"],
+        "kept for backward": batch * counted["activation_bytes"],
+    })  # fmt: skip
+
+
+def counted_beside_measured(counted: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """Each method over full fine-tuning: FLOPs of a step as counted, seconds as measured.
+
+    Returns:
+        columns counted, measured, apart (measured over counted); rows by name, as in ``measured``.
+    """
+    both = [name for name in measured.index if name in counted.index]
+    flops = counted.loc[both, "step_flops"] / counted.loc["full", "step_flops"]
+    seconds = measured.loc[both, "step"] / measured.loc["full", "step"]
+    return pd.DataFrame({"counted": flops, "measured": seconds, "apart": seconds / flops})
+
+
+def abstract_claims(counted: pd.DataFrame, steps: pd.DataFrame) -> pd.DataFrame:
+    """What the abstract says of cost, and what is found: a row a number.
+
+    Args:
+        counted: of ViT-B/32.
+        steps: measured on the bench encoder.
+    """
+    ours, full = counted.loc["mrs-adapter"], counted.loc["full"]
+    peak = memory(counted, 256).sum(axis=1)
+    time = steps["step"]
+    rows = [
+        ("0.16 M trained parameters", f"{ours['total']:,}", "counted, ViT-B/32"),
+        ("98.9 % fewer than full fine-tuning", f"{1 - ours['total'] / full['total']:.2%}",
+         "counted, ViT-B/32"),
+        ("substantial savings in training cost",
+         f"{1 - ours['step_flops'] / full['step_flops']:.0%} of a step's FLOPs",
+         "counted, ViT-B/32"),
+        ("", f"{1 - peak['mrs-adapter'] / peak['full']:.0%} of the memory at batch 256",
+         "counted, ViT-B/32, fp32"),
+        ("", f"{1 - time['mrs-adapter'] / time['full']:.0%} of a step's seconds",
+         "measured, bench encoder"),
+        ("", f"{1 - ours['stored_bytes'] / full['stored_bytes']:.2%} of the file to store or send",
+         "counted, ViT-B/32"),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["the abstract", "found", "how"])
+
+
+def against_targets(found: Mapping[str, Record]) -> pd.DataFrame:
+    """Each target with what was measured on this device; NaN where it takes another.
+
+    Args:
+        found: from ``read_benchmarks``.
+
+    Returns:
+        columns what, bound, most (else least), where, measured, met (None where not measured).
+    """
+    steps = measured_steps(found["steps"])
+    device = found["steps"]["environment"]["device"]
+    measured = {
+        "step": steps.loc["mrs-adapter", "step over limit"],
+        "hmmc": steps.loc["mrs-adapter, hmmc", "step over one view"],
+        "epoch": found["epochs"]["rows"]["research style over bf16"],
+        "loading": found["epochs"]["rows"]["loading share"],
+        "ranking": found["ranking"]["rows"]["argsort loop over ours"],
+    }
+    if device == "cuda":
+        measured["full time"] = found["others"]["rows"]["ratios"]["mrs-adapter over full"]
+    rows = []
+    for key, (what, bound, most, where) in TARGETS.items():
+        value = measured.get(key)
+        met = None if value is None else bool(value <= bound if most else value >= bound)
+        rows.append({"what": what, "bound": bound, "most": most, "where": where,
+                     "measured": value, "met": met})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def energy(steps: pd.DataFrame, pairs: int, power: Power | None = None) -> pd.DataFrame:
+    """Watt-hours at the machine and grams of CO2 equivalent for some pairs shown, by name."""
+    joules = steps["joules_a_step"] / steps["batch"] * pairs
+    return pd.DataFrame({"watt-hours": joules / 3600,
+                         "grams of CO2": [carbon(j, power) for j in joules]},
+                        index=steps.index)  # fmt: skip
+
+
+def break_even(counted: pd.DataFrame, steps: pd.DataFrame, use: Use) -> pd.DataFrame:
+    """What some methods take in all for a reader's use, the rest as ``rsstudy.costs.totals`` says.
+
+    Args:
+        counted: of the encoder that is meant.
+        steps: measured; only each method's seconds over full fine-tuning's are taken from it.
+
+    Returns:
+        rows by name; columns stored, sent (bytes), training (relative to full fine-tuning, which
+        is 1), and from how many tasks on less is stored than by full fine-tuning (None: never).
+    """
+    rows = {}
+    for name in steps.index:
+        if name not in counted.index or not counted.loc[name, "total"]:
+            continue
+        of, replaces = counted.loc[name], name == "full"
+        base = 4 * int(of["base"])
+        share = steps.loc[name, "step"] / steps.loc["full", "step"]
+        taken = totals(use, base, int(of["stored_bytes"]), share, replaces)
+        whole = 4 * int(counted.loc["full", "base"])
+        rows[name] = {
+            "stored": taken["stored_bytes"], "sent": taken["sent_bytes"],
+            "training": taken["train_seconds"] / (use.tasks * use.updates),
+            "pays from": None if replaces else pays_from(base, int(of["stored_bytes"]), whole),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")

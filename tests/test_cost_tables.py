@@ -1,0 +1,125 @@
+"""The tables on costs say what the records hold, and a verdict turns with its number."""
+
+import copy
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rsstudy import cost_figures
+from rsstudy.cost_tables import (
+    abstract_claims,
+    against_targets,
+    break_even,
+    counted_beside_measured,
+    energy,
+    measured_steps,
+    memory,
+    read_benchmarks,
+    read_counted,
+)
+from rsstudy.costs import Power, Use
+from rsstudy.errors import StudyError
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+@pytest.fixture(scope="module")
+def found():
+    return read_benchmarks(RESULTS / "benchmarks")
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return read_counted(RESULTS / "costs" / "ViT-B-32.json")
+
+
+def test_an_absent_or_broken_record_is_named_in_one_line(tmp_path):
+    with pytest.raises(StudyError, match="make bench"):
+        read_benchmarks(tmp_path)
+    (tmp_path / "cpu-steps.json").write_text("[]")
+    with pytest.raises(StudyError, match="cpu-steps"):
+        read_benchmarks(tmp_path)
+    with pytest.raises(StudyError, match="rsstudy costs --out"):
+        read_counted(tmp_path / "absent.json")
+
+
+def test_the_abstracts_numbers_are_computed_from_the_records(paper, found):
+    table = abstract_claims(paper, measured_steps(found["steps"]))
+    assert list(table["found"])[:2] == ["161,088", "99.89%"]
+    smaller = paper.copy()
+    smaller.loc["mrs-adapter", "total"] = 1_000
+    assert "1,000" in set(abstract_claims(smaller, measured_steps(found["steps"]))["found"])
+
+
+def test_a_verdict_turns_with_what_was_measured(found):
+    rows = against_targets(found).set_index("what")
+    assert set(rows["met"].dropna()) <= {True, False}
+    assert rows["met"].isna().sum() == (0 if found["steps"]["environment"]["device"] == "cuda"
+                                        else 3)  # fmt: skip
+    slow, fast = copy.deepcopy(found), copy.deepcopy(found)
+    for of, value in ((slow, 1.1), (fast, 1e3)):
+        of["epochs"]["rows"]["research style over bf16"] = value
+        of["epochs"]["rows"]["loading share"] = 1 / value
+    name = "an epoch of research code, over one here"
+    share = "share of an epoch that loading takes"
+    assert not against_targets(slow).set_index("what")["met"][name]
+    assert not against_targets(slow).set_index("what")["met"][share]
+    assert against_targets(fast).set_index("what")["met"][name]
+    assert against_targets(fast).set_index("what")["met"][share]
+
+
+def test_memory_is_the_sum_of_its_parts(paper):
+    held = memory(paper, 10)
+    of = paper.loc["full"]
+    assert held.loc["full"].sum() == (4 * of["base"] + 12 * of["total"]
+                                      + 10 * of["activation_bytes"])  # fmt: skip
+    assert held.loc["mrs-adapter", "weights"] == 4 * (of["base"] + 161_088)
+
+
+def test_counted_and_measured_are_both_relative_to_full(found):
+    bench = read_counted(RESULTS / "costs" / "vits14-minilm.json")
+    steps = measured_steps(found["steps"])
+    both = counted_beside_measured(bench, steps)
+    assert tuple(both.loc["full"]) == (1, 1, 1)
+    doubled = steps.copy()
+    doubled.loc["lora", "step"] *= 2
+    again = counted_beside_measured(bench, doubled)
+    assert again.loc["lora", "apart"] == pytest.approx(2 * both.loc["lora", "apart"])
+
+
+def test_what_replaces_the_base_never_pays_from_anywhere(paper, found):
+    table = break_even(paper, measured_steps(found["steps"]), Use(tasks=1, updates=1, users=1))
+    assert pd.isna(table.loc["full", "pays from"]) and table.loc["full", "training"] == 1
+    assert table.loc["mrs-adapter", "pays from"] == 2
+    assert table.loc["mrs-adapter", "stored"] > table.loc["full", "stored"], (
+        "one task: the base too"
+    )
+
+
+def test_energy_grows_with_the_pairs_and_the_grid(found):
+    steps = measured_steps(found["steps"])
+    once, twice = energy(steps, 100), energy(steps, 200)
+    assert (twice["watt-hours"] / once["watt-hours"]).round(6).eq(2).all()
+    clean = energy(steps, 100, Power(grams_a_kwh=0))
+    assert (clean["grams of CO2"] == 0).all()
+
+
+def test_a_record_names_its_machine_and_no_place_on_it(found):
+    for record in found.values():
+        assert record["environment"]["device_name"] and record["environment"]["commit"]
+        assert "/work" not in json.dumps(record) and "/home" not in json.dumps(record)
+
+
+def test_every_cost_figure_can_be_drawn_and_says_what_it_shows(paper, found):
+    steps = measured_steps(found["steps"])
+    drawn = [
+        cost_figures.stacked(memory(paper, 8), "bytes"),
+        cost_figures.over({"a step": steps["step over limit"]}, "over the limit", 1.0, "limit"),
+        cost_figures.operators(found["profile"]), cost_figures.growth(found["growth"]),
+        cost_figures.bars({"a": 1.0, "b": 2.0}, "times"),
+    ]  # fmt: skip
+    for figure in drawn:
+        assert len(figure.get_label().split()) > 3
+        assert figure.axes[0].get_xlabel()
