@@ -47,8 +47,9 @@ test: $(ENVIRONMENT) ## every test, then every notebook cell against its committ
 # What epochs are measured on; generated scenes where no real sets lie.
 BENCH_DATA ?= $(if $(RSSTUDY_DATA),ucm,scenes?images=600)
 bench: $(ENVIRONMENT) ## the speed benchmarks into results/benchmarks (an hour; nothing else may run)
-	@set -e; cd benchmarks; for what in "step_profile.py" "others.py" "growth.py --rounds 3" \
-		"ranking.py --large 100000" "epochs.py --rounds 3 --data $(BENCH_DATA)" \
+	@set -e; cd benchmarks; for what in "rate.py" "step_profile.py" "others.py" "growth.py --rounds 3" \
+		"ranking.py --large 100000" "epochs.py --rounds 3 --data $(BENCH_DATA) --image-size 112" \
+		"epochs.py --rounds 2 --data $(BENCH_DATA) --encoder ViT-B-32@random --batch 16 --pictures 13 --name epochs-ViT-B-32" \
 		"steps.py --image-size 112 --rounds 3"; do \
 		echo "bench: $$what"; "$(BIN)/python" $$what; \
 	done

@@ -52,6 +52,8 @@ def settle(device: torch.device) -> None:
     """Wait for the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def middle(seconds: list[float]) -> dict[str, float]:
@@ -68,14 +70,17 @@ def ratio(of: list[float], to: list[float]) -> float:
 
 
 def inputs(encoder: DualEncoder, batch: int, words: int) -> tuple[Tensor, Tensor]:
-    """Random uint8 images and captions of ``words`` tokens, on the encoder's device."""
+    """Random uint8 images and captions of ``words`` tokens, on the encoder's device.
+
+    An encoder that reads padding gets captions of its whole context.
+    """
     drawn = torch.Generator().manual_seed(0)
     size = encoder.image_size
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, generator=drawn)
     # A sentence long enough, cut: its ids are valid for whatever tokenizer the encoder has.
     tokens = encoder.tokenizer(["many green trees are near a river . " * 20] * batch)
-    cut = tokens[:, :words].clone()
-    cut[:, -1] = tokens[:, -1] if tokens.shape[1] > words else cut[:, -1]
+    cut = tokens[:, : words if encoder.cuts else None].clone()
+    cut[:, -1] = tokens[:, -1] if tokens.shape[1] > cut.shape[1] else cut[:, -1]
     return images.to(encoder.device), cut.to(encoder.device)
 
 

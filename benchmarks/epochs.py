@@ -48,7 +48,7 @@ def ours(encoder: DualEncoder, pairs: Pairs, objective: Objective, recipe: Recip
         training.train(encoder, pairs, objective, recipe, lambda _: 0.0, progress=False)
     finally:
         training.batch_loss = kept
-    return [float(loss) for loss in losses]
+    return [loss.item() for loss in losses]
 
 
 def main() -> None:
@@ -60,6 +60,7 @@ def main() -> None:
         "--pictures", type=int, default=103, help="of the training split, 5 pairs each"
     )
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--name", default="epochs", help="of the record")
     given = parser.parse_args()
     whole = usable(load(given.data))[0].split("train")
     split = whole.take(np.linspace(0, len(whole) - 1, given.pictures, dtype=int))
@@ -113,7 +114,7 @@ def main() -> None:
                 "rounds": given.rounds}  # fmt: skip
     for name in ("research style over fp32", "research style over bf16", "loading share"):
         print(f"{name}: {rows[name]}")
-    print(write("epochs", given.device, given.out, settings, rows))
+    print(write(given.name, given.device, given.out, settings, rows))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Captions(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, encoder: DualEncoder, split: ImageTextSet, pairs: Sequence[tuple[int, str]]):
         self.split, self.pairs, self.tokenizer = split, list(pairs), encoder.tokenizer
-        self.size, self.mean, self.std = encoder.image_size, encoder.mean, encoder.std
+        self.size, self.mean, self.std = encoder.image_size, encoder.mean.cpu(), encoder.std.cpu()
         self.context = encoder.tokenizer(["word " * 200]).shape[1]
 
     def __len__(self) -> int:
@@ -61,7 +61,8 @@ def train(
     encoder.eval()
     encoder.method.train()
     losses = []
-    for images, tokens in loader:
+    for loaded in loader:
+        images, tokens = (part.to(encoder.device) for part in loaded)
         views = [embed(encoder, images, tokens)]
         if objective.views == 2:
             with encoder.token_dropout(objective.token_dropout, rows=0):

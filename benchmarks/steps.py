@@ -108,7 +108,8 @@ def one(given: Any) -> dict[str, Any]:
         if what["objective"] == "hmmc":
             other = create(what["encoder"], given.image_size).to(device)
             attach(other, create_method(what["method"], what["settings"]))
-            stack.enter_context(other.frozen_as(torch.bfloat16))
+            if recipe.precision == "bf16":
+                stack.enter_context(other.frozen_as(torch.bfloat16))
             works["one view"] = training(other, "infonce", recipe, batch)[0]
         bare = create(what["encoder"], given.image_size).to(device)
         if recipe.precision == "bf16":
@@ -138,14 +139,15 @@ def _inference(
     encoder: DualEncoder, what: dict[str, Any], given: Any, batch: tuple[Tensor, Tensor],
     device: torch.device,
 ) -> dict[str, Any]:  # fmt: skip
-    """Seconds to embed the batch: the base, with the method, and merged where it can be."""
+    """Seconds to embed some pairs: the base, with the method, and merged where it can be."""
+    images, tokens = (part[:16] for part in batch)
 
     def embedding(of: DualEncoder) -> Callable[[], object]:
         of.eval()
 
         @torch.no_grad()
         def work() -> object:
-            return of.embed_images(batch[0]), of.embed_texts(batch[1])
+            return of.embed_images(images), of.embed_texts(tokens)
 
         return work
 
@@ -191,7 +193,8 @@ def main() -> None:
         {"encoder": row.encoder or given.encoder, "method": row.method,
          "settings": dict(row.settings), "objective": row.objective}
         for row in BENCHMARK
-        if not row.encoder and (not given.method or row.method in given.method)
+        if not row.encoder and not row.counterpart
+        and (not given.method or row.method in given.method)
     ]  # fmt: skip
     for what in asked:
         command = [sys.executable, __file__, *sys.argv[1:], "--one", json.dumps(what)]

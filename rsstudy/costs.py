@@ -37,13 +37,14 @@ class Analytic:
 
     Attributes:
         image, text, shared: trained parameters that the image embeddings alone depend on, the text
-            embeddings alone, or both.
+            embeddings alone, or both; the temperature is shared.
         new, own, heads: the same parameters by kind: the method's, the base's, the heads'.
         total: of them all.
         base: parameters of the encoder itself.
         stored_bytes: of a file of the trained parameters, without its header.
         gradient_bytes, optimizer_bytes: of the gradients and of Adam's moments.
-        activation_bytes: kept for the backward pass for one pair, in fp32; weights left out.
+        activation_bytes: kept for the backward pass for one pair, in fp32; weights left out. With
+            attention written out: fused attention keeps less, the less the fewer the tokens.
         image_flops, caption_flops: of encoding one picture, one caption.
         step_flops: of a training step for one pair, forward and backward.
     """
@@ -80,7 +81,7 @@ def analytic(
     convolution is not counted. Attention is written out, so that its products are.
 
     Args:
-        words: tokens a caption, the ends included.
+        words: tokens a caption, the ends included; an encoder that reads padding reads its context.
         batch: pairs of the step whose cost is shared out to each; the objective's own products
             grow with it.
         objective: InfoNCE where left out. Two views cost a pair twice the passes.
@@ -94,6 +95,8 @@ def analytic(
     attach(counted, method, train_heads)
     size = counted.image_size
     images = torch.empty(batch, 3, size, size, dtype=torch.uint8, device="meta")
+    context = _context(counted)
+    words = min(words, context) if counted.cuts else context
     tokens = torch.ones(batch, words, dtype=torch.long, device="meta")
     parameters = trained(counted)
     try:
@@ -149,10 +152,16 @@ def _towers(
             found = torch.autograd.grad(vectors.sum(), list(parameters.values()), allow_unused=True)
         reached[modality] = {n for n, g in zip(parameters, found, strict=True) if g is not None}
     both = reached["image"] & reached["text"]
-    return {
-        name: "shared" if name in both else "image" if name in reached["image"] else "text"
-        for name in parameters
-    }
+    apart = {name: "shared" for name in (*both, "model.logit_scale")}
+    apart |= {n: of for of in ("image", "text") for n in reached[of] - both}
+    return {name: apart[name] for name in parameters}
+
+
+def _context(encoder: DualEncoder) -> int:
+    """How many tokens a caption may have."""
+    text = getattr(encoder.model, "text", encoder.model)
+    length = getattr(text, "context_length", None)
+    return int(length) if length else encoder.tokenizer(["a " * 400]).shape[1]
 
 
 def _flops(work: Any) -> int:

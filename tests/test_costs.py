@@ -25,7 +25,7 @@ from rsstudy.costs import (
 )  # fmt: skip
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
-from rsstudy.methods import METHODS, attach, create_method
+from rsstudy.methods import METHODS, attach, create_method, trained
 from rsstudy.objectives import named_objective
 from rsstudy.training import Recipe, batch_loss
 
@@ -58,11 +58,33 @@ def test_the_paper_s_adapter_is_counted_by_tower():
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_trained_parameter_has_one_tower_and_one_kind(name):
-    counted = analytic("tiny@random", create_method(name), batch=2)
+def test_parameters_are_counted_by_tower_and_kind_as_their_names_say(name):
+    """Of an encoder whose towers' parameters tell themselves apart by name."""
+    counted = analytic("vits14-minilm@random", create_method(name), image_size=112, batch=2)
+    encoder = create("vits14-minilm@random", 112, meta=True)
+    attach(encoder, create_method(name))
+    sizes = {n: p.numel() for n, p in trained(encoder).items()}
+    base = {n: s for n, s in sizes.items()
+            if n.startswith("model.") and "parametrizations" not in n}  # fmt: skip
+    for tower, signs in {"image": ("model.visual.", "model.image_head."),
+                         "text": ("model.text.", "model.text_head.")}.items():  # fmt: skip
+        if len(base) == len(sizes):
+            expected = sum(s for n, s in base.items() if n.startswith(signs))
+            assert getattr(counted, tower) == expected
+    assert counted.heads == sum(s for n, s in base.items() if "_head." in n)
+    assert counted.own == sum(base.values()) - counted.heads
+    assert counted.total == sum(sizes.values()) == counted.new + counted.own + counted.heads
     assert counted.image + counted.text + counted.shared == counted.total
-    assert counted.new + counted.own + counted.heads == counted.total
-    assert counted.step_flops >= counted.image_flops + counted.caption_flops
+
+
+def test_a_caption_has_no_more_words_than_the_encoder_reads():
+    at_most = analytic("ViT-B-32", create_method("zero-shot"), words=77, batch=2).caption_flops
+    assert analytic("ViT-B-32", create_method("zero-shot"), words=500, batch=2).caption_flops == (
+        at_most
+    )
+    padded = [analytic("ViT-B-16-SigLIP", create_method("zero-shot"), words=words, batch=2)
+              for words in (5, 64)]  # fmt: skip
+    assert padded[0].caption_flops == padded[1].caption_flops, "it reads padding"
 
 
 @pytest.mark.parametrize("method", ["mrs-adapter", "full", "ia3"])

@@ -362,6 +362,7 @@ def test_bf16_autocast_trains_it(build, name):
 @pytest.mark.parametrize("name", [*sorted(METHODS), *sorted(PRESETS)])
 def test_the_size_on_vit_b_32_that_a_method_states_is_the_one_it_has(name):
     base = name.partition(":")[0]
+    assert base in TABLE, "add its row to TABLE"
     text = " ".join((METHODS[base].__doc__ or "").split())
     stated = re.findall(r"\d[\d,]*\d", text)
     encoder = create("ViT-B-32", meta=True)

@@ -92,6 +92,11 @@ class DualEncoder(nn.Module):
         """The transformer blocks of one tower, from the input on."""
         return find_blocks(self.tower(modality), modality)
 
+    @property
+    def cuts(self) -> bool:
+        """Whether captions may be cut behind their last word; see ``lengths``."""
+        return self._length_of is not None
+
     def lengths(self, tokens: Tensor) -> Tensor:
         """How many of its tokens (B, L) each text needs, (B,): the rest says nothing."""
         if self._length_of is None:
@@ -125,7 +130,7 @@ class DualEncoder(nn.Module):
         try:
             yield
         finally:
-            for parameter, data in kept:
+            for parameter, data in reversed(kept):  # a tied one was stored twice
                 parameter.data = data
 
     def _unit(self, modality: Modality, vectors: Tensor) -> Tensor:

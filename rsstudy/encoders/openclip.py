@@ -30,9 +30,8 @@ class CLIP(open_clip.CLIP):
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Token ids (B, L) of any L up to the context's length -> (B, d)."""
         length = text.shape[1]
-        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
         x = self.token_embedding(text) + self.positional_embedding[:length]
-        x = self.ln_final(self.transformer(x, attn_mask=mask))
+        x = self.ln_final(self.transformer(x, attn_mask=self.attn_mask[:length, :length]))
         x = text_global_pool(x, text, self.text_pool_type, getattr(self, "text_eos_id", None))
         if isinstance(self.text_projection, nn.Linear):
             x = self.text_projection(x)
@@ -97,7 +96,8 @@ def wrap(
         ):  # the stream keeps its type however weights are stored
             module.get_cast_dtype = lambda: torch.float32
     length_of = None
-    if type(model) is open_clip.CLIP and model.text_pool_type == "argmax":
+    causal = getattr(model, "attn_mask", None) is not None
+    if type(model) is open_clip.CLIP and causal and model.text_pool_type == "argmax":
         model.__class__ = CLIP
 
         def length_of(tokens: Tensor) -> Tensor:
