@@ -265,8 +265,13 @@ def rank(
 
     # Counting by a product with ones, or with the copies of each text: whole numbers, exact in
     # fp32 below 2^24, and faster than adding up truths.
+    spare = torch.empty(0, device=device)
+
     def count(compare: Callable, block: Tensor, bound: Tensor, by_row: bool) -> Tensor:
-        found = compare(block, bound, out=torch.empty_like(block))
+        nonlocal spare
+        if spare.shape != block.shape:  # memory anew would take longer than comparing
+            spare = torch.empty_like(block)
+        found = compare(block, bound, out=spare)
         counted = found @ copies_of if by_row else found.new_ones(len(found)) @ found
         return counted.long()
 
