@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from rsstudy.figures import WIDTH
 
@@ -31,10 +31,9 @@ def stacked(table: pd.DataFrame, of: str, mark: str = "full") -> Figure:
         left += table[column]
     if mark in table.index:
         axis.axvline(left[mark], color="0.3", linestyle="--", linewidth=1)
-    axis.invert_yaxis()
+    axis.set(xlabel=of, ylim=(len(table) - 0.5, -0.5))
     axis.grid(visible=False, axis="y")
     axis.tick_params(axis="y", labelsize=9)
-    axis.set(xlabel=of)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left",
                   ncols=len(table.columns), frameon=False)  # fmt: skip
     figure.set_label(f"{of}: " + "; ".join(f"{n} {v:.1f}" for n, v in left.items()) + ".")
@@ -82,7 +81,8 @@ def operators(profile: Record, most: int = 6) -> Figure:
                   edgecolor="white", label=f"{label}: {of['seconds']:.2f} s")  # fmt: skip
         parts = ", ".join(f"{n} {s:.2f}" for n, s in zip(names, seconds, strict=True))
         words.append(f"{label} {of['seconds']:.2f} s, of it {parts}")
-    short = [name.removeprefix("aten::")[:34] for name in names]
+    fused = "_scaled_dot_product_flash_attention_for_cpu"
+    short = [name.removeprefix("aten::").replace(fused, "attention") for name in names]
     axis.set_yticks(range(len(names) + 1), [*short, "all other"], fontsize=9)
     axis.invert_yaxis()
     axis.grid(visible=False, axis="y")
@@ -109,6 +109,7 @@ def growth(record: Record) -> Figure:
         axis.set(xscale="log", yscale="log", xlabel=what)
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=9, rotation=30)
         axis.xaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_minor_formatter(NullFormatter())
         slopes = [f"{of['slope of seconds']:.2f}"]
         if "slope of bytes" in of:
             slopes.append(f"{of['slope of bytes']:.2f}")

@@ -51,11 +51,13 @@ def test_an_absent_or_broken_record_is_named_in_one_line(tmp_path):
 
 
 def test_the_abstracts_numbers_are_computed_from_the_records(paper, found):
-    table = abstract_claims(paper, measured_steps(found["steps"]))
+    table = abstract_claims(paper, measured_steps(found["steps"]), found["others"])
     assert list(table["found"])[:2] == ["161,088", "99.89%"]
     smaller = paper.copy()
     smaller.loc["mrs-adapter", "total"] = 1_000
-    assert "1,000" in set(abstract_claims(smaller, measured_steps(found["steps"]))["found"])
+    assert "1,000" in set(
+        abstract_claims(smaller, measured_steps(found["steps"]), found["others"])["found"]
+    )
 
 
 def test_a_verdict_turns_with_what_was_measured(found, bench):
