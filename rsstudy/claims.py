@@ -347,8 +347,8 @@ def _saves(evidence: Evidence, paper: Mapping[str, float]) -> dict[str, Any]:
             "The paper prints trained parameters and no time, memory, operations or energy. What "
             f"follows from the count is {saved / 1e9:.2f} GB less for gradients and Adam's moments "
             f"({BYTES * trained / 1e6:.1f} MB instead of {BYTES * full / 1e9:.2f} GB). Time, "
-            "activations and energy do not follow from it: the chapter on costs counts and measures "
-            "them."
+            "activations and energy do not follow from it: the chapter on costs counts and "
+            "measures them."
         ),
     }  # fmt: skip
 
