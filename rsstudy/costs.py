@@ -44,7 +44,7 @@ class Analytic:
         stored_bytes: of a file of the trained parameters, without its header.
         gradient_bytes, optimizer_bytes: of the gradients and of Adam's moments.
         activation_bytes: kept for the backward pass for one pair, in fp32; weights left out. With
-            attention written out: fused attention keeps less, the less the fewer the tokens.
+            attention written out: an upper bound, since fused attention keeps less.
         image_flops, caption_flops: of encoding one picture, one caption.
         step_flops: of a training step for one pair, forward and backward.
     """

@@ -24,9 +24,8 @@ class SelfAttention(nn.MultiheadAttention):
         need_weights: bool = True, attn_mask: Tensor | None = None,
         average_attn_weights: bool = True, is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        hides = (
-            attn_mask is not None and attn_mask.dtype == torch.bool
-        )  # true hides, in the library
+        # True hides in the library's masks, and shows in those of the function below.
+        hides = attn_mask is not None and attn_mask.dtype == torch.bool
         if need_weights or key_padding_mask is not None or hides or not query is key is value:
             return super().forward(query, key, value, key_padding_mask, need_weights, attn_mask,
                                    average_attn_weights, is_causal)  # fmt: skip
