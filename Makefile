@@ -93,8 +93,8 @@ lock: ## requirements.lock anew, from an empty environment
 	@set -eo pipefail; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	"$(PYTHON)" -m venv "$$folder/env"; \
 	"$$folder/env/bin/python" -m pip install --disable-pip-version-check --upgrade \
-		setuptools wheel $(TORCH) ".[towers,book,test]"; \
-	{ echo "# Every package of the study with all its extras (towers, book, test), pinned."; \
+		setuptools wheel $(TORCH) ".[towers,cluster,book,test]"; \
+	{ echo "# Every package of the study with all its extras (towers, cluster, book, test), pinned."; \
 	  echo "# Made by 'make lock' in an empty Python 3.11 environment; do not edit by hand."; \
 	  "$$folder/env/bin/python" -m pip freeze --all --exclude pip --exclude rsstudy \
 		| sed -E 's/\+[A-Za-z0-9.]+$$//' | grep -viE '^(nvidia-[^m]|cuda-|triton)'; \

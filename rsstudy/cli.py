@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import sys
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -317,10 +318,11 @@ def train_command(
     """Train a method, choose the epoch on validation, score it on test, keep record and adapter.
 
     The same command again finds the record and runs nothing; an interrupted run goes on where it
-    was.
+    was. On several GPUs: torchrun --nproc-per-node 8 -m rsstudy train ...
     """
     from rsstudy.grids import recipe_for
     from rsstudy.methods import create_method
+    from rsstudy.parallel import joined
     from rsstudy.run import Run, execute
     from rsstudy.settings import settings_from
     from rsstudy.training import Recipe
@@ -336,8 +338,10 @@ def train_command(
     )
     run = Run(data, encoder, method, objective, recipe, seed, train_heads,
               parts["method"], parts["objective"])  # fmt: skip
-    record, folder = execute(run, out, data_root=data_root, device=device, test=not no_test)
-    _print_scores(record, {"folder": str(folder)}, as_json)
+    with joined() as processes:
+        record, folder = execute(run, out, data_root=data_root, device=device, test=not no_test)
+    if processes.leads:
+        _print_scores(record, {"folder": str(folder)}, as_json)
 
 
 @cli.command("evaluate", short_help="Score an adapter or an encoder on any set.")
@@ -418,23 +422,51 @@ def evaluate_command(
               "printed. Repeatable.")  # fmt: skip
 @click.option("--objective", multiple=True, help="Only with this objective. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), help="Only the first so many seeds of each arm.")
+@click.option("--jobs", type=click.IntRange(1), help="How many runs at once: as many processes, a "
+              "GPU each where there are GPUs.")  # fmt: skip
+@click.option("--launcher", type=click.Choice(["local", "slurm"]), help="Where the processes run: "
+              "here, or as a SLURM array job. Needs the extra `cluster`.")  # fmt: skip
+@click.option("--submit", multiple=True, metavar="NAME=VALUE", help="For SLURM, as submitit names "
+              "it: slurm_partition=gpu, timeout_min=720. Repeatable.")  # fmt: skip
 @data_root
 @device
 @as_json
 def suite_command(
     name: str, scale: Any, runs: Path, data: tuple[str, ...], method: tuple[str, ...],
-    objective: tuple[str, ...], seeds: int | None, data_root: Path | None, device: str,
-    as_json: bool,
+    objective: tuple[str, ...], seeds: int | None, jobs: int | None, launcher: str | None,
+    submit: tuple[str, ...], data_root: Path | None, device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Do every run of a suite whose record is not there yet, and print the scores.
 
     Where a scale searches a learning rate, each is tried with the first seed, the choice is made
     on validation and written to RUNS/choices, and only then is the test split opened.
+
+    Several processes may do one suite at once, with --jobs or by the same command given elsewhere
+    on the same folder: no run is done twice, and one that a dead process left is taken up.
     """
+    from rsstudy.launching import beside, submit_array
+    from rsstudy.parallel import started_by_torchrun
     from rsstudy.suites import run_suite
 
-    records = run_suite(name, scale, runs, data_root, device, lambda t: click.echo(t, err=True),
-                        data=data, methods=method, objectives=objective, seeds=seeds)  # fmt: skip
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    if started_by_torchrun():
+        raise StudyError("torchrun is for one run on several GPUs: give a suite --jobs instead")
+    if submit and launcher != "slurm":
+        raise StudyError("--submit is for --launcher slurm")
+    suite: dict[str, Any] = {
+        "name": name, "scale": scale, "runs": runs, "data_root": data_root, "device": device,
+        "data": data, "methods": method, "objectives": objective, "seeds": seeds,
+    }  # fmt: skip
+    if launcher == "slurm":
+        options = dict(_named_value(text) for text in submit)
+        submit_array(jobs or 4, options, say, **suite)
+        return
+    if launcher == "local" and jobs is None:
+        raise StudyError("--launcher local needs --jobs, how many runs at once")
+    with beside(jobs, say, **suite) if jobs and jobs > 1 else nullcontext():
+        records = run_suite(**suite, say=say)
     if as_json:
         click.echo(json.dumps([{k: r[k] for k in ("id", "config", "scores")} for r in records]))
         return
@@ -610,6 +642,13 @@ def _method_rows(encoder: str | None) -> list[dict[str, Any]]:
                            of_the_heads=counts.heads)  # fmt: skip
         rows.append(row)
     return rows
+
+
+def _named_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise StudyError(f"--submit {text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _overrides(given: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict[str, str]]:

@@ -1,13 +1,20 @@
-"""The one exception of the package, and the hint that goes with an unknown name."""
+"""The exceptions of the package that a user meets, and the hint that goes with an unknown name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class StudyError(Exception):
     """Something a user can mend. Its message is one line that says what to do."""
+
+
+class Busy(StudyError):
+    """Another process is at work in ``folder``."""
+
+    folder: Path
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> StudyError:

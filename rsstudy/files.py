@@ -6,15 +6,18 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rsstudy.errors import StudyError
+from rsstudy.errors import Busy, StudyError
+
+LOCK, TEMPORARY = ".lock", ".tmp"
 
 
 def cache_folder() -> Path:
@@ -36,7 +39,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -53,20 +56,78 @@ def whole_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def hold(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Within the block, be the only process at work in a folder.
+
+    The lock goes when its process ends, in whatever way; what a killed process left half-written
+    is removed by the next that holds it.
+
+    Args:
+        wait: for whoever holds it.
+
+    Raises:
+        Busy: another process holds it.
+        StudyError: nothing can be written there.
+    """
+    folder = Path(folder)
+    lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=-1 if wait else 0)
+        remove_leftovers(folder)
+    except Timeout:
+        busy = Busy(f"another process is at work in {folder}: wait for it, or end it")
+        busy.folder = folder
+        raise busy from None
+    except OSError as problem:
+        raise StudyError(f"could not write in {folder}: {problem.strerror or problem}") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if [entry.name for entry in folder.iterdir()] == [LOCK]:  # nothing came of it
+                (folder / LOCK).unlink()
+                folder.rmdir()
+        lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process is at work in a folder now."""
+    try:
+        with hold(folder):
+            return False
+    except Busy:
+        return True
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove what ``whole_file`` left when its process was killed; only whoever holds a lock may.
+
+    Args:
+        name: of the file that was being written; any if empty.
+    """
+    for leftover in folder.glob(f".{name or '*'}.*{TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, whole or not at all.
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file, whole or not at all; ``facts`` go to its metadata.
 
     Raises:
         StudyError: the file system refused; the message names the path.
     """
     with whole_file(path) as temporary:
         try:
-            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, temporary)
+            kept = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+            save_file(kept, temporary, dict(facts) if facts else None)
         except SafetensorError as problem:  # how safetensors reports a full disk
             raise OSError(str(problem)) from problem

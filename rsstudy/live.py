@@ -27,7 +27,7 @@ class Progress:
         name: as the table shows it.
         runs, epochs: how many runs it takes, and how many epochs over all training pictures.
         runs_done, epochs_done: how many of them are on record.
-        state: waiting, running, done or failed.
+        state: waiting, running, elsewhere (in another process), done or failed.
         score: the mean recall of its first seed on test.
     """
 
@@ -70,6 +70,10 @@ class Board:
         self.arms[index].state = "running"
         self.run_started = time.monotonic()
 
+    def elsewhere(self, index: int) -> None:
+        """A run of that arm is under way in another process."""
+        self.arms[index].state = "elsewhere"
+
     def did(self, index: int, epochs: float, record: Mapping[str, Any] | None) -> None:
         """A run of that arm is over: its epochs, and its record unless it diverged."""
         arm = self.arms[index]
@@ -101,7 +105,8 @@ class Board:
     def summary(self) -> str:
         """One line: arms done, running and left, time so far and time expected."""
         states = [arm.state for arm in self.arms]
-        done, running = states.count("done") + states.count("failed"), states.count("running")
+        done = states.count("done") + states.count("failed")
+        running = states.count("running") + states.count("elsewhere")
         left = self.left()
         expected = "expected time not known yet" if left is None else f"{clock(left)} expected"
         so_far = clock(time.monotonic() - self.started)
@@ -110,7 +115,7 @@ class Board:
 
     def table(self) -> Table:
         """The arms around the running one, under ``summary``."""
-        now = next((i for i, arm in enumerate(self.arms) if arm.state in ("running", "waiting")),
+        now = next((i for i, arm in enumerate(self.arms) if arm.state not in ("done", "failed")),
                    len(self.arms))  # fmt: skip
         first, last = max(now - AROUND, 0), min(now + AROUND + 1, len(self.arms))
         hidden = [f"{first} above" * bool(first), f"{len(self.arms) - last} below"]

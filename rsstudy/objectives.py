@@ -15,6 +15,7 @@ each, (L(V, T) + L(V~, T~)) / 2.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -31,24 +32,56 @@ Reduction = Literal["sum", "mean"]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+@dataclass(frozen=True)
+class Share:
+    """The rows of a batch that this process embeds, where several share one batch.
+
+    What each process gets as its loss is its rows' part of the whole batch's: the parts add up to
+    it, and so do their gradients (open_clip's form ``local_loss`` with ``gather_with_grad``).
+
+    Attributes:
+        first, rows: they are the rows from ``first`` on, ``rows`` of them; there may be none.
+        whole: pairs in the batch, B.
+        gather: vectors of this process's rows (rows, d) -> those of the batch (B, d),
+            differentiable.
+    """
+
+    first: int
+    rows: int
+    whole: int
+    gather: Callable[[Tensor], Tensor]
+
+
+def _both_ways(a: Tensor, b: Tensor, share: Share | None) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Products of this process's rows of a with all of b, and of b with all of a, (rows, B) each;
+    the column that belongs to each row (rows,), and B."""
+    if share is None:
+        products = a @ b.T
+        return products, products.T, torch.arange(len(a), device=a.device), len(a)
+    own = torch.arange(share.first, share.first + len(a), device=a.device)
+    return a @ share.gather(b).T, b @ share.gather(a).T, own, share.whole
+
+
 def info_nce(
-    a: Tensor, b: Tensor, logit_scale: Tensor, not_negative: Tensor | None = None
-) -> Tensor:
+    a: Tensor, b: Tensor, logit_scale: Tensor, not_negative: Tensor | None = None,
+    share: Share | None = None,
+) -> Tensor:  # fmt: skip
     """Two-way InfoNCE: row i of ``a`` (B, d) belongs to row i of ``b`` (B, d), all else does not.
 
     ``logit_scale`` is the log of the inverse temperature; ``not_negative`` (B, B) marks pairs off
-    the diagonal that are left out.
+    the diagonal that are left out. With a ``share``, a and b are its rows alone.
     """
-    logits = logit_scale.exp() * a @ b.T
+    *ways, own, whole = _both_ways(logit_scale.exp() * a, b, share)
     if not_negative is not None:
-        logits = logits.masked_fill(_off_diagonal(not_negative), -torch.inf)
-    own = torch.arange(len(a), device=a.device)
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+        skipped = _off_diagonal(not_negative)[own]
+        ways = [logits.masked_fill(skipped, -torch.inf) for logits in ways]
+    losses = [functional.cross_entropy(logits, own, reduction="sum") for logits in ways]
+    return (losses[0] + losses[1]) / whole / 2
 
 
 def hinge(
     a: Tensor, b: Tensor, margin: float = 0.2, negatives: Negatives = "hardest",
-    reduction: Reduction = "sum", not_negative: Tensor | None = None,
+    reduction: Reduction = "sum", not_negative: Tensor | None = None, share: Share | None = None,
 ) -> Tensor:  # fmt: skip
     """Two-way hinge on the negatives of the batch, cosine similarity (VSE++; Faghri et al., 2018).
 
@@ -56,28 +89,28 @@ def hinge(
       + sum_j max_{i!=j} [margin + a_i b_j - a_j b_j]_+
 
     Args:
-        a, b: unit vectors (B, d), row i of one belonging to row i of the other.
+        a, b: unit vectors (B, d), row i of one belonging to row i of the other; with a ``share``,
+            its rows alone.
         negatives: the hardest of each row and column (above), or all of them added up.
         reduction: the sum over the batch, or its mean; with all negatives, over them, too.
         not_negative: (B, B), symmetric; marks pairs off the diagonal that are left out.
     """
-    similarity = a @ b.T
-    own = similarity.diag()
-    skipped = torch.eye(len(a), dtype=torch.bool, device=a.device)
+    *ways, own, whole = _both_ways(a, b, share)
+    pairs = torch.eye(whole, dtype=torch.bool, device=a.device)
     if not_negative is not None:
-        skipped = skipped | not_negative
-    by_row = (margin + similarity - own[:, None]).clamp(min=0).masked_fill(skipped, 0)
-    by_column = (margin + similarity - own[None, :]).clamp(min=0).masked_fill(skipped, 0)
-    if negatives == "hardest":
-        terms = by_row.amax(dim=1), by_column.amax(dim=0)
-    else:
-        terms = by_row.sum(dim=1), by_column.sum(dim=0)
-    total = terms[0].sum() + terms[1].sum()
+        pairs = pairs | not_negative
+    skipped = pairs[own]
+    total = a.new_zeros(())
+    for similarity in ways:
+        positive = similarity.gather(1, own[:, None])
+        violation = (margin + similarity - positive).clamp(min=0).masked_fill(skipped, 0)
+        by_query = violation.amax(dim=1) if negatives == "hardest" else violation.sum(dim=1)
+        total = total + by_query.sum()
     if reduction == "sum":
         return total
     if negatives == "all" and not_negative is not None:
-        return total / (~skipped).sum().clamp(min=1)
-    return total / len(a) / (1 if negatives == "hardest" else max(len(a) - 1, 1))
+        return total / (~pairs).sum().clamp(min=1)
+    return total / whole / (1 if negatives == "hardest" else max(whole - 1, 1))
 
 
 def _off_diagonal(pairs: Tensor) -> Tensor:
@@ -160,25 +193,28 @@ class Objective:
 
     def loss(
         self, images: Tensor, texts: Tensor, logit_scale: Tensor,
-        not_negative: Tensor | None = None,
+        not_negative: Tensor | None = None, share: Share | None = None,
     ) -> Tensor:  # fmt: skip
-        """The loss of one batch of B pairs.
+        """The loss of one batch of B pairs, or this process's part of it.
 
         Args:
             images, texts: unit vectors (views * B, d); the second view's rows follow the first's.
             logit_scale: log of the inverse temperature, for InfoNCE.
             not_negative: (B, B) pairs that are left out of all terms; see ``false_negatives``.
+            share: the rows that this process has embedded, if others embed the rest; where it has
+                none, a row that stands in is cut off here.
         """
         if self.temperature:
             logit_scale = torch.full_like(logit_scale, -math.log(self.temperature))
 
         def term(a: Tensor, b: Tensor) -> Tensor:
             if self.form == "infonce":
-                return info_nce(a, b, logit_scale, not_negative)
-            return hinge(a, b, self.margin, self.negatives, self.reduction, not_negative)
+                return info_nce(a, b, logit_scale, not_negative, share)
+            return hinge(a, b, self.margin, self.negatives, self.reduction, not_negative, share)
 
-        first_images, *second_images = images.chunk(self.views)
-        first_texts, *second_texts = texts.chunk(self.views)
+        rows = len(images) // self.views if share is None else share.rows
+        first_images, *second_images = (view[:rows] for view in images.chunk(self.views))
+        first_texts, *second_texts = (view[:rows] for view in texts.chunk(self.views))
         cross = term(first_images, first_texts)
         if self.both_views:
             cross = (cross + term(second_images[0], second_texts[0])) / 2

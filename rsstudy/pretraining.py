@@ -21,13 +21,14 @@ from rsstudy.encoders import DualEncoder, create, tiny_delta
 from rsstudy.encoders.delta import DOWN, UP
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
-from rsstudy.files import save_tensors, sha256_of
+from rsstudy.files import hold, save_tensors, sha256_of
 from rsstudy.methods import attach, count_trained, create_method, trained
 from rsstudy.objectives import Objective
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
 from rsstudy.run import (
     CHECKPOINT,
     RECIPE_VERSION,
+    Opened,
     data_label,
     open_splits,
     public_name,
@@ -94,7 +95,7 @@ def pretrain(
     Raises:
         StudyError: anything named that does not exist or fit.
     """
-    started = time.time()
+    started = time.monotonic()
     if "+" in str(out or ""):
         raise StudyError(f"{out}: a + in the folder's name would read as a second delta")
     start = STARTS.get(what.encoder, what.encoder)
@@ -120,13 +121,39 @@ def pretrain(
         # only the usual one is what the name `tiny` stands for
         ours = what.encoder == "tiny" and what == usual("tiny")
         out = tiny_delta().parent if ours else Path("runs/pretrained") / name
-    if (out / RECORD).exists():
-        record = read_record(out / RECORD)
-        if record.get("identity") == key and (out / DELTA).exists():
-            if record["delta_sha256"] == sha256_of(out / DELTA):
-                return record, out / DELTA
-        elif out != tiny_delta().parent:
-            raise StudyError(f"{out} holds another run ({record['id']}): choose another --out")
+    record = _found(out, key)
+    if record is None:
+        with hold(out, wait=True):
+            record = _found(out, key)  # another process may have made it meanwhile
+            if record is None:
+                record = _align(what, encoder, opened, config, out, started, progress)
+    return record, out / DELTA
+
+
+def _found(out: Path, key: str) -> dict[str, Any] | None:
+    """The record of a delta that is there already.
+
+    Raises:
+        StudyError: the folder holds another one, and is not the cache's.
+    """
+    if not (out / RECORD).exists():
+        return None
+    record = read_record(out / RECORD)
+    if record.get("identity") == key and (out / DELTA).exists():
+        if record["delta_sha256"] == sha256_of(out / DELTA):
+            return record
+    elif out != tiny_delta().parent:
+        raise StudyError(f"{out} holds another run ({record['id']}): choose another --out")
+    return None
+
+
+def _align(
+    what: Pretraining, encoder: DualEncoder, opened: Opened, config: dict[str, Any], out: Path,
+    started: float, progress: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Train, write the delta, score what it makes, and write its record."""
+    key, whole = identity(config), opened.whole
+    method = create_method(what.method, what.method_settings)
     attach(encoder, method, what.train_heads, what.seed)
     outside = [name for name in trained(encoder) if not name.startswith("model.")]
     if outside or not trained(encoder):
@@ -136,12 +163,13 @@ def pretrain(
     validation = prepare(encoder, whole.split("val"))
     pairs = prepare(encoder, whole.split("train"))
     training = train(
-        encoder, pairs, objective, what.recipe,
+        encoder, pairs, Objective(), what.recipe,
         validate=lambda e: evaluate(e, validation).scores["mean_recall"],
         seed=what.seed, checkpoint=checkpoint, identity=key,
         label=f"pretraining {what.encoder}", progress=progress,
     )  # fmt: skip
     _write_delta(out / DELTA, encoder)
+    start = STARTS.get(what.encoder, what.encoder)
     rebuilt = create(f"{start}+{out / DELTA}", encoder.image_size).to(encoder.device)
     test = prepare(rebuilt, whole.split("test"))
     record = {
@@ -155,14 +183,14 @@ def pretrain(
         "scores": evaluate(rebuilt, test).scores,
         "delta_sha256": sha256_of(out / DELTA),
         "cost": {
-            "wall_seconds": round(time.time() - started, 2),
+            "wall_seconds": round(time.monotonic() - started, 2),
             **training_cost(training.history, training.steps, encoder.device, out / DELTA),
         },
         "history": training.history,
     }  # fmt: skip
     write_record(out, record)
     checkpoint.unlink(missing_ok=True)
-    return record, out / DELTA
+    return record
 
 
 def _write_delta(path: Path, encoder: DualEncoder) -> None:

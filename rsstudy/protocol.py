@@ -14,7 +14,7 @@ from typing import Any
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
-from rsstudy.files import whole_file
+from rsstudy.files import hold, whole_file
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,6 @@ def choose(candidates: Sequence[Mapping[str, Any]], path: Path) -> int:
             [c[k] for k in compared] for c in choice["candidates"]
         ]:
             return best
-    with whole_file(path) as temporary:
+    with hold(path.parent, wait=True), whole_file(path) as temporary:
         temporary.write_text(json.dumps(choice, indent=2) + "\n", encoding="utf-8")
     return best

@@ -16,6 +16,7 @@ import torch
 
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
+from rsstudy.parallel import together
 from rsstudy.protocol import read_choice
 
 RECORD = "record.json"
@@ -45,6 +46,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": device.type,
         "device_name": name,
         "threads": torch.get_num_threads(),
+        **({"processes": together().size} if together().size > 1 else {}),
         "system": platform.system(),
     }
 

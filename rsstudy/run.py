@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from rsstudy.encoders import DualEncoder, create
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
-from rsstudy.files import save_tensors, whole_file
+from rsstudy.files import hold, save_tensors, sha256_of, whole_file
 from rsstudy.methods import (
     attach,
     count_trained,
@@ -31,6 +32,7 @@ from rsstudy.methods import (
     trained,
 )
 from rsstudy.objectives import Objective, named_objective
+from rsstudy.parallel import together
 from rsstudy.protocol import Sealed
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
 from rsstudy.retrieval import Ranks
@@ -107,7 +109,7 @@ def execute(
         Diverged: the loss stopped being finite, now or when the run was done before; its record
             has that status.
     """
-    started = time.time()
+    started = time.monotonic()
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise StudyError(f"{out} is a file: give a folder")
     method = create_method(run.method, run.method_settings)
@@ -133,70 +135,118 @@ def execute(
          f"s{run.seed}", key[:8]]
     )  # fmt: skip
     folder = Path(out) if out is not None else Path(runs) / name
-    record: dict[str, Any] = {}
-    if (folder / RECORD).exists():
-        record = read_record(folder / RECORD)
-        if record.get("identity") != key:
-            raise StudyError(f"{folder} holds another run ({record['id']}): choose another --out")
-        queries = record.get("test_queries", {})
-        current = {"relaxed", "classes"} <= set(queries) or not (folder / ADAPTER).exists()
-        if (record["status"] == "finished" and (current or not test)) or (
-            record["status"] == "validated" and not test
-        ):
+    processes = together()
+    if processes.first(lambda: key) != key:
+        raise StudyError(
+            f"process {processes.rank} would run another run than process 0: give every machine "
+            "the same data, weights and version of rsstudy"
+        )
+    record, done = processes.first(lambda: _on_record(folder, key, test))
+    if done:
+        return record, folder
+    with ExitStack() as stack:
+
+        def take() -> tuple[dict[str, Any], bool]:
+            stack.enter_context(hold(folder))
+            return _on_record(folder, key, test)  # another process may have done it meanwhile
+
+        record, done = processes.first(take)
+        if done:
             return record, folder
-        if record["status"] == "diverged":
-            raise Diverged(f"{record['reason']} (on record; delete {folder} to try again)")
-    attach(encoder, method, run.train_heads, run.seed)
-    before, finished = 0.0, record.get("status") == "finished"
-    later = record.get("status") in ("validated", "finished")
-    if later:
-        before = record["cost"]["wall_seconds"]
-        load_trained(encoder, read_tensors(folder / ADAPTER), str(folder / ADAPTER))
-        encoder.eval()
-    else:
-        record = {
-            "id": name, "label": label_of(run), "objective_label": objective_label(run),
-            "identity": key, "status": "validated",
-            "config": config, "trained_parameters": _trained_parameters(encoder, objective),
-            "dropped_empty_captions": opened.dropped,
-            "rsstudy": __version__, "environment": environment(encoder.device),
-        }  # fmt: skip
-        try:
-            shown = some_of(opened.whole.split("train"), run.recipe.fraction, run.seed)
-            splits = shown, opened.whole.split("val")
-            chosen = _train_and_choose(encoder, run, objective, *splits, folder, key, progress)
-        except Diverged as problem:
-            write_record(folder, {**record, "status": "diverged", "reason": str(problem)})
-            raise
-        record.update(chosen)
-        record["cost"] = {"wall_seconds": round(time.time() - started, 2), **record["cost"]}
-        write_record(folder, record)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    if test:
-        test_split = Sealed(opened.whole, (folder / RECORD, *until)).open()
-        pairs = prepare(encoder, test_split)
-        result = evaluate(encoder, pairs, progress)
-        if finished and (
-            result.scores != record["scores"]
-            or pairs.pixel_digest != record["pixel_digests"]["test"]
-        ):
-            raise StudyError(
-                f"the adapter in {folder} no longer gives its record's scores (mean recall "
-                f"{result.scores['mean_recall']:.3f}, on record "
-                f"{record['scores']['mean_recall']:.3f}): score it on the device and with the "
-                "pictures of the record, or delete the folder and run again"
-            )
+        attach(encoder, method, run.train_heads, run.seed)
+        later = bool(record)
         if later:
-            now = {"rsstudy": __version__, "environment": environment(encoder.device)}
-            record["rescored" if finished else "tested"] = now
-        if not finished:  # else its cost stays what making it cost
-            record["cost"]["wall_seconds"] = round(before + time.time() - started, 2)
-        record["pixel_digests"]["test"] = pairs.pixel_digest
-        queries = query_counts(result, pairs.image_of, test_split.classes)
-        record.update(status="finished", scores=result.scores, scores_relaxed=result.scores_relaxed,
-                      test_queries=queries)  # fmt: skip
-        write_record(folder, record)
+            adapter = read_adapter(folder)
+            load_trained(encoder, adapter, str(folder / ADAPTER))
+            encoder.eval()
+        else:
+            record = {
+                "id": name, "label": label_of(run), "objective_label": objective_label(run),
+                "identity": key, "status": "validated",
+                "config": config, "trained_parameters": _trained_parameters(encoder, objective),
+                "dropped_empty_captions": opened.dropped,
+                "rsstudy": __version__, "environment": environment(encoder.device),
+            }  # fmt: skip
+            try:
+                chosen = _train_and_choose(encoder, run, objective, opened.whole, folder, key,
+                                           progress)  # fmt: skip
+            except Diverged as problem:
+                if processes.leads:
+                    reason = {"status": "diverged", "reason": str(problem)}
+                    write_record(folder, {**record, **reason})
+                raise
+            record.update(chosen)
+            seconds = round(time.monotonic() - started, 2)
+            record["cost"] = {"wall_seconds": seconds, **record["cost"]}
+            processes.first(lambda: write_record(folder, record))
+        if processes.leads:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        if test:
+            record = processes.first(
+                lambda: _test(encoder, opened.whole, record, folder, until, later, started,
+                              progress)
+            )  # fmt: skip
     return record, folder
+
+
+def _on_record(folder: Path, key: str, test: bool) -> tuple[dict[str, Any], bool]:
+    """A run's record, empty if it has none, and whether nothing is left to do.
+
+    Raises:
+        StudyError: the folder holds another run.
+        Diverged: this run has been done, and its loss stopped being finite.
+    """
+    if not (folder / RECORD).exists():
+        return {}, False
+    record = read_record(folder / RECORD)
+    if record.get("identity") != key:
+        raise StudyError(f"{folder} holds another run ({record['id']}): choose another --out")
+    if record["status"] == "diverged":
+        raise Diverged(f"{record['reason']} (on record; delete {folder} to try again)")
+    if record["status"] not in ("validated", "finished"):
+        raise StudyError(f"{folder / RECORD} is not a record (status {record['status']!r})")
+    queries = record.get("test_queries", {})
+    current = {"relaxed", "classes"} <= set(queries) or not (folder / ADAPTER).exists()
+    return record, (current or not test) if record["status"] == "finished" else not test
+
+
+def _test(
+    encoder: DualEncoder, whole: ImageTextSet, record: dict[str, Any], folder: Path,
+    until: tuple[Path, ...], later: bool, started: float, progress: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Open the test split, and write the record with its scores.
+
+    Args:
+        later: the record is from an earlier call; a finished one's scores must come again.
+
+    Raises:
+        StudyError: a choice is not on record yet; a finished run has other scores now.
+    """
+    finished = record["status"] == "finished"
+    test_split = Sealed(whole, (folder / RECORD, *until)).open()
+    pairs = prepare(encoder, test_split)
+    result = evaluate(encoder, pairs, progress)
+    if finished and (
+        result.scores != record["scores"] or pairs.pixel_digest != record["pixel_digests"]["test"]
+    ):
+        raise StudyError(
+            f"the adapter in {folder} no longer gives its record's scores (mean recall "
+            f"{result.scores['mean_recall']:.3f}, on record "
+            f"{record['scores']['mean_recall']:.3f}): score it on the device and with the "
+            "pictures of the record, or delete the folder and run again"
+        )
+    if later:
+        now = {"rsstudy": __version__, "environment": environment(encoder.device)}
+        record["rescored" if finished else "tested"] = now
+    if not finished:  # else its cost stays what making it cost
+        before = record["cost"]["wall_seconds"] if later else 0.0
+        record["cost"]["wall_seconds"] = round(before + time.monotonic() - started, 2)
+    record["pixel_digests"]["test"] = pairs.pixel_digest
+    queries = query_counts(result, pairs.image_of, test_split.classes)
+    record.update(status="finished", scores=result.scores, scores_relaxed=result.scores_relaxed,
+                  test_queries=queries)  # fmt: skip
+    write_record(folder, record)
+    return record
 
 
 def _trained_parameters(encoder: DualEncoder, objective: Objective) -> dict[str, int]:
@@ -211,33 +261,38 @@ def _trained_parameters(encoder: DualEncoder, objective: Objective) -> dict[str,
 
 
 def _train_and_choose(
-    encoder: DualEncoder, run: Run, objective: Objective, train_split: ImageTextSet,
-    val_split: ImageTextSet, folder: Path, key: str, progress: bool,
+    encoder: DualEncoder, run: Run, objective: Objective, whole: ImageTextSet, folder: Path,
+    key: str, progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, leave the encoder at the epoch that validation prefers, keep it, and say how it went.
 
     Raises:
         Diverged: the loss stopped being finite.
     """
-    validation = prepare(encoder, val_split)
+    validation = prepare(encoder, whole.split("val"))
     saved = trained(encoder)
-    pairs = prepare(encoder, train_split) if saved else validation
+    shown = some_of(whole.split("train"), run.recipe.fraction, run.seed)
+    pairs = prepare(encoder, shown) if saved else validation
     training = train(
         encoder, pairs, objective, run.recipe,
         validate=lambda e: evaluate(e, validation).scores["mean_recall"],
         seed=run.seed, checkpoint=folder / CHECKPOINT, identity=key,
         label=f"{run.method} {run.objective} s{run.seed}", progress=progress,
     )  # fmt: skip
-    chosen = evaluate(encoder, validation).scores
-    save_adapter(folder, encoder, saved, run, key)
-    return {
-        "best_epoch": training.best_epoch,
-        "validation_scores": chosen,
-        "pixel_digests": {**({"train": pairs.pixel_digest} if saved else {}),
-                          "val": validation.pixel_digest},
-        "cost": training_cost(training.history, training.steps, encoder.device, folder / ADAPTER),
-        "history": training.history,
-    }  # fmt: skip
+
+    def keep() -> dict[str, Any]:
+        save_adapter(folder, encoder, saved, run, key)
+        cost = training_cost(training.history, training.steps, encoder.device, folder / ADAPTER)
+        return {
+            "best_epoch": training.best_epoch,
+            "validation_scores": evaluate(encoder, validation).scores,
+            "pixel_digests": {**({"train": pairs.pixel_digest} if saved else {}),
+                              "val": validation.pixel_digest},
+            "cost": cost,
+            "history": training.history,
+        }  # fmt: skip
+
+    return together().first(keep)
 
 
 def save_adapter(
@@ -250,7 +305,7 @@ def save_adapter(
         "architecture": encoder.architecture, "method": run.method,
         "method_settings": settings_of(create_method(run.method, run.method_settings)),
         "train_heads": run.train_heads, "validation": run.recipe.validation, "seed": run.seed,
-        "run": key,
+        "run": key, "sha256": sha256_of(folder / ADAPTER),
     }  # fmt: skip
     with whole_file(folder / ADAPTER_CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -294,8 +349,28 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
             f"the adapter in {folder} was trained on other weights than {name} has here"
         )
     attach(base, method, heads)
-    load_trained(base, read_tensors(Path(folder) / ADAPTER), str(Path(folder) / ADAPTER))
+    load_trained(base, read_adapter(folder), str(Path(folder) / ADAPTER))
     return base.eval()
+
+
+def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
+    """The trained tensors of a run.
+
+    Raises:
+        StudyError: absent, damaged, or not those that its configuration was written beside.
+    """
+    path = Path(folder) / ADAPTER
+    tensors = read_tensors(path)
+    try:
+        expected = json.loads((Path(folder) / ADAPTER_CONFIG).read_text("utf-8")).get("sha256")
+    except (OSError, ValueError, AttributeError) as problem:
+        raise StudyError(f"{Path(folder) / ADAPTER_CONFIG} cannot be read ({problem})") from None
+    if expected is not None and sha256_of(path) != expected:  # earlier ones name none
+        raise StudyError(
+            f"{path} is damaged: its sha256 is not the one in {ADAPTER_CONFIG}; get it again, or "
+            "delete the folder and run again"
+        )
+    return tensors
 
 
 def query_counts(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rsstudy.encoders import tiny_delta
-from rsstudy.errors import StudyError
+from rsstudy.errors import Busy, StudyError
+from rsstudy.files import is_held
 from rsstudy.grids import Arm, Scale, arms, only
 from rsstudy.live import Board, Progress
 from rsstudy.pretraining import pretrain, usual
@@ -19,6 +21,9 @@ from rsstudy.training import Diverged
 
 # How far a search goes beyond its learning rates while the best lies at an end of them.
 FURTHER = 2
+
+# How often a process with nothing to do looks whether others are done.
+POLL_SECONDS = 2.0
 
 
 def run_arms(
@@ -37,57 +42,138 @@ def run_arms(
     most. The choice is written to ``runs/choices``; only then is a test split opened. A diverged
     run does not stop the rest.
 
+    Several processes may work on one folder of runs, on one machine or many: each takes the first
+    run that nobody is at, and one that a dead process has left. All return when all is done.
+
     Returns:
         the records of the finished runs, arm by arm.
 
     Raises:
-        StudyError: a set or the encoder's weights are absent.
+        StudyError: a set or the encoder's weights are absent; a set changed meanwhile.
     """
     if any(arm.run.encoder == "tiny" for arm in rows):
         if not tiny_delta().exists():
             say("pretraining the tiny encoder on generated ground-level scenes, once ...")
         pretrain(usual("tiny"), device=device, progress=progress)
     several = len({arm.run.data for arm in rows}) > 1
+    works = [Work(arm) for arm in rows]
     progresses = [Progress(name_of(arm, several), arm.count(), arm.epochs()) for arm in rows]
-    records = []
+    seen: dict[str, tuple[str, str]] = {}
+    busy: dict[str, Path] = {}
     with Board(label, progresses, progress) as board:
-        for index, arm in enumerate(rows):
-            board.begin(index)
+        while any(not work.over for work in works):
+            did = False
+            for index, work in enumerate(works):
+                for task in work.tasks(Path(runs)):
+                    if repr(task) in busy and is_held(busy[repr(task)]):
+                        continue
+                    board.begin(index)
+                    record = None
+                    try:
+                        record = execute(task.run, None, runs, data_root, device, False,
+                                         test=task.test, until=task.until)[0]  # fmt: skip
+                    except Busy as problem:
+                        busy[repr(task)] = problem.folder
+                        board.elsewhere(index)
+                        continue
+                    except Diverged as problem:
+                        run = task.run
+                        say(f"{run.method} {run.objective} seed {run.seed} on {run.data}: "
+                            f"{problem}")  # fmt: skip
+                    did = True
+                    if record is not None:
+                        _same_set(record, task.run.data, seen)
+                    if not work.has(task.run):
+                        board.did(index, task.run.recipe.epochs * task.run.recipe.fraction, record)
+                    work.add(task, record)
+                if work.over and board.arms[index].state not in ("done", "failed"):
+                    first = next((r for r in work.records() if r is not None), None)
+                    board.end(index, None if first is None else first["scores"]["mean_recall"])
+            if not did:
+                time.sleep(POLL_SECONDS)  # what is left is under way elsewhere
+    return [record for work in works for record in work.records() if record is not None]
 
-            def attempt(run: Run, again: bool = False, at: int = index, **more: Any) -> Any:
-                record = None
-                try:
-                    record = execute(run, None, runs, data_root, device, False, **more)[0]
-                except Diverged as problem:
-                    say(f"{run.method} {run.objective} seed {run.seed} on {run.data}: {problem}")
-                if not again:
-                    board.did(at, run.recipe.epochs * run.recipe.fraction, record)
-                return record
 
-            chosen, until = arm.run, tuple[Path, ...]()
-            if len(arm.learning_rates) > 1:
-                tried = {run.recipe.learning_rate: (run, attempt(run, test=False))
-                         for run in arm.candidates()}  # fmt: skip
-                for _ in range(FURTHER):
-                    further = beyond(tried)
-                    if further is None:
-                        break
-                    run = arm.candidate(further)
-                    tried[further] = run, attempt(run, test=False)
-                validated = [(run, record) for run, record in tried.values() if record is not None]
-                if not validated:
-                    board.end(index, None)
-                    continue
-                choice = Path(runs) / "choices" / f"{validated[0][1]['id']}.json"
-                best = choose([record for _, record in validated], choice)
-                chosen, until = arm.at(validated[best][0].recipe.learning_rate), (choice,)
-            # the search's best comes again, for its test scores, where it saw every picture
-            seen = [run for run, _ in tried.values()] if len(arm.learning_rates) > 1 else []
-            found = [attempt(run, run in seen, until=until) for run in arm.repeats(chosen)]
-            finished = [record for record in found if record is not None]
-            board.end(index, finished[0]["scores"]["mean_recall"] if finished else None)
-            records += finished
-    return records
+@dataclass(frozen=True)
+class Task:
+    """A run that can be done now, whether it goes on to test, and what that waits for."""
+
+    run: Run
+    test: bool
+    until: tuple[Path, ...] = ()
+
+
+class Work:
+    """What is done of one arm, and what can be done next: its search, then its repeats."""
+
+    def __init__(self, arm: Arm) -> None:
+        self.arm = arm
+        self.searches = len(arm.learning_rates) > 1
+        self.candidates = list(arm.candidates()) if self.searches else []
+        self.repeats = [] if self.searches else arm.repeats(arm.run)
+        self.until: tuple[Path, ...] = ()
+        self.further = 0
+        self.over = False
+        self.validated: dict[str, dict[str, Any] | None] = {}
+        self.tested: dict[str, dict[str, Any] | None] = {}
+
+    def tasks(self, runs: Path) -> Iterator[Task]:
+        """The runs that wait for nothing, in order; what is added meanwhile counts."""
+        while self.candidates and not self.repeats and not self.over:
+            for run in self.candidates:
+                if repr(run) not in self.validated:
+                    yield Task(run, test=False)
+            if any(repr(run) not in self.validated for run in self.candidates):
+                return  # the rest is under way elsewhere
+            self._choose(runs)
+        for run in self.repeats:
+            if repr(run) not in self.tested:
+                yield Task(run, True, self.until)
+        self.over = self.over or all(repr(run) in self.tested for run in self.repeats)
+
+    def has(self, run: Run) -> bool:
+        """Whether a run has been counted."""
+        return repr(run) in self.validated or repr(run) in self.tested
+
+    def add(self, task: Task, record: dict[str, Any] | None) -> None:
+        """A task is done; no record where it diverged."""
+        (self.tested if task.test else self.validated)[repr(task.run)] = record
+
+    def records(self) -> list[dict[str, Any] | None]:
+        """Of the runs with every seed, in order."""
+        return [self.tested.get(repr(run)) for run in self.repeats]
+
+    def _choose(self, runs: Path) -> None:
+        """All candidates are validated: try a rate beyond them, or choose."""
+        tried = {run.recipe.learning_rate: (run, self.validated[repr(run)])
+                 for run in self.candidates}  # fmt: skip
+        further = beyond(tried) if self.further < FURTHER else None
+        if further is not None:
+            self.further += 1
+            self.candidates.append(self.arm.candidate(further))
+            return
+        found = [(run, record) for run, record in tried.values() if record is not None]
+        if not found:
+            self.over = True
+            return
+        choice = runs / "choices" / f"{found[0][1]['id']}.json"
+        best = choose([record for _, record in found], choice)
+        self.until = (choice,)
+        self.repeats = self.arm.repeats(self.arm.at(found[best][0].recipe.learning_rate))
+
+
+def _same_set(record: Mapping[str, Any], data: str, seen: dict[str, tuple[str, str]]) -> None:
+    """Hold a set's digests against those of the suite's earlier runs on it.
+
+    Raises:
+        StudyError: they differ.
+    """
+    digests = record["config"]["manifest_digest"], record["config"]["pictures_digest"]
+    if seen.setdefault(data, digests) != digests:
+        raise StudyError(
+            f"the set {data} changed while the suite was running: its runs cannot be compared; "
+            "restore it, or start the suite anew with --runs in an empty folder"
+        )
 
 
 def name_of(arm: Arm, several: bool = False) -> str:

@@ -7,8 +7,8 @@ back no further than the first trained place, and the optimizer holds trained pa
 from __future__ import annotations
 
 import math
-import pickle
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, take
 from rsstudy.files import whole_file
 from rsstudy.methods import trained
-from rsstudy.objectives import Objective, false_negatives
+from rsstudy.objectives import Objective, Share, false_negatives
+from rsstudy.parallel import together
 from rsstudy.settings import later
 
 CHECKPOINT_SECONDS = 120.0
@@ -159,6 +160,7 @@ def learning_rate(recipe: Recipe, step: int, steps_an_epoch: int) -> float:
 def batch_loss(
     encoder: DualEncoder, objective: Objective, recipe: Recipe, images: Tensor, tokens: Tensor,
     second_tokens: Tensor | None = None, not_negative: Tensor | None = None,
+    share: Share | None = None,
 ) -> Tensor:  # fmt: skip
     """The loss of one batch: images (B, 3, S, S) uint8 and their captions' tokens (B, L).
 
@@ -167,6 +169,7 @@ def batch_loss(
     Args:
         second_tokens: the second view's captions, if they are others.
         not_negative: (B, B) pairs that are no negatives; see ``objectives.false_negatives``.
+        share: which rows of the batch these are, if other processes have the rest.
     """
     views = objective.views
     dropping = (
@@ -184,7 +187,7 @@ def batch_loss(
     with autocast, dropping, fast_attention(encoder.device):
         seen = encoder.embed_images(images)
         read = encoder.embed_texts(tokens)
-    return objective.loss(seen, read, encoder.logit_scale, not_negative)
+    return objective.loss(seen, read, encoder.logit_scale, not_negative, share)
 
 
 def augmented(images: Tensor) -> Tensor:
@@ -238,6 +241,9 @@ def train(
 ) -> Training:
     """Train what an attached method declared, and leave the encoder at its best epoch.
 
+    Where torchrun has started several processes, each embeds its rows of every batch; batches and
+    their gradients are those of one process, and dropout is drawn by each for its rows.
+
     Args:
         encoder: with a method attached.
         pairs: the training split.
@@ -263,6 +269,7 @@ def train(
     if steps_an_epoch == 0:
         raise StudyError("the training split has fewer than two pairs: nothing to contrast")
     optimizer = make_optimizer(parameters, recipe)
+    processes = together()
     state: dict[str, Any] = {
         "identity": identity, "epoch": 0, "step": 0, "losses": 0.0, "epoch_seconds": 0.0,
         "images": 0,
@@ -272,7 +279,8 @@ def train(
     def settle(pending: list[Tensor], began: float) -> None:
         """Read the losses back, which waits for the device, and look at each."""
         first = state["step"] - len(pending)
-        for at, loss in enumerate(torch.stack(pending).tolist() if pending else []):
+        losses = processes.add(torch.stack(pending)).tolist() if pending else []
+        for at, loss in enumerate(losses):
             if not math.isfinite(loss):
                 raise Diverged(
                     f"the loss is {loss} at step {first + at + 1} of epoch "
@@ -283,14 +291,21 @@ def train(
 
     devices = [encoder.device] if encoder.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        if checkpoint is not None and checkpoint.exists():
-            state = _resume(checkpoint, identity, parameters, optimizer, encoder.device)
+        torch.manual_seed(_own_seed(seed, processes.rank))
+        if checkpoint is not None:
+            stored = processes.first(lambda: _read(checkpoint, identity, parameters, optimizer))
+            if stored is not None:
+                state = _resume(stored, parameters, optimizer, encoder.device, processes.rank)
         with tqdm(
-            total=recipe.epochs * steps_an_epoch, unit="step", desc=label, disable=not progress,
+            total=recipe.epochs * steps_an_epoch, unit="step", desc=label,
+            disable=not (progress and processes.leads),
             initial=state["epoch"] * steps_an_epoch + state["step"], mininterval=1,
         ) as bar:  # fmt: skip
             saved = time.monotonic()
+
+            def due() -> bool:
+                return checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS
+
             while state["epoch"] < recipe.epochs:
                 encoder.eval()  # what is frozen stays as it was
                 encoder.method.train()  # only the method's own dropout is on
@@ -310,19 +325,27 @@ def train(
                         rate = learning_rate(recipe, done, steps_an_epoch)
                         for group in optimizer.param_groups:
                             group["lr"] = rate
-                        images = take(pairs.images, rows).to(encoder.device, non_blocking=True)
                         others = texts
                         if objective.sibling_captions:
                             others = siblings(pairs, rows, texts, [seed, state["epoch"], number])
-                        tokens, other_tokens = pairs.words(texts, others)
+                        share = processes.share(len(rows))
+                        mine = slice(None)
+                        if share is not None:  # one without rows embeds one that does not count
+                            first = share.first if share.rows else 0
+                            mine = slice(first, first + max(share.rows, 1))
+                        images = take(pairs.images, rows[mine])
+                        images = images.to(encoder.device, non_blocking=True)
+                        tokens, other_tokens = pairs.words(texts[mine], others[mine])
                         loss = batch_loss(
                             encoder, objective, recipe, images, tokens,
                             other_tokens if objective.sibling_captions else None,
                             _shared(rows, texts, others, encoder.device)
                             if objective.mask_false_negatives else None,
+                            share,
                         )  # fmt: skip
                         optimizer.zero_grad(set_to_none=True)
                         loss.backward()
+                        processes.add_gradients(parameters.values())
                         if recipe.clip_norm:
                             nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
                         optimizer.step()
@@ -333,18 +356,17 @@ def train(
                         state["images"] += len(rows)
                         state["step"] = number + 1
                         bar.update()
-                        if len(pending) == 20:
+                        # clocks differ: several processes agree on when to save here alone
+                        if len(pending) == 20 or (processes.size == 1 and due()):
                             settle(pending, began)
                             pending, began = [], time.monotonic()
                             bar.set_postfix(epoch=state["epoch"] + 1, loss=f"{loss.item():.3f}")
-                        if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                            settle(pending, began)
-                            pending, began = [], time.monotonic()
-                            _save(checkpoint, state, parameters, optimizer, devices)
-                            saved = time.monotonic()
+                            if processes.first(due):
+                                _save(checkpoint, state, parameters, optimizer, devices)
+                                saved = time.monotonic()
                         after_step(done + 1)
                 settle(pending, began)
-                score = validate(encoder)
+                score = processes.first(lambda: validate(encoder))
                 if not math.isfinite(score):
                     epoch = state["epoch"] + 1
                     raise Diverged(f"the score on validation is {score} after epoch {epoch}")
@@ -398,36 +420,72 @@ def make_optimizer(parameters: dict[str, nn.Parameter], recipe: Recipe) -> torch
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
+def _own_seed(seed: int, rank: int) -> int:
+    """Of a process's dropout: the first draws what one process alone would."""
+    return int(np.random.default_rng([seed, rank]).integers(2**62)) if rank else seed
+
+
 def _save(path, state, parameters, optimizer, devices) -> None:
+    """Write a checkpoint, from the first process, with the random state of every one."""
+    processes = together()
     everything = {
         **state,
         "trained": {name: p.detach().cpu() for name, p in parameters.items()},
         "optimizer": optimizer.state_dict(),
-        "random": torch.get_rng_state(),
-        "device_random": [torch.cuda.get_rng_state(device) for device in devices],
+        "random": processes.all(torch.get_rng_state()),
+        "device_random": [processes.all(torch.cuda.get_rng_state(device)) for device in devices],
     }
-    with whole_file(path) as temporary:
-        try:
-            torch.save(everything, temporary)
-        except RuntimeError as problem:  # how torch reports a full disk
-            raise OSError(str(problem).splitlines()[0]) from problem
+
+    def write() -> None:
+        with whole_file(path) as temporary:
+            try:
+                torch.save(everything, temporary)
+            except RuntimeError as problem:  # how torch reports a full disk
+                raise OSError(str(problem).splitlines()[0]) from problem
+
+    processes.first(write)
 
 
-def _resume(path, identity, parameters, optimizer, device) -> dict[str, Any]:
+def _read(path: Path, identity: str, parameters, optimizer) -> dict[str, Any] | None:
+    """A checkpoint, if there is one.
+
+    Raises:
+        StudyError: it is damaged or belongs to another run; nothing has been changed then.
+    """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums, and does not read them
+            if archive.testzip() is not None:
+                raise ValueError("a checksum differs")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as problem:
+        if state["identity"] == identity:
+            shapes = {name: value.shape for name, value in state["trained"].items()}
+            if shapes != {name: p.shape for name, p in parameters.items()}:
+                raise ValueError("it holds other parameters")
+            groups = state["optimizer"]["param_groups"]
+            if len(groups) != len(optimizer.param_groups) or not state["random"]:
+                raise ValueError("it holds another optimizer")
+    except FileNotFoundError:
+        return None
+    except Exception as problem:  # zip, pickle and torch each report damage in their own ways
+        why = str(problem) if type(problem) is ValueError else type(problem).__name__
         raise StudyError(
-            f"the checkpoint {path} is damaged ({type(problem).__name__}): delete it to start anew"
+            f"the checkpoint {path} is damaged ({why}): delete it to start anew"
         ) from None
     if state["identity"] != identity:
         raise StudyError(f"{path} belongs to another run: choose another folder or delete it")
+    return state
+
+
+def _resume(state, parameters, optimizer, device, rank: int) -> dict[str, Any]:
+    """Go back to a checkpoint; a process that was not there then keeps its own random state."""
     with torch.no_grad():
         for name, value in state.pop("trained").items():
             parameters[name].copy_(value)
     optimizer.load_state_dict(state.pop("optimizer"))
-    torch.set_rng_state(state.pop("random"))
-    for saved in state.pop("device_random"):
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(saved, device)
+    random, device_random = state.pop("random"), state.pop("device_random")
+    if rank < len(random):
+        torch.set_rng_state(random[rank])
+    for saved in device_random:
+        if device.type == "cuda" and rank < len(saved):
+            torch.cuda.set_rng_state(saved[rank], device)
     return state

@@ -258,7 +258,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
     assert running.returncode == 130 and "Traceback" not in said
     assert said.splitlines()[-1].startswith("interrupted; the same command goes on")
     assert not (out / RECORD).exists()
-    assert {file.name for file in out.iterdir()} == {"checkpoint.pt"}
+    assert {file.name for file in out.iterdir()} == {".lock", "checkpoint.pt"}
     resumed = rsstudy(*arguments)
     assert resumed.returncode == 0, resumed.stderr
     whole = rsstudy(*train_arguments(data, tmp_path / "whole", "--epochs", 20, "--json"))

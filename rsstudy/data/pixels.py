@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
-from rsstudy.files import cache_folder, save_tensors
+from rsstudy.files import cache_folder, remove_leftovers, save_tensors
 
 DECODING_VERSION = 1
 """Raised when the same files come to give other pixels, so that old caches are not used."""
@@ -63,6 +63,7 @@ def pixels(set: ImageTextSet, size: int, progress: bool = True) -> Pixels:
             "set RSSTUDY_CACHE to a folder that can be written"
         ) from problem
     with lock:
+        remove_leftovers(path.parent, path.name)
         images, digests = _read_cache(path, (len(set), 3, size, size)) or _fill_cache(
             path, set, size, progress
         )
@@ -122,13 +123,23 @@ def _read_cache(path: Path, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch
     try:
         with safe_open(path, framework="pt") as file:
             images, digests = file.get_tensor("images"), file.get_tensor("digests")
+            checksum = (file.metadata() or {}).get("sha256")
         if images.shape != shape or digests.shape != (shape[0], 32):
             raise SafetensorError("other shapes than the set's")
+        if checksum != _checksum(images, digests):
+            raise SafetensorError("another checksum")
     except (SafetensorError, OSError) as problem:
         log.warning("the decoded pictures in %s are damaged (%s): decoding anew", path, problem)
         path.unlink(missing_ok=True)
         return None
     return images, digests
+
+
+def _checksum(images: torch.Tensor, digests: torch.Tensor) -> str:
+    """sha256 of a cache entry; a disk's flipped bit would go into every run unseen."""
+    whole = hashlib.sha256(images.numpy().data)
+    whole.update(digests.numpy().data)
+    return whole.hexdigest()
 
 
 def _fill_cache(
@@ -145,7 +156,8 @@ def _fill_cache(
     joined = bytearray(b"".join(each_picture(set, decode, progress)))
     digests = torch.frombuffer(joined, dtype=torch.uint8).reshape(len(set), 32)
     try:
-        save_tensors(path, {"images": images, "digests": digests})
+        checksum = {"sha256": _checksum(images, digests)}
+        save_tensors(path, {"images": images, "digests": digests}, checksum)
     except StudyError as problem:  # the pictures are at hand all the same
         log.warning("%s; the pictures will be decoded anew next time", problem)
     return images, digests

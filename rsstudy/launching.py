@@ -1,0 +1,161 @@
+"""More processes for a suite, on this machine or as a SLURM array job, through submitit.
+
+Every worker runs the whole suite on one folder of runs (see ``suites.run_arms``): it does what
+nobody is at, and leaves when all is done. There is no other queue, and nothing to keep in step.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rsstudy.errors import StudyError
+from rsstudy.suites import run_suite
+from rsstudy.training import pick_device
+
+JOBS = ".jobs"
+"""Where under the folder of runs submitit keeps its files and every worker's log."""
+
+A_WHILE = 30.0  # seconds
+
+A_WEEK = 7 * 24 * 60  # minutes: a worker on this machine has no limit of its own
+
+
+class Worker:
+    """One worker's call of ``run_suite``; where SLURM stops it, it is queued again as it is."""
+
+    def __init__(self, threads: int | None, **suite: Any) -> None:
+        self.threads, self.suite = threads, suite
+
+    def __call__(self, number: int) -> int:
+        """Work until the suite is done; the number of finished runs on record then."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return len(run_suite(**self.suite, progress=False))
+
+    def checkpoint(self, number: int) -> Any:
+        """What submitit calls before the time is up: the runs resume from their own checkpoints."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, number)
+
+
+@contextmanager
+def beside(jobs: int, say: Callable[[str], None], **suite: Any) -> Iterator[None]:
+    """Within the block, ``jobs`` - 1 workers do the same suite beside this process.
+
+    Where there are GPUs, each takes one, this process the first; else they share the processor's
+    threads. When the block ends, so do they.
+
+    Raises:
+        StudyError: submitit is not installed, or there are fewer GPUs than jobs.
+    """
+    submitit, folder = _submitit(), Path(suite["runs"]) / JOBS
+    gpus = visible_gpus() if pick_device(suite["device"]).type == "cuda" else []
+    if gpus and jobs > len(gpus):
+        raise StudyError(f"{jobs} jobs want a GPU each and there are {len(gpus)}: lower --jobs")
+    threads = None if gpus else max(torch.get_num_threads() // jobs, 1)
+    started = []
+    before = torch.get_num_threads()
+    try:
+        for number in range(1, jobs):
+            executor = submitit.LocalExecutor(folder)
+            executor.update_parameters(timeout_min=A_WEEK)
+            if gpus:
+                executor.update_parameters(gpus_per_node=1, visible_gpus=[gpus[number]])
+            with _stderr_to(folder / "controllers.log"):
+                started.append(executor.submit(Worker(threads, **suite), number))
+        if threads:
+            torch.set_num_threads(threads)
+        yield
+        until = time.monotonic() + A_WHILE  # all is done: they are about to leave
+        while not all(job.done() for job in started) and time.monotonic() < until:
+            time.sleep(0.1)
+        for job in started:
+            if job.done() and not job.paths.result_pickle.exists():
+                say(f"a worker ended early, and its runs were taken up: see {job.paths.stderr}")
+    finally:
+        torch.set_num_threads(before)
+        for job in started:
+            if not job.done():
+                job.cancel()
+
+
+def submit_array(
+    jobs: int, options: Mapping[str, str], say: Callable[[str], None], **suite: Any
+) -> None:
+    """Give SLURM an array job of some workers, a GPU each, and return.
+
+    Args:
+        options: submitit's parameters (timeout_min, slurm_partition, gpus_per_node, ...).
+
+    Raises:
+        StudyError: submitit is not installed, no SLURM is here, or it refused.
+    """
+    submitit, folder = _submitit(), Path(suite["runs"]).resolve() / JOBS
+    suite["runs"] = Path(suite["runs"]).resolve()
+    values = {name: int(v) if v.lstrip("-").isdigit() else v for name, v in options.items()}
+    gpu = 0 if suite["device"] == "cpu" else 1
+    try:
+        executor = submitit.AutoExecutor(folder, cluster="slurm")
+        executor.update_parameters(
+            **{"name": f"rsstudy-{suite['name']}", "timeout_min": 24 * 60, "gpus_per_node": gpu,
+               "slurm_array_parallelism": jobs, **values}
+        )  # fmt: skip
+        queued = executor.map_array(Worker(None, **suite), range(jobs))
+    except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as problem:
+        first = str(problem).strip().splitlines()[0]
+        raise StudyError(f"SLURM did not take the job: {first}") from None
+    say(
+        f"SLURM job {queued[0].job_id.partition('_')[0]}: {jobs} workers, logs in {folder}. The "
+        "same command without --launcher shows the scores when they are done."
+    )
+
+
+def visible_gpus() -> list[int]:
+    """The numbers of this process's GPUs, as CUDA_VISIBLE_DEVICES counts them.
+
+    Raises:
+        StudyError: they are named otherwise than by number.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not named:
+        return list(range(torch.cuda.device_count()))
+    if not named.replace(",", "").isdigit():
+        raise StudyError(f"CUDA_VISIBLE_DEVICES is {named}: name the GPUs by number for --jobs")
+    return [int(number) for number in named.split(",")]
+
+
+@contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """Within the block, the standard error of this process and of those it starts is a file.
+
+    submitit's controllers live on until Ctrl-C, and each would say so on our terminal.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(path, "a") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+    except ImportError:
+        raise StudyError(
+            "submitit is not installed, and workers need it: pip install 'rsstudy[cluster]'"
+        ) from None
+    return submitit

@@ -1,0 +1,145 @@
+"""Several processes, one batch: torchrun starts them, each embeds its rows of every batch.
+
+    torchrun --nproc-per-node 8 -m rsstudy train ...
+
+The loss of each process compares its rows with the whole batch's (``objectives.Share``), and the
+gradients of the parts add up to the gradient of the one process that would do it all. Nothing but
+embeddings and the gradients of what is trained travels; frozen weights stay where they are. What is
+not training (validation, records, the test split) the first process does, and the rest wait.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+from torch.nn import functional
+
+from rsstudy.errors import StudyError
+from rsstudy.objectives import Share
+
+Result = TypeVar("Result")
+
+# How long the rest wait while the first process validates; torchrun ends them all if one dies.
+PATIENCE = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class Together:
+    """The processes that train one encoder: this one's number, and how many there are."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that validates and writes."""
+        return self.rank == 0
+
+    def share(self, pairs: int) -> Share | None:
+        """This process's rows of a batch of some pairs; None where it is alone."""
+        if self.size == 1:
+            return None
+        bounds = [pairs * rank // self.size for rank in range(self.size + 1)]
+        counts = [after - before for before, after in zip(bounds, bounds[1:], strict=False)]
+
+        def gather(part: Tensor) -> Tensor:
+            # equal shapes for every process: padded to the most rows, and cut again
+            padded = functional.pad(part, (0, 0, 0, max(counts) - len(part)))
+            parts = all_gather(padded.contiguous())
+            return torch.cat([rows[:count] for rows, count in zip(parts, counts, strict=True)])
+
+        return Share(bounds[self.rank], counts[self.rank], pairs, gather)
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give every process the sum of all processes' gradients."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.size > 1 and gradients:
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            dist.all_reduce(flat)
+            parts = flat.split([gradient.numel() for gradient in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+
+    def add(self, values: Tensor) -> Tensor:
+        """The sum of all processes' values."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def first(self, do: Callable[[], Result]) -> Result:
+        """Do something in the first process alone, and give all its answer.
+
+        Raises:
+            StudyError: if the first process raised it; then all do.
+        """
+        if self.size == 1:
+            return do()
+        answer: list[Any] = [None, None]
+        if self.leads:
+            try:
+                answer[0] = do()
+            except StudyError as problem:
+                answer[1] = problem
+        dist.broadcast_object_list(answer, src=0, device=torch.device("cpu"))
+        if answer[1] is not None:
+            raise answer[1]
+        return answer[0]
+
+    def all(self, value: Tensor) -> list[Tensor]:
+        """Every process's value (on the CPU, of one shape), in the order of their numbers."""
+        if self.size == 1:
+            return [value]
+        values = [torch.empty_like(value) for _ in range(self.size)]
+        dist.all_gather(values, value)
+        return values
+
+
+def together() -> Together:
+    """The processes that this one has joined; itself alone if none."""
+    if dist.is_available() and dist.is_initialized():
+        return Together(dist.get_rank(), dist.get_world_size())
+    return Together()
+
+
+def started_by_torchrun() -> bool:
+    """Whether torchrun started this process beside others."""
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in os.environ
+
+
+@contextmanager
+def joined() -> Iterator[Together]:
+    """Within the block, be one of the processes that torchrun started; alone without torchrun.
+
+    Each process of a machine takes the GPU of its local number.
+
+    Raises:
+        StudyError: there are more processes on this machine than GPUs; they could not meet.
+    """
+    if not started_by_torchrun() or together().size > 1:
+        yield together()
+        return
+    if torch.cuda.is_available():
+        local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if local >= count:
+            raise StudyError(
+                f"{local + 1} processes or more want a GPU each and there are {count}: give "
+                f"torchrun --nproc-per-node {count}"
+            )
+        torch.cuda.set_device(local)
+    try:
+        dist.init_process_group(timeout=PATIENCE)
+    except (dist.DistError, ValueError, RuntimeError) as problem:
+        raise StudyError(f"the processes could not meet: {str(problem).splitlines()[0]}") from None
+    try:
+        yield together()
+    finally:
+        dist.destroy_process_group()
