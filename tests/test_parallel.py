@@ -1,0 +1,74 @@
+"""Several processes on one batch take the step that one alone would take."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rsstudy.records import read_record
+from rsstudy.run import read_adapter
+
+
+def torchrun(count, *arguments):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+               f"--nproc-per-node={count}", *map(str, arguments)]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_have_the_losses_gradients_and_weights_of_one(
+    rows, write_parquet, own_cache, tmp_path, count
+):
+    """Every objective; batches that do not divide, and batches smaller than there are processes."""
+    worker = Path(__file__).with_name("one_of_several.py")
+    (tmp_path / "scratch").mkdir()
+    done = torchrun(count, worker, write_parquet(rows), tmp_path / "scratch")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(list((tmp_path / "scratch").glob(f"done-*-of-{count}"))) == count
+
+
+def arguments(data, out, *more):
+    return ("-m", "rsstudy", "train", "--data", data, "--encoder", "tiny@random", "--batch", 5,
+            "--epochs", 2, "--set", "method.dropout=0", "--set", "recipe.precision=fp32",
+            "--out", out, *more)  # fmt: skip
+
+
+def test_torchrun_makes_one_record_which_is_that_of_one_process(
+    rows, write_parquet, own_cache, tmp_path
+):
+    data = write_parquet(rows)
+    together = torchrun(2, *arguments(data, tmp_path / "two", "--json"))
+    assert together.returncode == 0, together.stderr[-3000:]
+    assert json.loads(together.stdout)["status"] == "finished"  # said by one of them
+    alone = subprocess.run([sys.executable, *map(str, arguments(data, tmp_path / "one"))],
+                           capture_output=True, text=True)  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    one, two = (read_record(tmp_path / name / "record.json") for name in ("one", "two"))
+    assert two["identity"] == one["identity"]
+    assert two["environment"]["processes"] == 2 and "processes" not in one["environment"]
+    losses = [[row["loss"] for row in record["history"]] for record in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert two["test_queries"] == one["test_queries"]
+    first, second = (read_adapter(tmp_path / name) for name in ("one", "two"))
+    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
+    left = {path.name for path in (tmp_path / "two").iterdir()}
+    assert left == {".lock", "record.json", "adapter.safetensors", "adapter.json"}
+    again = torchrun(2, *arguments(data, tmp_path / "two"))
+    assert again.returncode == 0 and "finished" in again.stdout
+
+
+def test_what_stops_one_process_stops_all_and_is_said(rows, write_parquet, own_cache, tmp_path):
+    data = write_parquet(rows)
+    wild = ("--set", "recipe.learning_rate=1e38", "--set", "recipe.clip_norm=0")
+    done = torchrun(2, *arguments(data, tmp_path / "run", *wild))
+    assert done.returncode != 0
+    assert re.search(r"^error: the (loss|score) .* is (nan|inf)", done.stderr, re.MULTILINE)
+    assert read_record(tmp_path / "run" / "record.json")["status"] == "diverged"
+    suite = torchrun(2, "-m", "rsstudy", "suite", "compare")
+    assert suite.returncode != 0 and "give a suite --jobs instead" in suite.stderr
