@@ -365,12 +365,12 @@ def evaluate_command(
     from rsstudy.files import sha256_of, whole_file
     from rsstudy.run import (
         ADAPTER,
-        ADAPTER_CONFIG,
         data_label,
         evaluate_split,
         load_adapter,
         public_name,
         query_counts,
+        read_adapter_config,
     )
     from rsstudy.training import pick_device
 
@@ -389,7 +389,7 @@ def evaluate_command(
     result, pairs, chosen = evaluate_split(model, data, split, data_root, True, adapter)
     scored = {}
     if adapter is not None:
-        config = json.loads((adapter / ADAPTER_CONFIG).read_text("utf-8"))
+        config = read_adapter_config(adapter)
         scored = {name: config[name] for name in ("run", "method", "method_settings", "seed")}
         scored["adapter_sha256"] = sha256_of(adapter / ADAPTER)
     answer = {
@@ -409,6 +409,23 @@ def evaluate_command(
         with whole_file(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     _print([_joined(_rounded(result.scores))], as_json=False)
+
+
+@cli.command("export", short_help="Write a trained encoder as plain open_clip weights.")
+@click.option("--adapter", type=click.Path(path_type=Path), required=True,
+              help="Folder of a run that kept its adapter.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), required=True,
+              help="The file to write, .safetensors.")  # fmt: skip
+@click.option("--encoder", help="Where its base weights lie now.")
+def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
+    """Merge an adapter into its open_clip model, and print the line of Python that loads it.
+
+    Only methods that change weights can be merged: lora, dora, bitfit, layernorm, ssf, ia3, full
+    and the like; one that adds computations (an adapter, tokens) says so.
+    """
+    from rsstudy.export import export
+
+    click.echo(export(adapter.parent if adapter.is_file() else adapter, out, encoder))
 
 
 @cli.command("suite", short_help="Do a grid of runs, or part of it.")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import platformdirs
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -109,6 +113,48 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
     """
     for leftover in folder.glob(f".{name or '*'}.*{TEMPORARY}"):
         leftover.unlink(missing_ok=True)
+
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+def read_json(path: Path, form: type[Form], what: str) -> dict[str, Any]:
+    """A JSON file that has at least the entries of ``form``.
+
+    Args:
+        what: it should be, for the message.
+
+    Raises:
+        FileNotFoundError: it is absent.
+        StudyError: it cannot be read, is no JSON, or lacks an entry; the message names the file.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+        content = json.loads(text)
+        if re.search(r"\\u[dD][89a-fA-F]", text):  # half of a pair is no text, and fails much later
+            json.dumps(content, ensure_ascii=False).encode()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as problem:
+        why = " ".join(str(problem).split())
+        raise StudyError(f"{path} is not {what} ({why}); delete it and run again") from None
+    check_form(content, form, f"{path} is not {what}")
+    return content
+
+
+def check_form(content: Any, form: type[Form], message: str) -> None:
+    """Make sure that what was read has the entries of ``form``.
+
+    Raises:
+        StudyError: the message, and the first entry that is absent or of another type.
+    """
+    try:
+        form.model_validate(content)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        why = f"{where}: {first['msg']}" if where else first["msg"]
+        raise StudyError(f"{message} ({' '.join(why.split())})") from None
 
 
 def sha256_of(path: Path) -> str:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
-from rsstudy.files import hold, whole_file
+from rsstudy.files import hold, read_json, whole_file
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,33 @@ class Sealed:
         return self.whole.split("test")
 
 
+class Candidate(BaseModel):
+    """What is read of a candidate."""
+
+    id: str
+    identity: str
+    learning_rate: float
+    best_epoch: int
+    validation_mean_recall: float
+
+
+class Choice(BaseModel):
+    """What is read of a choice."""
+
+    candidates: list[Candidate]
+    chosen: str
+
+
 def read_choice(path: Path) -> dict[str, Any]:
     """A choice on record.
 
     Raises:
-        StudyError: the file is damaged.
+        StudyError: the file is absent or damaged.
     """
     try:
-        choice = json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as problem:
-        raise StudyError(f"{path} is no choice ({problem}); delete it and run again") from None
-    if not isinstance(choice, dict) or not {"candidates", "chosen"} <= set(choice):
-        raise StudyError(f"{path} is no choice (no candidates or none chosen); delete it and run "
-                         "again")  # fmt: skip
-    return choice
+        return read_json(path, Choice, "a choice")
+    except FileNotFoundError:
+        raise StudyError(f"no choice at {path}") from None
 
 
 def choose(candidates: Sequence[Mapping[str, Any]], path: Path) -> int:

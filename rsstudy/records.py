@@ -13,14 +13,58 @@ from typing import Any
 
 import pandas as pd
 import torch
+from pydantic import BaseModel
 
 from rsstudy.errors import StudyError
-from rsstudy.files import whole_file
+from rsstudy.files import check_form, read_json, whole_file
 from rsstudy.parallel import together
 from rsstudy.protocol import read_choice
 
 RECORD = "record.json"
 PACKAGES = ("torch", "open_clip_torch", "timm", "transformers", "numpy")
+
+
+class AnyRecord(BaseModel):
+    """What every record has."""
+
+    id: str
+    config: dict[str, Any]
+    status: str
+
+
+class _Rate(BaseModel):
+    learning_rate: float
+
+
+class _Config(BaseModel):
+    data: str
+    encoder: str
+    method: str
+    objective: str
+    seed: int
+    image_size: int
+    recipe: _Rate
+
+
+class _Total(BaseModel):
+    total: int
+
+
+class _Seconds(BaseModel):
+    train_seconds: float
+
+
+class FinishedRecord(BaseModel):
+    """What a table takes from the record of a finished run."""
+
+    id: str
+    label: str
+    objective_label: str = ""
+    config: _Config
+    scores: dict[str, float]
+    trained_parameters: _Total
+    best_epoch: int
+    cost: _Seconds
 
 
 def project_folder() -> Path:
@@ -70,14 +114,9 @@ def read_record(path: Path) -> dict[str, Any]:
         StudyError: it is absent or no record.
     """
     try:
-        record = json.loads(Path(path).read_text("utf-8"))
+        return read_json(path, AnyRecord, "a record")
     except FileNotFoundError:
         raise StudyError(f"no record at {path}") from None
-    except (OSError, ValueError) as problem:
-        raise StudyError(f"{path} is not a record ({problem}); delete it and run again") from None
-    if not isinstance(record, dict) or not {"id", "config", "status"} <= set(record):
-        raise StudyError(f"{path} is not a record (no id, config or status)")
-    return record
 
 
 def read_records(*folders: Path) -> pd.DataFrame:
@@ -135,6 +174,7 @@ def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     rows = []
     for record in records:
         if record["status"] == "finished":
+            check_form(record, FinishedRecord, f"{record['id']} is no record of a finished run")
             config = {k: v for k, v in record["config"].items() if not isinstance(v, dict)}
             rows.append({
                 "id": record["id"], "label": record["label"],

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 
 from rsstudy import __version__
 from rsstudy.costs import reset_peak_memory, training_cost
@@ -23,7 +24,7 @@ from rsstudy.encoders import DualEncoder, create
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
-from rsstudy.files import hold, save_tensors, sha256_of, whole_file
+from rsstudy.files import hold, read_json, save_tensors, sha256_of, whole_file
 from rsstudy.methods import (
     attach,
     count_trained,
@@ -321,17 +322,11 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
     Raises:
         StudyError: a file is absent or damaged, or the base weights are not those it was made on.
     """
-    path = Path(folder) / ADAPTER_CONFIG
-    try:
-        config = json.loads(path.read_text("utf-8"))
-        name, size = encoder or config["encoder"], config["image_size"]
-        method = create_method(config["method"], config["method_settings"])
-        heads, weights = config["train_heads"], sorted(config["weights"].values())
-        architecture = config["architecture"]
-    except FileNotFoundError:
-        raise StudyError(f"no adapter in {folder}: {ADAPTER_CONFIG} is absent") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise StudyError(f"{path} is not an adapter's configuration ({problem})") from None
+    config = read_adapter_config(folder)
+    name, size = encoder or config["encoder"], config["image_size"]
+    method = create_method(config["method"], config["method_settings"])
+    heads, weights = config["train_heads"], sorted(config["weights"].values())
+    architecture = config["architecture"]
 
     def checked(base: DualEncoder) -> DualEncoder:
         if base.architecture != architecture:
@@ -353,6 +348,36 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
     return base.eval()
 
 
+class AdapterConfig(BaseModel):
+    """What rebuilds a run's encoder; ``sha256`` is of the tensors' file."""
+
+    encoder: str
+    image_size: int
+    weights: dict[str, str]
+    architecture: str
+    method: str
+    method_settings: dict[str, Any]
+    train_heads: bool
+    validation: str = "published"
+    seed: int = 0
+    run: str = ""
+    sha256: str | None = None  # earlier ones have none
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """What rebuilds the encoder of a run.
+
+    Raises:
+        StudyError: absent or damaged.
+    """
+    path = Path(folder) / ADAPTER_CONFIG
+    try:
+        config = read_json(path, AdapterConfig, "an adapter's configuration")
+    except FileNotFoundError:
+        raise StudyError(f"no adapter in {folder}: {ADAPTER_CONFIG} is absent") from None
+    return AdapterConfig.model_validate(config).model_dump()
+
+
 def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
     """The trained tensors of a run.
 
@@ -361,11 +386,8 @@ def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
     """
     path = Path(folder) / ADAPTER
     tensors = read_tensors(path)
-    try:
-        expected = json.loads((Path(folder) / ADAPTER_CONFIG).read_text("utf-8")).get("sha256")
-    except (OSError, ValueError, AttributeError) as problem:
-        raise StudyError(f"{Path(folder) / ADAPTER_CONFIG} cannot be read ({problem})") from None
-    if expected is not None and sha256_of(path) != expected:  # earlier ones name none
+    expected = read_adapter_config(folder)["sha256"]
+    if expected is not None and sha256_of(path) != expected:
         raise StudyError(
             f"{path} is damaged: its sha256 is not the one in {ADAPTER_CONFIG}; get it again, or "
             "delete the folder and run again"
@@ -444,8 +466,8 @@ def evaluate_split(
     """  # fmt: skip
     whole, _ = usable(load(data, data_root))
     if adapter is not None:
-        config = json.loads((Path(adapter) / ADAPTER_CONFIG).read_text("utf-8"))
-        if config.get("validation") == "random" and split != "test":
+        config = read_adapter_config(adapter)
+        if config["validation"] == "random" and split != "test":
             whole = hold_out_validation(whole, seed=config["seed"])
     chosen = whole.split(split)
     pairs = prepare(encoder, chosen)

@@ -111,6 +111,7 @@ def _read_shard(shard: Path) -> tuple[list, list, list, list]:
     """The columns filename, captions, class and the images' bytes of one shard."""
     try:
         table = pq.read_table(shard, memory_map=True)
+        table.validate(full=True)  # texts that are no UTF-8 would fail much later
     except (pa.ArrowException, OSError) as problem:
         why = " ".join(str(problem).split())
         raise StudyError(f"{shard} cannot be read ({why}); get the file again") from problem

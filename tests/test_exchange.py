@@ -1,0 +1,172 @@
+"""Weights and sets go out to other people's libraries, and theirs come in."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from torch.nn import functional
+
+from rsstudy.data.parquet import read_parquet
+from rsstudy.data.sources import load
+from rsstudy.encoders import create
+from rsstudy.encoders.tiny import CONTEXT, VOCABULARY, tokenize
+from rsstudy.errors import StudyError
+from rsstudy.evaluation import prepare
+from rsstudy.export import export
+from rsstudy.retrieval import rank, scores
+from rsstudy.run import Run, execute
+from rsstudy.training import Recipe
+
+TINY = {
+    "embed_dim": 128,
+    "vision_cfg": {"layers": 4, "width": 128, "head_width": 32, "patch_size": 8,
+                   "image_size": 64},
+    "text_cfg": {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 96, "heads": 4,
+                 "layers": 3},
+}  # fmt: skip
+
+
+@pytest.fixture
+def data(rows, write_parquet, own_cache):
+    return write_parquet(rows)
+
+
+def scores_by_open_clip(model, tokenizer, data, size):
+    """Test scores of a plain open_clip model, with nothing of ours between it and its vectors."""
+    test = read_parquet(data).split("test")
+    pairs = prepare(create("tiny@random", size), test)  # pictures at that size, which is text_of
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN)[:, None, None]
+    std = torch.tensor(open_clip.OPENAI_DATASET_STD)[:, None, None]
+    texts = list(dict.fromkeys(t for captions in test.captions for t in captions))
+    with torch.no_grad():
+        model.eval()
+        seen = functional.normalize(model.encode_image((pairs.images / 255 - mean) / std), dim=-1)
+        read = functional.normalize(model.encode_text(tokenizer(texts)), dim=-1)
+    return scores(*rank(seen, read, pairs.text_of, pairs.image_of)[0])
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "bitfit", "ssf", "full", "linear-probe"])
+def test_open_clip_loads_a_merged_adapter_by_path_and_scores_the_same(data, tmp_path, method):
+    recipe = Recipe(epochs=2, batch=3, precision="fp32", learning_rate=1e-2)
+    record, folder = execute(Run(str(data), "tiny@random", method, recipe=recipe),
+                             tmp_path / "run", progress=False)  # fmt: skip
+    said = export(folder, tmp_path / "merged.safetensors")
+    assert said.startswith("open_clip.create_model('tiny', pretrained=")
+    (tmp_path / "tiny-clip.json").write_text(json.dumps(TINY))
+    open_clip.add_model_config(tmp_path / "tiny-clip.json")
+    model = open_clip.create_model("tiny-clip", pretrained=str(tmp_path / "merged.safetensors"))
+    found = scores_by_open_clip(model, tokenize, data, 64)
+    assert found == pytest.approx(record["scores"])
+    plain = open_clip.create_model("tiny-clip")
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    base = create("tiny@random").model.state_dict()
+    assert any(not torch.equal(base[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_real_models_merged_adapter_is_loaded_by_the_line_that_the_command_prints(data, tmp_path):
+    recipe = Recipe(epochs=1, batch=3, precision="fp32", learning_rate=1e-3)
+    run = Run(str(data), "ViT-B-32@random", "bitfit", recipe=recipe)
+    record, folder = execute(run, tmp_path / "run", progress=False)
+    command = ["export", "--adapter", folder, "--out", tmp_path / "merged.safetensors"]
+    done = subprocess.run([sys.executable, "-m", "rsstudy", *map(str, command)],
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    model = eval(done.stdout)
+    found = scores_by_open_clip(model, open_clip.get_tokenizer("ViT-B-32"), data, 224)
+    assert found == pytest.approx(record["scores"])
+
+
+@pytest.mark.parametrize("method", ["mrs-adapter", "vl-prompt"])
+def test_what_cannot_be_merged_says_so(data, tmp_path, method):
+    recipe = Recipe(epochs=1, batch=3, precision="fp32")
+    _, folder = execute(Run(str(data), "tiny@random", method, recipe=recipe), tmp_path / "run",
+                        progress=False)  # fmt: skip
+    with pytest.raises(StudyError, match="cannot be merged"):
+        export(folder, tmp_path / "merged.safetensors")
+    assert not (tmp_path / "merged.safetensors").exists()
+    with pytest.raises(StudyError, match="name the file .safetensors"):
+        export(folder, tmp_path / "merged.pt")
+
+
+@pytest.fixture(scope="module")
+def vit():
+    """Random weights of open_clip's ViT-B/32, as the packs below hold OpenAI's, trained further."""
+    torch.manual_seed(1)
+    return open_clip.create_model("ViT-B-32").state_dict()
+
+
+def of_a_training(state):
+    """As open_clip's own training script writes it, from several GPUs."""
+    return {
+        "epoch": 20, "name": "ViT-B-32-lr_1e-09", "optimizer": {"state": {}, "param_groups": []},
+        "scaler": {"scale": 65536.0}, "state_dict": {f"module.{k}": v for k, v in state.items()},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("RemoteCLIP-ViT-B-32.pt", dict),
+        ("RS5M_ViT-B-32.pt", lambda state: {k: v.half() for k, v in state.items()}),
+        ("SkyCLIP_ViT_B32_top50pct/epoch_20.pt", of_a_training),
+    ],
+    ids=["RemoteCLIP", "GeoRSCLIP", "SkyCLIP"],
+)
+def test_remote_sensing_clips_load_by_path(vit, tmp_path, name, form):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    torch.save(form(vit), file)
+    for model in ("ViT-B-32", "ViT-B-32-quickgelu"):  # they go on from OpenAI's weights
+        encoder = create(f"{model}@{file}")
+        loaded = encoder.model.state_dict()
+        for key, value in vit.items():
+            expected = value.half().float() if name.startswith("RS5M") else value
+            assert torch.equal(loaded[key].float(), expected.float()), key
+        assert next(iter(encoder.weights)) == f"{model}/{file.name}"
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda s: {**s, "more": torch.zeros(1)}, "Unexpected key"),
+        (lambda s: {k: v for k, v in s.items() if k != "visual.proj"}, "Missing key"),
+        (lambda s: {**s, "visual.proj": torch.zeros(2, 2)}, "size mismatch"),
+    ],
+)
+def test_weights_of_another_model_are_refused_by_what_differs(vit, tmp_path, change, says):
+    torch.save(change(vit), tmp_path / "x.pt")
+    with pytest.raises(StudyError, match=f"does not hold weights of ViT-B-32: .*{says}"):
+        create(f"ViT-B-32@{tmp_path / 'x.pt'}")
+    (tmp_path / "x.pt").unlink()
+
+
+def compare_with_datasets(folder, whole):
+    datasets = pytest.importorskip("datasets", reason="the extra `test` is not installed")
+    loaded = datasets.load_dataset(str(folder), cache_dir=str(Path(folder).parent / "hub"))
+    for theirs, ours in (("train", "train"), ("validation", "val"), ("test", "test")):
+        split, rows = whole.split(ours), loaded[theirs]
+        names = [Path(name).name for name in rows["filename"]]
+        assert sorted(names) == sorted(Path(name).name for name in split.filenames)
+        captions = dict(zip(names, map(list, rows["captions"]), strict=True))
+        for name, own in zip(split.filenames, split.captions, strict=True):
+            assert captions[Path(name).name] == list(own)
+        rows = rows.cast_column("image", datasets.Image())
+        order = {name: index for index, name in enumerate(names)}
+        for index in range(0, len(split), max(len(split) // 20, 1)):
+            picture = rows[order[Path(split.filenames[index]).name]]["image"].convert("RGB")
+            assert np.array_equal(np.asarray(picture), split.images.decode(index)), index
+
+
+def test_a_set_in_the_hubs_layout_loads_with_the_datasets_library_too(data):
+    compare_with_datasets(data, read_parquet(data))
+
+
+def test_the_real_set_loads_with_the_datasets_library_too(real_data, tmp_path):
+    (tmp_path / "ucm").symlink_to(real_data / "ucm")
+    compare_with_datasets(tmp_path / "ucm", load("ucm"))
