@@ -133,7 +133,7 @@ def test_damaged_cache_is_made_anew_with_a_warning(small, own_cache, caplog):
 
 
 def test_interrupted_writing_leaves_nothing(small, own_cache, monkeypatch):
-    def interrupted(tensors, path):
+    def interrupted(tensors, path, facts=None):
         path.write_bytes(b"half of it")
         raise KeyboardInterrupt
 

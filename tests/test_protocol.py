@@ -13,10 +13,10 @@ def test_a_damaged_choice_is_named_in_one_line(text, tmp_path):
     path.parent.mkdir()
     path.write_text(text)
     for use in (read_records, read_choices):
-        with pytest.raises(StudyError, match="a.json is no choice"):
+        with pytest.raises(StudyError, match="a.json is not a choice"):
             use(tmp_path)
     candidate = {"id": "a", "identity": "0", "validation_scores": {"mean_recall": 1.0},
                  "config": {"recipe": {"learning_rate": 0.1}}, "best_epoch": 1,
                  "status": "validated"}  # fmt: skip
-    with pytest.raises(StudyError, match="a.json is no choice"):
+    with pytest.raises(StudyError, match="a.json is not a choice"):
         choose([candidate], path)
