@@ -338,7 +338,7 @@ def train_command(
     )
     run = Run(data, encoder, method, objective, recipe, seed, train_heads,
               parts["method"], parts["objective"])  # fmt: skip
-    with joined() as processes:
+    with joined(device) as processes:
         record, folder = execute(run, out, data_root=data_root, device=device, test=not no_test)
     if processes.leads:
         _print_scores(record, {"folder": str(folder)}, as_json)
@@ -443,6 +443,8 @@ def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
               "GPU each where there are GPUs.")  # fmt: skip
 @click.option("--launcher", type=click.Choice(["local", "slurm"]), help="Where the processes run: "
               "here, or as a SLURM array job. Needs the extra `cluster`.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="List the arms, the time they take on this machine "
+              "and what is missing; run nothing.")  # fmt: skip
 @click.option("--submit", multiple=True, metavar="NAME=VALUE", help="For SLURM, as submitit names "
               "it: slurm_partition=gpu, timeout_min=720. Repeatable.")  # fmt: skip
 @data_root
@@ -451,7 +453,7 @@ def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
 def suite_command(
     name: str, scale: Any, runs: Path, data: tuple[str, ...], method: tuple[str, ...],
     objective: tuple[str, ...], seeds: int | None, jobs: int | None, launcher: str | None,
-    submit: tuple[str, ...], data_root: Path | None, device: str, as_json: bool,
+    dry_run: bool, submit: tuple[str, ...], data_root: Path | None, device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Do every run of a suite whose record is not there yet, and print the scores.
 
@@ -468,6 +470,9 @@ def suite_command(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
+    if dry_run:
+        _print_plan(name, scale, runs, data, method, objective, seeds, data_root, device, as_json)
+        return
     if started_by_torchrun():
         raise StudyError("torchrun is for one run on several GPUs: give a suite --jobs instead")
     if submit and launcher != "slurm":
@@ -502,6 +507,36 @@ def suite_command(
         for r in records
     ]  # fmt: skip
     _print([_joined(row) for row in rows], as_json=False)
+
+
+def _print_plan(
+    name: str, scale: Any, runs: Path, data: tuple[str, ...], method: tuple[str, ...],
+    objective: tuple[str, ...], seeds: int | None, data_root: Path | None, device: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from rsstudy.live import clock
+    from rsstudy.planning import plan
+    from rsstudy.suites import rows_of
+
+    rows = plan(rows_of(name, scale, data, method, objective, seeds), runs, data_root, device,
+                progress=not as_json)  # fmt: skip
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
+        return
+    _print([
+        {"data": row.data, "arm": row.name, "encoder": row.encoder, "runs": row.runs,
+         "seeds done": row.done, "time left here": clock(row.seconds)}
+        for row in rows
+    ], as_json=False)  # fmt: skip
+    whole = clock(sum(row.seconds for row in rows))
+    count = sum(row.runs for row in rows)
+    click.echo(f"\n{count} runs; {whole} left (hours:minutes:seconds) by one "
+               "process here: FLOPs counted, at the rate of a step just timed.")  # fmt: skip
+    missing = dict.fromkeys(what for row in rows for what in row.missing)
+    for what in missing:
+        click.echo(f"missing here: {what}")
+    if not missing:
+        click.echo("nothing is missing here")
 
 
 @cli.command("costs", short_help="Count what each method costs on an encoder.")

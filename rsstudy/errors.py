@@ -17,6 +17,11 @@ class Busy(StudyError):
     folder: Path
 
 
+def first_line(problem: BaseException) -> str:
+    """Of an exception's message; its kind, where it says nothing."""
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> StudyError:
     """The error for an unknown ``name`` of a ``kind`` ("method", "encoder"), with near matches."""
     known = sorted(known)

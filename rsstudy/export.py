@@ -33,6 +33,15 @@ def export(adapter: Path, out: Path, encoder: str | None = None) -> str:
         raise StudyError(f"{model.architecture} is no open_clip model: keep its adapter as it is")
     merge(model)
     save_tensors(out, model.model.state_dict(), {"format": "pt"})
-    name = model.architecture
+    name, known = model.architecture, open_clip.list_models()
+    plain = name.removesuffix("-quickgelu")
+    if name not in known and (open_clip.get_model_config(plain) or {}).get("quick_gelu"):
+        name = plain  # a model that has quick GELU anyway
+    if name not in known:
+        return f"# {out}: open_clip has no model {name!r}; add_model_config gives it one"
+    mean, std = (tuple(round(v, 4) for v in values.tolist()) for values in (model.mean, model.std))
     size = f", force_image_size={model.image_size}"
-    return f"open_clip.create_model({name!r}, pretrained={str(out)!r}{size})"
+    return (
+        f"open_clip.create_model({name!r}, pretrained={str(out)!r}{size})"
+        f"  # for pictures of mean {mean}, std {std}"
+    )

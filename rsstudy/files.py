@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,10 +76,17 @@ def hold(folder: Path, wait: bool = False) -> Iterator[None]:
         StudyError: nothing can be written there.
     """
     folder = Path(folder)
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / LOCK, fallback_to_soft=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=-1 if wait else 0)
+        for patience in range(100, -1, -1):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=-1 if wait else 0)
+                break
+            except (FileNotFoundError, FileExistsError):  # another is just removing it, see below
+                if not patience or not folder.parent.is_dir():
+                    raise
+                time.sleep(0.005)
         remove_leftovers(folder)
     except Timeout:
         busy = Busy(f"another process is at work in {folder}: wait for it, or end it")
@@ -98,11 +106,17 @@ def hold(folder: Path, wait: bool = False) -> Iterator[None]:
 
 def is_held(folder: Path) -> bool:
     """Whether a process is at work in a folder now."""
+    lock = FileLock(Path(folder) / LOCK, fallback_to_soft=False)
     try:
-        with hold(folder):
+        if not Path(lock.lock_file).exists():
             return False
-    except Busy:
+        lock.acquire(timeout=0)
+    except Timeout:
         return True
+    except OSError:  # it is being removed, or cannot be looked at; whoever takes it will see
+        return False
+    lock.release()
+    return False
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from rsstudy.errors import StudyError
+from rsstudy.errors import StudyError, first_line
 from rsstudy.suites import run_suite
 from rsstudy.training import pick_device
 
@@ -58,6 +58,8 @@ def beside(jobs: int, say: Callable[[str], None], **suite: Any) -> Iterator[None
         StudyError: submitit is not installed, or there are fewer GPUs than jobs.
     """
     submitit, folder = _submitit(), Path(suite["runs"]) / JOBS
+    if ":" in suite["device"]:
+        raise StudyError(f"--jobs gives each process a GPU: leave out --device {suite['device']}")
     gpus = visible_gpus() if pick_device(suite["device"]).type == "cuda" else []
     if gpus and jobs > len(gpus):
         raise StudyError(f"{jobs} jobs want a GPU each and there are {len(gpus)}: lower --jobs")
@@ -79,7 +81,7 @@ def beside(jobs: int, say: Callable[[str], None], **suite: Any) -> Iterator[None
         while not all(job.done() for job in started) and time.monotonic() < until:
             time.sleep(0.1)
         for job in started:
-            if job.done() and not job.paths.result_pickle.exists():
+            if job.done() and not _worked(job):
                 say(f"a worker ended early, and its runs were taken up: see {job.paths.stderr}")
     finally:
         torch.set_num_threads(before)
@@ -110,9 +112,8 @@ def submit_array(
                "slurm_array_parallelism": jobs, **values}
         )  # fmt: skip
         queued = executor.map_array(Worker(None, **suite), range(jobs))
-    except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as problem:
-        first = str(problem).strip().splitlines()[0]
-        raise StudyError(f"SLURM did not take the job: {first}") from None
+    except (OSError, RuntimeError, NameError, ValueError, TypeError, AssertionError) as problem:
+        raise StudyError(f"SLURM did not take the job: {first_line(problem)}") from None
     say(
         f"SLURM job {queued[0].job_id.partition('_')[0]}: {jobs} workers, logs in {folder}. The "
         "same command without --launcher shows the scores when they are done."
@@ -128,9 +129,17 @@ def visible_gpus() -> list[int]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not named:
         return list(range(torch.cuda.device_count()))
-    if not named.replace(",", "").isdigit():
+    if not all(number.isdigit() for number in named.split(",")):
         raise StudyError(f"CUDA_VISIBLE_DEVICES is {named}: name the GPUs by number for --jobs")
     return [int(number) for number in named.split(",")]
+
+
+def _worked(job: Any) -> bool:
+    """Whether a worker that is gone came to the end of its work."""
+    try:
+        return job.exception() is None
+    except Exception:  # submitit's own, where a killed one left nothing
+        return False
 
 
 @contextmanager

@@ -20,16 +20,37 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
-from rsstudy.errors import StudyError
+from rsstudy.errors import StudyError, first_line
 from rsstudy.objectives import Share
 
 Result = TypeVar("Result")
 
 # How long the rest wait while the first process validates; torchrun ends them all if one dies.
 PATIENCE = timedelta(hours=6)
+
+
+BUCKET = 2**24
+"""Numbers that are summed at once: 64 MB in fp32."""
+
+
+class Gather(torch.autograd.Function):
+    """Every process's rows, (size, rows, d); their gradients come back, summed over processes."""
+
+    @staticmethod
+    def forward(context: Any, part: Tensor, rank: int, size: int) -> Tensor:
+        context.rank = rank
+        parts = [torch.empty_like(part) for _ in range(size)]
+        dist.all_gather(parts, part)
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        summed = gradient.contiguous()
+        dist.all_reduce(summed)
+        return summed[context.rank], None, None
 
 
 @dataclass(frozen=True)
@@ -54,7 +75,7 @@ class Together:
         def gather(part: Tensor) -> Tensor:
             # equal shapes for every process: padded to the most rows, and cut again
             padded = functional.pad(part, (0, 0, 0, max(counts) - len(part)))
-            parts = all_gather(padded.contiguous())
+            parts = Gather.apply(padded.contiguous(), self.rank, self.size)
             return torch.cat([rows[:count] for rows, count in zip(parts, counts, strict=True)])
 
         return Share(bounds[self.rank], counts[self.rank], pairs, gather)
@@ -62,11 +83,14 @@ class Together:
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give every process the sum of all processes' gradients."""
         gradients = [p.grad for p in parameters if p.grad is not None]
-        if self.size > 1 and gradients:
-            flat = torch.cat([gradient.flatten() for gradient in gradients])
+        while self.size > 1 and gradients:
+            bucket = [gradients.pop()]  # many small ones travel as one, without a copy of them all
+            while gradients and sum(g.numel() for g in bucket) + gradients[-1].numel() <= BUCKET:
+                bucket.append(gradients.pop())
+            flat = torch.cat([gradient.flatten() for gradient in bucket])
             dist.all_reduce(flat)
-            parts = flat.split([gradient.numel() for gradient in gradients])
-            for gradient, part in zip(gradients, parts, strict=True):
+            parts = flat.split([gradient.numel() for gradient in bucket])
+            for gradient, part in zip(bucket, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
 
     def add(self, values: Tensor) -> Tensor:
@@ -116,18 +140,21 @@ def started_by_torchrun() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[Together]:
+def joined(device: str = "auto") -> Iterator[Together]:
     """Within the block, be one of the processes that torchrun started; alone without torchrun.
 
-    Each process of a machine takes the GPU of its local number.
+    Each process of a machine takes the GPU of its local number, unless the device is the CPU.
 
     Raises:
-        StudyError: there are more processes on this machine than GPUs; they could not meet.
+        StudyError: the device is one GPU; there are more processes on this machine than GPUs; they
+            could not meet.
     """
     if not started_by_torchrun() or together().size > 1:
         yield together()
         return
-    if torch.cuda.is_available():
+    if ":" in device:
+        raise StudyError(f"torchrun gives each process a GPU: leave out --device {device}")
+    if torch.cuda.is_available() and device != "cpu":
         local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
         if local >= count:
             raise StudyError(
@@ -138,7 +165,7 @@ def joined() -> Iterator[Together]:
     try:
         dist.init_process_group(timeout=PATIENCE)
     except (dist.DistError, ValueError, RuntimeError) as problem:
-        raise StudyError(f"the processes could not meet: {str(problem).splitlines()[0]}") from None
+        raise StudyError(f"the processes could not meet: {first_line(problem)}") from None
     try:
         yield together()
     finally:

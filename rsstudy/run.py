@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,9 @@ def execute(
         )
     record, done = processes.first(lambda: _on_record(folder, key, test))
     if done:
+        if processes.leads and (folder / CHECKPOINT).exists():  # a kill came right before this
+            with suppress(StudyError), hold(folder):
+                (folder / CHECKPOINT).unlink(missing_ok=True)
         return record, folder
     with ExitStack() as stack:
 
@@ -282,11 +285,12 @@ def _train_and_choose(
     )  # fmt: skip
 
     def keep() -> dict[str, Any]:
+        chosen = evaluate(encoder, validation).scores  # before the memory taken is asked for
         save_adapter(folder, encoder, saved, run, key)
         cost = training_cost(training.history, training.steps, encoder.device, folder / ADAPTER)
         return {
             "best_epoch": training.best_epoch,
-            "validation_scores": evaluate(encoder, validation).scores,
+            "validation_scores": chosen,
             "pixel_digests": {**({"train": pairs.pixel_digest} if saved else {}),
                               "val": validation.pixel_digest},
             "cost": cost,

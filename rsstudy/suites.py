@@ -220,10 +220,19 @@ def run_suite(
     Raises:
         StudyError: a set or the encoder's weights are absent; no run finished.
     """
-    rows = only(arms(name, scale), data, methods, objectives)
-    if seeds is not None:
-        rows = [replace(arm, seeds=min(arm.seeds, seeds)) for arm in rows]
+    rows = rows_of(name, scale, data, methods, objectives, seeds)
     records = run_arms(rows, runs, data_root, device, say, progress, f"suite {name}, scale {scale}")
     if not records:
         raise StudyError(f"no run of suite {name} finished")
     return records
+
+
+def rows_of(
+    name: str, scale: Scale, data: Sequence[str] = (), methods: Sequence[str] = (),
+    objectives: Sequence[str] = (), seeds: int | None = None,
+) -> list[Arm]:  # fmt: skip
+    """The arms of a suite that are asked for; see ``run_suite``."""
+    rows = only(arms(name, scale), data, methods, objectives)
+    if seeds is not None:
+        rows = [replace(arm, seeds=min(arm.seeds, seeds)) for arm in rows]
+    return rows

@@ -461,6 +461,9 @@ def _read(path: Path, identity: str, parameters, optimizer) -> dict[str, Any] | 
             shapes = {name: value.shape for name, value in state["trained"].items()}
             if shapes != {name: p.shape for name, p in parameters.items()}:
                 raise ValueError("it holds other parameters")
+            if isinstance(state["random"], Tensor):  # from before there were several processes
+                state["random"] = [state["random"]]
+                state["device_random"] = [[one] for one in state["device_random"]]
             groups = state["optimizer"]["param_groups"]
             if len(groups) != len(optimizer.param_groups) or not state["random"]:
                 raise ValueError("it holds another optimizer")

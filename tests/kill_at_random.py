@@ -78,18 +78,26 @@ def work(folder: Path) -> None:
     note("end")
 
 
-def ended(folder: Path, drawn: random.Random | None = None, takes: float = 0.0) -> bool:
+def ended(
+    folder: Path, drawn: random.Random | None = None, takes: float = 0.0, aimed: bool = False
+) -> bool:
     """Do the work in a process of its own, and kill it at a random moment; whether it was too late.
 
-    Every second kill waits for the next file that is being written, and falls within milliseconds.
+    An aimed kill waits for the next record, or for a checkpoint behind the first, to be under way,
+    and falls within milliseconds.
     """
     process = multiprocessing.get_context("forkserver").Process(target=work, args=(folder,))
+    saved = log_of(folder).count("\nsaved")
     process.start()
     if drawn is not None:
         process.join(drawn.uniform(0, takes / 2))
-        if drawn.random() < 0.5:
-            while process.is_alive() and not last_line(folder).startswith(("saving", "recording")):
-                time.sleep(0.0002)
+        while aimed and process.is_alive():
+            log = log_of(folder)
+            last = log.rstrip().rpartition("\n")[2]
+            if last == "recording" or (last == "saving" and log.count("\nsaved") > saved):
+                break
+            time.sleep(0.0002)
+        if aimed:
             time.sleep(drawn.uniform(0, 0.006))
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
@@ -99,12 +107,10 @@ def ended(folder: Path, drawn: random.Random | None = None, takes: float = 0.0) 
     return process.exitcode == 0
 
 
-def last_line(folder: Path) -> str:
-    """Of the log, which may not be there yet."""
-    try:
-        return (folder / "log").read_text().rstrip().rpartition("\n")[2]
-    except FileNotFoundError:
-        return ""
+def log_of(folder: Path) -> str:
+    """What happened so far; nothing yet, if the log is not there."""
+    file = folder / "log"
+    return file.read_text() if file.exists() else ""
 
 
 def check_files(folder: Path) -> Counter[str]:
@@ -134,23 +140,25 @@ def check_files(folder: Path) -> Counter[str]:
 
 
 def check_resumption(log: list[list[str]], steps_an_epoch: int) -> int:
-    """Each training begins right behind the last step that was saved; how many were resumed."""
+    """Each training begins right behind the last step that was saved; how many were resumed.
+
+    A kill between a save and its note leaves one step more on file than in the log.
+    """
     saved: dict[str, int] = {}
-    running, resumed = "", 0
-    fresh = False
+    running, resumed, kept = "", 0, None
     for line in log:
         if line[0] == "train":
-            running, fresh = line[1], True
-        elif line[0] == "saved":
-            saved[line[1]] = int(line[2]) * steps_an_epoch + int(line[3])
-        elif line[0] == "step" and fresh:
-            fresh = False
-            begun, kept = int(line[1]), saved.get(running, 0)
-            # the first step of a training notes its save before itself; a kill may fall between
-            # a save and its note
-            if begun < kept:
-                raise StudyError(f"{running} went back to step {begun}; {kept} were saved")
-            resumed += begun > 1
+            running, kept = line[1], saved.get(line[1], 0)
+        elif line[0] in ("saved", "step"):
+            step = int(line[1]) if line[0] == "step" else (
+                int(line[2]) * steps_an_epoch + int(line[3])
+            )  # fmt: skip
+            if kept is not None and step > 0:
+                if kept and step not in (kept, kept + 1, kept + 2):
+                    raise StudyError(f"{running} went on at step {step}; {kept} were saved")
+                resumed += kept > 0
+                kept = None
+            saved[running] = step
     return resumed
 
 
@@ -207,10 +215,10 @@ def main(kills: int, folder: Path, seed: int = 0) -> dict[str, object]:
         while done < kills:
             here = folder / f"suite-{suites}"
             here.mkdir()
-            while not ended(here, drawn if done < kills else None, takes):
+            while not ended(here, drawn if done < kills else None, takes, aimed=done % 2 == 1):
                 done += 1
                 bar.update()
-                where[phase(last_line(here))] += 1
+                where[phase(log_of(here).rstrip().rpartition("\n")[2])] += 1
                 left += check_files(here)
             lines = [line.split() for line in (here / "log").read_text().splitlines()]
             resumed += check_resumption(lines, steps_an_epoch)

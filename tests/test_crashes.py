@@ -69,6 +69,7 @@ def test_kills_at_random_moments_leave_whole_files_and_the_same_weights(tmp_path
     tally = json.loads((tmp_path / "kills.json").read_text())
     assert tally["kills"] == 6 and tally["suites that ended as the undisturbed one"] >= 1
     assert sum(tally["where the kills fell"].values()) == 6
+    assert tally["trainings resumed from a checkpoint"] >= 1
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9, 0.999])

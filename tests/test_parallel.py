@@ -17,7 +17,7 @@ from rsstudy.run import read_adapter
 def torchrun(count, *arguments):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
                f"--nproc-per-node={count}", *map(str, arguments)]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
 
 
@@ -70,5 +70,7 @@ def test_what_stops_one_process_stops_all_and_is_said(rows, write_parquet, own_c
     assert done.returncode != 0
     assert re.search(r"^error: the (loss|score) .* is (nan|inf)", done.stderr, re.MULTILINE)
     assert read_record(tmp_path / "run" / "record.json")["status"] == "diverged"
+    one_gpu = torchrun(2, *arguments(data, tmp_path / "gpu", "--device", "cuda:0"))
+    assert "leave out --device cuda:0" in one_gpu.stderr
     suite = torchrun(2, "-m", "rsstudy", "suite", "compare")
     assert suite.returncode != 0 and "give a suite --jobs instead" in suite.stderr

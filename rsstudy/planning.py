@@ -1,0 +1,156 @@
+"""What a suite would do here: every arm, how long it takes on this machine, and what is missing.
+
+A training step with the MRS adapter is timed on this device, with random weights; every other arm's
+time is that one's by the FLOPs counted for both (see ``rsstudy.costs``), for training and for
+validation after each epoch. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import open_clip
+import torch
+from huggingface_hub import try_to_load_from_cache
+from tqdm import tqdm
+
+from rsstudy.costs import Analytic, analytic
+from rsstudy.data.sources import PUBLIC, known_sets, load
+from rsstudy.encoders import create
+from rsstudy.errors import StudyError
+from rsstudy.grids import Arm, recorded
+from rsstudy.methods import attach, create_method, trained
+from rsstudy.objectives import Objective
+from rsstudy.records import read_records
+from rsstudy.run import label_of, objective_label
+from rsstudy.training import Recipe, batch_loss, make_optimizer, pick_device
+
+# Of a public set that is not here, so much is for training; the published splits agree within 1 %.
+TRAIN_SHARE = 0.8
+CAPTIONS_AN_IMAGE = 5
+WORDS = 20
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One arm of a suite.
+
+    Attributes:
+        name: method and objective, with the settings that are not their defaults.
+        runs: how many it takes, its search with them (further rates left out).
+        done: how many of its seeds are on record.
+        seconds: what is left of it takes here.
+        missing: what is not on this machine, in words.
+    """
+
+    name: str
+    data: str
+    encoder: str
+    runs: int
+    done: int
+    seconds: float
+    missing: tuple[str, ...]
+
+
+def plan(
+    rows: Sequence[Arm], runs: Path, data_root: Path | None = None, device: str = "auto",
+    progress: bool = False,
+) -> list[Planned]:  # fmt: skip
+    """What some arms would take.
+
+    Raises:
+        StudyError: no such device; an encoder that cannot be counted.
+    """
+    table = read_records(runs)
+    rates: dict[str, float] = {}
+    counts: dict[str, Analytic] = {}
+    planned = []
+    for arm in tqdm(rows, unit="arm", desc="counting", disable=not progress, leave=False):
+        run, recipe = arm.run, arm.run.recipe
+        if run.encoder not in rates:
+            rates[run.encoder] = _flops_a_second(run.encoder, recipe, pick_device(device))
+        method = create_method(run.method, run.method_settings)
+        what = (run.encoder, method, run.train_heads, recipe.image_size or None, WORDS, 16,
+                run.resolved_objective())  # fmt: skip
+        if repr(what) not in counts:
+            counts[repr(what)] = analytic(*what)
+        counted = counts[repr(what)]
+        images, whole = _images(run.data, data_root)
+        shown = images * (CAPTIONS_AN_IMAGE if recipe.samples == "captions" else 1)
+        once = counted.image_flops * whole + counted.caption_flops * whole * CAPTIONS_AN_IMAGE
+        # validation has an eighth of the pictures that training has, test as many
+        epochs = arm.epochs() if counted.total else 0.0
+        flops = epochs * (counted.step_flops * shown + once * TRAIN_SHARE / 8)
+        flops += arm.count() * once * TRAIN_SHARE / 4
+        done = len(recorded([arm], table))
+        left = flops / rates[run.encoder] * (1 - done / arm.seeds)
+        missing = _missing_set(run.data, data_root), _missing_weights(run.encoder)
+        name = " · ".join((label_of(run), objective_label(run)))
+        planned.append(Planned(name, run.data, run.encoder, arm.count(), done, left,
+                               tuple(what for what in missing if what)))  # fmt: skip
+    return planned
+
+
+def _flops_a_second(encoder: str, recipe: Recipe, device: torch.device) -> float:
+    """What a training step with the MRS adapter reaches here: counted FLOPs over its seconds."""
+    base = encoder.partition("@")[0].partition("+")[0]
+    adapter = "mrs-adapter" if base != "cnn-gru" else "full"
+    model = create(f"{base}@random", recipe.image_size or None).to(device)
+    attach(model, create_method(adapter))
+    parameters = trained(model)
+    optimizer = make_optimizer(parameters, recipe)
+    pairs = min(recipe.batch, 16) if device.type == "cpu" else recipe.batch
+    images = torch.zeros(pairs, 3, model.image_size, model.image_size, dtype=torch.uint8)
+    tokens = model.tokenizer(["many green trees are near a river . " * 2] * pairs)
+    tokens = tokens[:, : int(model.lengths(tokens).max())].to(device)
+    images, seconds = images.to(device), []
+    for _ in range(4):
+        began = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        loss = batch_loss(model, Objective(), recipe, images, tokens)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the device
+        seconds.append(time.perf_counter() - began)
+    counted = analytic(f"{base}@random", create_method(adapter), False, model.image_size,
+                       tokens.shape[1], batch=pairs)  # fmt: skip
+    return counted.step_flops * pairs / statistics.median(seconds[1:])
+
+
+def _images(data: str, data_root: Path | None) -> tuple[int, int]:
+    """Pictures for training, and in all; of a public set that is absent, by its published count."""
+    try:
+        whole = load(data, data_root)
+    except StudyError:
+        count = PUBLIC[data][0] if data in PUBLIC else 0
+        return round(count * TRAIN_SHARE), count
+    return whole.splits.count("train"), len(whole)
+
+
+def _missing_set(data: str, data_root: Path | None) -> str:
+    for known in known_sets(data_root):
+        if known.name == data and not known.present:
+            return f"the set {data}; get it from {known.how_to_get} and put it into {known.where}"
+    return ""
+
+
+def _missing_weights(encoder: str) -> str:
+    """The weights of an encoder, if they are not here; fetched on first use."""
+    model, _, weights = encoder.partition("+")[0].partition("@")
+    if model not in open_clip.list_models() or weights == "random":
+        return ""
+    if Path(weights).expanduser().is_file():
+        return ""
+    config = open_clip.get_pretrained_cfg(model, weights or "openai") or {}
+    repository, _, name = config.get("hf_hub", "").rpartition("/")
+    for file in (name,) if name else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+        if repository and isinstance(try_to_load_from_cache(repository, file), str):
+            return ""
+    return (
+        f"the weights {weights or 'openai'} of {model}; they are fetched on first use where there "
+        "is a network"
+    )

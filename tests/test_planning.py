@@ -1,0 +1,59 @@
+"""A dry run says what a suite would do here and what is missing, and does nothing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rsstudy.planning import plan
+from rsstudy.suites import rows_of, run_suite
+
+
+def dry_run(*arguments, **more):
+    command = [sys.executable, "-m", "rsstudy", "suite", *arguments, "--dry-run"]
+    return subprocess.run(command, capture_output=True, text=True, **more)
+
+
+def test_a_dry_run_at_paper_scale_lists_every_run_and_what_is_missing(tmp_path, own_cache):
+    method = ("--method", "mrs-adapter", "--method", "zero-shot", "--objective", "infonce")
+    done = dry_run("compare", "--scale", "paper", "--data", "rsitmd", *method, "--device", "cpu",
+                   "--data-root", str(tmp_path), cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "4 runs; " in done.stdout  # three seeds, and zero-shot
+    assert "missing here: the set rsitmd; get it from RSITMD" in done.stdout
+    assert "missing here: the weights openai of ViT-B-32" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suite", ["compare", "hmmc"])
+def test_its_times_follow_the_work(suite, tmp_path):
+    rows = rows_of(suite, "smoke")
+    planned = plan(rows, tmp_path, device="cpu")
+    assert [p.runs for p in planned] == [arm.count() for arm in rows]
+    assert not any(p.done or p.missing for p in planned)
+    times = {p.name: p.seconds for p in planned}
+    assert all(seconds > 0 for seconds in times.values())
+    if suite == "compare":
+        assert times["zero-shot · infonce"] < times["linear-probe · infonce"]
+        assert times["linear-probe · infonce"] < times["mrs-adapter · infonce"]
+        assert times["mrs-adapter · infonce"] < times["full · infonce"] < times["full · hmmc"]
+
+
+def test_what_is_on_record_is_not_done_again_in_the_plan(tmp_path):
+    named = {"methods": ["linear-probe"], "objectives": ["infonce"]}
+    rows = rows_of("compare", "smoke", **named)
+    run_suite("compare", "smoke", tmp_path, say=lambda _: None, progress=False, seeds=1, **named)
+    (half,) = plan(rows, tmp_path, device="cpu")
+    assert half.done == 1 and half.runs == 2
+    run_suite("compare", "smoke", tmp_path, say=lambda _: None, progress=False, **named)
+    (whole,) = plan(rows, tmp_path, device="cpu")
+    assert (whole.done, whole.seconds) == (2, 0.0)
+    (anew,) = plan(rows, tmp_path / "elsewhere", device="cpu")
+    assert anew.seconds > half.seconds / 10 > 0
+
+
+def test_its_json_is_for_programs(tmp_path):
+    done = dry_run("compare", "--scale", "smoke", "--json", "--runs", str(tmp_path))
+    rows = json.loads(done.stdout)
+    assert {"name", "data", "encoder", "runs", "done", "seconds", "missing"} == set(rows[0])
