@@ -603,6 +603,27 @@ def claims_command(results: Path, out: Path, as_json: bool) -> None:
     _print(rows, as_json)
 
 
+@cli.command("report", short_help="Make every table of the book from the records.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"),
+              show_default=True, help="Folder of records.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=Path("report"),
+              show_default=True, help="Folder for the tables, CSV.")  # fmt: skip
+@as_json
+def report_command(results: Path, out: Path, as_json: bool) -> None:
+    """Make every table of the book anew from the committed records alone, with its provenance.
+
+    Writes OUT/NAME.csv for each, and OUT/provenance.csv: the records that each was made from, with
+    commit, machine and time.
+    """
+    from rsstudy.report import by_table, report
+
+    rows = by_table(report(results, out)).round({"hours": 1})
+    shown = rows[["chapter", "table", "what", "files", "runs", "hours"]]
+    _print(shown.to_dict("records"), as_json)
+    if not as_json:
+        click.echo(f"\n{len(rows)} tables in {out}; provenance.csv there names every record.")
+
+
 def _listed(
     kind: str, encoder: str | None, data_root: Path | None, as_json: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:

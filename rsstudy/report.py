@@ -1,0 +1,291 @@
+"""Every table of the book, made anew from the committed records alone, and what each came from.
+
+Nothing here trains, counts on an encoder or looks at a set: a fresh clone is enough.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rsstudy.claims import ledger, read_evidence
+from rsstudy.comparison import side_by_side
+from rsstudy.cost_tables import abstract_claims, against_targets, measured_steps, read_counted
+from rsstudy.cost_tables import read_benchmarks as read_speed
+from rsstudy.data.audit import beside_published
+from rsstudy.dials import gains, slopes
+from rsstudy.errors import StudyError
+from rsstudy.files import whole_file
+from rsstudy.grids import arms, only, recorded
+from rsstudy.machines import read_tally
+from rsstudy.machines import side_by_side as processes_side_by_side
+from rsstudy.records import read_choices, read_records
+from rsstudy.reported import granularity, read_reported, unsound_means
+from rsstudy.similarity import headlines
+from rsstudy.statistics import holm
+
+# The figures and the text of a chapter come from the same records as its tables.
+CHAPTERS = {
+    "data": "01_data", "adapter": "02_adapter", "hmmc": "03_hmmc", "comparison": "04_comparison",
+    "costs": "05_costs", "claims": "06_claims", "machines": "07_machines",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its chapter, what it shows, and how it is made from the folder of results."""
+
+    chapter: str
+    what: str
+    make: Callable[[Path], pd.DataFrame]
+
+
+def _counts(results: Path) -> pd.DataFrame:
+    published = pd.read_csv(results / "published_counts.csv", dtype=str)
+    return beside_published(published, _all(results / "data"))
+
+
+def _near(results: Path) -> pd.DataFrame:
+    return pd.DataFrame([
+        {"sets": " and ".join(found["pictures"]), "pairs_compared": found["pairs_compared"],
+         "near_duplicate_pairs": found["near_duplicate_pairs"],
+         **{f"altered_found: {how}": share for how, share in found["altered_copies_found"].items()}}
+        for found in _all(results / "near")
+    ])  # fmt: skip
+
+
+def _similarity(results: Path) -> pd.DataFrame:
+    files = sorted((results / "similarity").glob("*.json"))
+    return pd.concat(
+        [headlines(json.loads(file.read_text())).assign(measured=file.stem) for file in files],
+        ignore_index=True,
+    )
+
+
+def _runs(folder: str) -> Callable[[Path], pd.DataFrame]:
+    def make(results: Path) -> pd.DataFrame:
+        table = read_records(results / folder).drop(columns=["record"])
+        return table.sort_values(["data", "label", "objective_label", "seed"], ignore_index=True)
+
+    return make
+
+
+def _searches(folder: str) -> Callable[[Path], pd.DataFrame]:
+    return lambda results: read_choices(results / folder)
+
+
+def _slopes(results: Path) -> pd.DataFrame:
+    found = slopes(gains(read_records(results / "dials")))
+    return found.assign(corrected=holm(list(found["p"])))
+
+
+def _comparison(train_heads: bool) -> Callable[[Path], pd.DataFrame]:
+    def make(results: Path) -> pd.DataFrame:
+        table = read_records(results / "benchmark")
+        reported = read_reported(results)
+        parts = []
+        for data in sorted(set(table["data"])):
+            rows = only(arms("benchmark", "bench"), [data], [], [])
+            found = recorded([a for a in rows if a.run.train_heads == train_heads], table)
+            if len(found):
+                of = side_by_side(found, reported[reported["dataset"] == data])
+                parts.append(of.drop(columns=["record"]).assign(data=data))
+        return pd.concat(parts, ignore_index=True)
+
+    return make
+
+
+def _counted(encoder: str) -> Callable[[Path], pd.DataFrame]:
+    return lambda results: read_counted(results / "costs" / f"{encoder}.json").reset_index()
+
+
+def _abstract(results: Path) -> pd.DataFrame:
+    found = read_speed(results / "benchmarks")
+    counted = read_counted(results / "costs" / "ViT-B-32.json")
+    return abstract_claims(counted, measured_steps(found["steps"]), found["others"])
+
+
+def _targets(results: Path) -> pd.DataFrame:
+    counted = read_counted(results / "costs" / "vits14-minilm.json")
+    return against_targets(read_speed(results / "benchmarks"), counted)
+
+
+def _steps(results: Path) -> pd.DataFrame:
+    return measured_steps(read_speed(results / "benchmarks")["steps"]).reset_index()
+
+
+def _verdicts(results: Path) -> pd.DataFrame:
+    claims = ledger(results)
+    return pd.DataFrame([{"id": c.id, "claim": c.claim, "verdict": c.verdict} for c in claims])
+
+
+def _printed(results: Path) -> pd.DataFrame:
+    evidence = read_evidence(results)
+    return granularity(evidence.reported, evidence.test_images)
+
+
+def _means(results: Path) -> pd.DataFrame:
+    return unsound_means(read_reported(results))
+
+
+def _two(results: Path) -> pd.DataFrame:
+    return processes_side_by_side(read_speed(results / "benchmarks")["two-processes"])
+
+
+def _kills(results: Path) -> pd.DataFrame:
+    tally = read_tally(results / "robustness" / "kills.json")
+    return pd.DataFrame(tally["where the kills fell"].items(), columns=["where", "kills"])
+
+
+def _fuzz(results: Path) -> pd.DataFrame:
+    return pd.DataFrame(read_tally(results / "robustness" / "fuzz.json")["rows"]).fillna(0)
+
+
+TABLES: dict[str, Table] = {
+    "counts": Table("data", "published counts beside those found", _counts),
+    "near-duplicates": Table("data", "near-duplicate pictures", _near),
+    "similarity": Table("data", "how alike pictures and captions are", _similarity),
+    "searched-runs": Table("adapter", "every run of the suites compare and hmmc", _runs("bench")),
+    "searches": Table("adapter", "what their searches compared", _searches("bench")),
+    "dials": Table("hmmc", "HMMC's gain along the dials", _slopes),
+    "dials-runs": Table("hmmc", "every run of the dial experiment", _runs("dials")),
+    "comparison": Table("comparison", "all methods, frozen heads", _comparison(False)),
+    "comparison-heads": Table("comparison", "all methods, trained heads", _comparison(True)),
+    "comparison-runs": Table("comparison", "every run of it", _runs("benchmark")),
+    "comparison-searches": Table("comparison", "what its searches compared",
+                                 _searches("benchmark")),
+    "costs-ViT-B-32": Table("costs", "counted on ViT-B/32", _counted("ViT-B-32")),
+    "costs-ViT-L-14": Table("costs", "counted on ViT-L/14", _counted("ViT-L-14")),
+    "costs-vits14-minilm": Table("costs", "counted on the bench encoder",
+                                 _counted("vits14-minilm")),
+    "costs-abstract": Table("costs", "the abstract's three numbers", _abstract),
+    "costs-steps": Table("costs", "training steps as timed", _steps),
+    "costs-targets": Table("costs", "speeds beside what they are held to", _targets),
+    "claims": Table("claims", "the verdicts", _verdicts),
+    "printed-recalls": Table("claims", "printed recalls that no one run can give", _printed),
+    "printed-means": Table("claims", "printed means that do not follow from their rows", _means),
+    "two-processes": Table("machines", "losses of one and of two processes", _two),
+    "kills": Table("machines", "where kills fell", _kills),
+    "fuzz": Table("machines", "damaged files, by reader", _fuzz),
+}  # fmt: skip
+
+
+def report(results: Path, out: Path) -> pd.DataFrame:
+    """Write every table to ``out/NAME.csv``, and to ``out/provenance.csv`` what each was made from.
+
+    Returns:
+        the provenance; see ``provenance``.
+
+    Raises:
+        StudyError: a record is absent or damaged; the file system refused.
+    """
+    made = provenance(results, lambda name, table: _write(table, Path(out) / f"{name}.csv"))
+    _write(made, Path(out) / "provenance.csv")
+    return made
+
+
+def provenance(
+    results: Path, use: Callable[[str, pd.DataFrame], Any] = lambda name, table: None
+) -> pd.DataFrame:
+    """Make every table, and list the files below ``results`` that were read for it.
+
+    Args:
+        use: called with each table's name and the table.
+
+    Returns:
+        a row a table and file: table, chapter, file, commit, dirty (whether the package had changes
+        then), machine, seconds (of a run, training and all) and identity (of a run).
+
+    Raises:
+        StudyError: a record is absent or damaged.
+    """
+    results = Path(results).resolve()
+    if not results.is_dir():
+        raise StudyError(f"{results} is no folder of results: name one with --results")
+    rows: list[dict[str, Any]] = []
+    facts: dict[Path, dict[str, Any]] = {}
+    for name, table in TABLES.items():
+        with opened_below(results) as files:
+            try:
+                made = table.make(results)
+            except (OSError, KeyError, ValueError) as problem:
+                raise StudyError(f"table {name} cannot be made: {problem!r}") from None
+        use(name, made)
+        for file in sorted(files):
+            if file not in facts:
+                facts[file] = _facts(file)
+            rows.append({"table": name, "chapter": CHAPTERS[table.chapter],
+                         "file": file.relative_to(results).as_posix(), **facts[file]})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def by_table(made: pd.DataFrame) -> pd.DataFrame:
+    """``provenance`` with a row a table: files, runs, hours of running, commits, machines."""
+    rows = []
+    for name, files in made.groupby("table", sort=False):
+        commits = sorted({str(c)[:7] for c in files["commit"].dropna()})
+        rows.append({
+            "chapter": files["chapter"].iloc[0], "table": name, "what": TABLES[str(name)].what,
+            "files": len(files), "runs": int(files["identity"].notna().sum()),
+            "hours": files["seconds"].sum() / 3600,
+            "commits": ", ".join(commits[:3]) + (f" and {len(commits) - 3} more"
+                                                 if len(commits) > 3 else ""),
+            "machines": "; ".join(sorted(set(files["machine"].dropna()))),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+_watched: ContextVar[tuple[Path, set[Path]] | None] = ContextVar("_watched", default=None)
+
+
+def _notice(event: str, arguments: tuple[Any, ...]) -> None:
+    watched = _watched.get()
+    if watched is not None and event == "open" and isinstance(arguments[0], (str, Path)):
+        path, files = Path(arguments[0]), watched[1]
+        if path.is_absolute() and path.is_relative_to(watched[0]) and path.suffix:
+            files.add(path)
+
+
+sys.addaudithook(_notice)
+
+
+@contextmanager
+def opened_below(folder: Path) -> Iterator[set[Path]]:
+    """Within the block, the files below a folder that were opened by their full path."""
+    files: set[Path] = set()
+    token = _watched.set((folder, files))
+    try:
+        yield files
+    finally:
+        _watched.reset(token)
+
+
+def _all(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))]
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    """What a record says of its making; nothing of files that are no records."""
+    content = json.loads(file.read_text("utf-8")) if file.suffix == ".json" else {}
+    made = content.get("environment", {}) if isinstance(content, dict) else {}
+    cost = content.get("cost", {}) if isinstance(content, dict) else {}
+    threads = f", {made['threads']} threads" if made.get("device") == "cpu" else ""
+    return {
+        "commit": made.get("commit"), "dirty": made.get("dirty"),
+        "machine": made["device_name"] + threads if "device_name" in made else None,
+        "seconds": cost.get("wall_seconds"),
+        "identity": content.get("identity") if "identity" in content else None,
+    }  # fmt: skip
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")

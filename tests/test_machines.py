@@ -1,0 +1,45 @@
+"""The records behind the chapter on machines hold what it says, and its tables read them right."""
+
+from pathlib import Path
+
+import pytest
+
+from rsstudy.cost_tables import read_benchmarks, read_counted
+from rsstudy.errors import StudyError
+from rsstudy.machines import held_by_each, read_tally, side_by_side
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def test_two_processes_have_the_losses_of_one_on_a_real_set():
+    losses = side_by_side(read_benchmarks(RESULTS / "benchmarks", "cpu")["two-processes"])
+    assert set(losses["objective"]) == {"infonce", "hmmc"} and len(losses) == 4
+    assert (losses["apart"] < 1e-5).all() and losses["validation equal"].all()
+
+
+def test_losses_that_differ_are_shown_to():
+    rows = [{"objective": "infonce", "processes": n, "losses": [2.0 * n], "validation": [n]}
+            for n in (1, 2)]  # fmt: skip
+    (row,) = side_by_side({"rows": rows}).to_dict("records")
+    assert row["apart"] == 1.0 and row["validation equal"] is False
+
+
+def test_the_tallies_are_as_large_as_was_promised():
+    kills, fuzz = (read_tally(RESULTS / "robustness" / f"{n}.json") for n in ("kills", "fuzz"))
+    assert kills["kills"] >= 50 and sum(kills["where the kills fell"].values()) >= 50
+    assert kills["trainings resumed from a checkpoint"] > 0
+    assert fuzz["examples"] >= 10_000
+    assert fuzz["examples"] == sum(row["examples"] for row in fuzz["rows"])
+    for row in fuzz["rows"]:
+        assert row["examples"] == row.get("read", 0) + row.get("refused", 0)
+
+
+def test_what_a_process_holds_follows_from_the_counts():
+    counted = {"ViT-B-32": read_counted(RESULTS / "costs" / "ViT-B-32.json")}
+    table = held_by_each(counted, batch=2).set_index("method")
+    full = counted["ViT-B-32"].loc["full"]
+    assert table.loc["full", "weights"] == pytest.approx(4 * full["base"] / 1e9)
+    assert table.loc["full", "gradients and Adam"] == pytest.approx(12 * full["total"] / 1e9)
+    assert table.loc["mrs-adapter", "sent a step, MB"] == pytest.approx(4 * 161_088 / 1e6, rel=0.01)
+    with pytest.raises(StudyError, match="holds no tally"):
+        read_tally(RESULTS / "nothing.json")

@@ -1,0 +1,96 @@
+"""Every table comes from the committed records alone, and says which."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rsstudy.errors import StudyError
+from rsstudy.report import CHAPTERS, TABLES, by_table, opened_below, provenance, report
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The report of the committed records, made by the command far from the project."""
+    folder = tmp_path_factory.mktemp("report")
+    command = [sys.executable, "-m", "rsstudy", "report", "--results", str(RESULTS),
+               "--out", str(folder / "out")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env={
+        "PATH": "/usr/bin:/bin", "RSSTUDY_CACHE": str(folder / "cache"), "HOME": str(folder),
+    })  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["out"]  # no data, no cache, no runs
+    return folder / "out"
+
+
+def test_every_table_is_made_and_names_its_records(made):
+    sources = pd.read_csv(made / "provenance.csv")
+    assert set(sources["table"]) == set(TABLES)
+    for name in TABLES:
+        assert len(pd.read_csv(made / f"{name}.csv")) > 0, name
+    assert all((RESULTS / file).is_file() for file in sources["file"])
+    runs = sources[sources["identity"].notna()]
+    assert runs[["commit", "machine", "seconds"]].notna().all(axis=None)
+
+
+def test_every_chapter_is_there():
+    chapters = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert set(CHAPTERS.values()) == {name for name in chapters if "provenance" not in name}
+    assert {table.chapter for table in TABLES.values()} == set(CHAPTERS)
+
+
+def test_a_table_follows_its_records(tmp_path):
+    results = tmp_path / "results"
+    shutil.copytree(RESULTS, results)
+    tables: dict[str, pd.DataFrame] = {}
+    sources = provenance(results, lambda name, table: tables.update({name: table}))
+    file = next(
+        results / file for file in sources[sources["table"] == "searched-runs"]["file"]
+        if "mrs-adapter-infonce-s1" in file
+    )  # fmt: skip
+    record = json.loads(file.read_text())
+    record["scores"]["mean_recall"] = 99.5
+    file.write_text(json.dumps(record))
+    again: dict[str, pd.DataFrame] = {}
+    provenance(results, lambda name, table: again.update({name: table}))
+    assert 99.5 in set(again["searched-runs"]["mean_recall"])
+    assert 99.5 not in set(tables["searched-runs"]["mean_recall"])
+    changed = {name for name in TABLES if not tables[name].equals(again[name])}
+    used = set(sources[sources["file"] == file.relative_to(results).as_posix()]["table"])
+    assert "searched-runs" in changed <= used  # nothing changed that does not name it
+    file.write_text("{")
+    with pytest.raises(StudyError, match="is not a record"):
+        report(results, tmp_path / "out")
+
+
+def test_what_is_read_is_noticed_and_nothing_else(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("in/a.json", "in/b.json", "c.json"):
+        (tmp_path / name).write_text("{}")
+    with opened_below(tmp_path / "in") as files:
+        (tmp_path / "in" / "a.json").read_text()
+        (tmp_path / "c.json").read_text()
+    (tmp_path / "in" / "b.json").read_text()
+    assert files == {tmp_path / "in" / "a.json"}
+
+
+def test_a_row_a_table_adds_up_its_files():
+    rows = pd.DataFrame({
+        "table": ["counts", "counts"], "chapter": "01_data", "file": ["a", "b"],
+        "commit": ["1234567890", None], "dirty": [False, None], "machine": ["m", None],
+        "seconds": [1800.0, 1800.0], "identity": ["x", None],
+    })  # fmt: skip
+    (row,) = by_table(rows).to_dict("records")
+    assert (row["files"], row["runs"], row["hours"], row["commits"]) == (2, 1, 1.0, "1234567")
+
+
+def test_an_absent_folder_is_said(tmp_path):
+    with pytest.raises(StudyError, match="is no folder of results"):
+        report(tmp_path / "nothing", tmp_path)
