@@ -470,6 +470,8 @@ def suite_command(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
+    if runs.exists() and not runs.is_dir():
+        raise StudyError(f"{runs} is a file: give a folder for --runs")
     if dry_run:
         _print_plan(name, scale, runs, data, method, objective, seeds, data_root, device, as_json)
         return
@@ -514,8 +516,7 @@ def _print_plan(
     objective: tuple[str, ...], seeds: int | None, data_root: Path | None, device: str,
     as_json: bool,
 ) -> None:  # fmt: skip
-    from rsstudy.live import clock
-    from rsstudy.planning import plan
+    from rsstudy.planning import duration, plan
     from rsstudy.suites import rows_of
 
     rows = plan(rows_of(name, scale, data, method, objective, seeds), runs, data_root, device,
@@ -525,13 +526,12 @@ def _print_plan(
         return
     _print([
         {"data": row.data, "arm": row.name, "encoder": row.encoder, "runs": row.runs,
-         "seeds done": row.done, "time left here": clock(row.seconds)}
+         "seeds done": row.done, "time left here": duration(row.seconds)}
         for row in rows
     ], as_json=False)  # fmt: skip
-    whole = clock(sum(row.seconds for row in rows))
-    count = sum(row.runs for row in rows)
-    click.echo(f"\n{count} runs; {whole} left (hours:minutes:seconds) by one "
-               "process here: FLOPs counted, at the rate of a step just timed.")  # fmt: skip
+    count, whole = sum(row.runs for row in rows), duration(sum(row.seconds for row in rows))
+    click.echo(f"\n{count} runs; {whole} left, one after the other here: FLOPs counted, at the "
+               "rate of a training step just timed (what else runs slows that).")  # fmt: skip
     missing = dict.fromkeys(what for row in rows for what in row.missing)
     for what in missing:
         click.echo(f"missing here: {what}")
@@ -822,7 +822,10 @@ def main() -> None:
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except StudyError as problem:
-        click.echo(f"error: {problem}", err=True)
+        from rsstudy.parallel import speaks
+
+        if speaks():
+            click.echo(f"error: {problem}", err=True)
         sys.exit(1)
     except click.ClickException as problem:
         problem.show()
@@ -835,5 +838,6 @@ def main() -> None:
         click.echo(f"error: not enough memory ({problem}): try a smaller --batch", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted; the same command goes on from the last checkpoint", err=True)
+        click.echo("\ninterrupted; the same command goes on from the last checkpoint, if one is "
+                   "kept", err=True)  # fmt: skip
         sys.exit(130)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from rsstudy.encoders.tiny import CONFIG
 from rsstudy.errors import StudyError
-from rsstudy.files import save_tensors
+from rsstudy.files import save_tensors, whole_file
 from rsstudy.methods import merge
 from rsstudy.run import load_adapter
 
@@ -19,7 +21,8 @@ def export(adapter: Path, out: Path, encoder: str | None = None) -> str:
         encoder: where the base weights lie now, if not under the name in the configuration.
 
     Returns:
-        the line of Python that loads the file.
+        the line of Python that loads the file as ``model``; for ``tiny``, with a configuration
+        that is written beside it.
 
     Raises:
         StudyError: the method cannot be merged, or its encoder is no open_clip model.
@@ -33,15 +36,18 @@ def export(adapter: Path, out: Path, encoder: str | None = None) -> str:
         raise StudyError(f"{model.architecture} is no open_clip model: keep its adapter as it is")
     merge(model)
     save_tensors(out, model.model.state_dict(), {"format": "pt"})
-    name, known = model.architecture, open_clip.list_models()
+    name, known, first = model.architecture, open_clip.list_models(), ""
     plain = name.removesuffix("-quickgelu")
     if name not in known and (open_clip.get_model_config(plain) or {}).get("quick_gelu"):
         name = plain  # a model that has quick GELU anyway
-    if name not in known:
-        return f"# {out}: open_clip has no model {name!r}; add_model_config gives it one"
+    if name == "tiny":  # this study's own: open_clip learns of it from a file
+        config = Path(out).with_suffix(".json")
+        with whole_file(config) as temporary:
+            temporary.write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")
+        name, first = config.stem, f"open_clip.add_model_config({str(config)!r}); "
     mean, std = (tuple(round(v, 4) for v in values.tolist()) for values in (model.mean, model.std))
     size = f", force_image_size={model.image_size}"
     return (
-        f"open_clip.create_model({name!r}, pretrained={str(out)!r}{size})"
+        f"{first}model = open_clip.create_model({name!r}, pretrained={str(out)!r}{size})"
         f"  # for pictures of mean {mean}, std {std}"
     )

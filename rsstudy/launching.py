@@ -7,6 +7,7 @@ nobody is at, and leaves when all is done. There is no other queue, and nothing 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -76,13 +77,15 @@ def beside(jobs: int, say: Callable[[str], None], **suite: Any) -> Iterator[None
                 started.append(executor.submit(Worker(threads, **suite), number))
         if threads:
             torch.set_num_threads(threads)
+        say(f"{len(started)} more at work; their logs are in {folder}")
         yield
         until = time.monotonic() + A_WHILE  # all is done: they are about to leave
         while not all(job.done() for job in started) and time.monotonic() < until:
             time.sleep(0.1)
         for job in started:
             if job.done() and not _worked(job):
-                say(f"a worker ended early, and its runs were taken up: see {job.paths.stderr}")
+                how = f"see {job.paths.stderr}" if job.paths.result_pickle.exists() else "killed"
+                say(f"a worker ended early ({how}); its runs were taken up")
     finally:
         torch.set_num_threads(before)
         for job in started:
@@ -102,6 +105,8 @@ def submit_array(
         StudyError: submitit is not installed, no SLURM is here, or it refused.
     """
     submitit, folder = _submitit(), Path(suite["runs"]).resolve() / JOBS
+    if shutil.which("srun") is None:
+        raise StudyError("there is no SLURM here (no srun): use --jobs without --launcher")
     suite["runs"] = Path(suite["runs"]).resolve()
     values = {name: int(v) if v.lstrip("-").isdigit() else v for name, v in options.items()}
     gpu = 0 if suite["device"] == "cpu" else 1

@@ -139,6 +139,11 @@ def started_by_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in os.environ
 
 
+def speaks() -> bool:
+    """Whether this process says what stopped it: of those on one machine, one does."""
+    return not started_by_torchrun() or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 @contextmanager
 def joined(device: str = "auto") -> Iterator[Together]:
     """Within the block, be one of the processes that torchrun started; alone without torchrun.
@@ -155,13 +160,13 @@ def joined(device: str = "auto") -> Iterator[Together]:
     if ":" in device:
         raise StudyError(f"torchrun gives each process a GPU: leave out --device {device}")
     if torch.cuda.is_available() and device != "cpu":
-        local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
-        if local >= count:
+        here, count = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+        if here > count:
             raise StudyError(
-                f"{local + 1} processes or more want a GPU each and there are {count}: give "
-                f"torchrun --nproc-per-node {count}"
+                f"{here} processes want a GPU each and there are {count}: give torchrun "
+                f"--nproc-per-node {count}"
             )
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     try:
         dist.init_process_group(timeout=PATIENCE)
     except (dist.DistError, ValueError, RuntimeError) as problem:

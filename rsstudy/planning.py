@@ -7,7 +7,6 @@ validation after each epoch. Nothing is downloaded.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,7 +117,7 @@ def _flops_a_second(encoder: str, recipe: Recipe, device: torch.device) -> float
         seconds.append(time.perf_counter() - began)
     counted = analytic(f"{base}@random", create_method(adapter), False, model.image_size,
                        tokens.shape[1], batch=pairs)  # fmt: skip
-    return counted.step_flops * pairs / statistics.median(seconds[1:])
+    return counted.step_flops * pairs / min(seconds[1:])
 
 
 def _images(data: str, data_root: Path | None) -> tuple[int, int]:
@@ -154,3 +153,15 @@ def _missing_weights(encoder: str) -> str:
         f"the weights {weights or 'openai'} of {model}; they are fetched on first use where there "
         "is a network"
     )
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that it fills.
+
+    >>> duration(41), duration(5400), duration(200000)
+    ('41 s', '1.5 h', '2.3 days')
+    """
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} s"

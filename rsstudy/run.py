@@ -209,6 +209,10 @@ def _on_record(folder: Path, key: str, test: bool) -> tuple[dict[str, Any], bool
         raise Diverged(f"{record['reason']} (on record; delete {folder} to try again)")
     if record["status"] not in ("validated", "finished"):
         raise StudyError(f"{folder / RECORD} is not a record (status {record['status']!r})")
+    adapter, size = folder / ADAPTER, record.get("cost", {}).get("adapter_bytes")
+    if size is not None and adapter.exists() and adapter.stat().st_size != size:
+        raise StudyError(f"{adapter} is damaged: {adapter.stat().st_size} bytes, on record {size}; "
+                         f"delete {folder} and run again")  # fmt: skip
     queries = record.get("test_queries", {})
     current = {"relaxed", "classes"} <= set(queries) or not (folder / ADAPTER).exists()
     return record, (current or not test) if record["status"] == "finished" else not test

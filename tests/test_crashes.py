@@ -103,6 +103,17 @@ def test_a_flipped_bit_in_an_adapter_is_refused(data, tmp_path):
         load_adapter(folder)
 
 
+def test_a_finished_run_with_a_cut_adapter_is_not_called_done(data, tmp_path):
+    run = Run(data, "tiny@random", recipe=RECIPE)
+    _, folder = execute(run, tmp_path / "run", progress=False)
+    file = folder / "adapter.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(StudyError, match="is damaged: .* delete .* and run again"):
+        execute(run, folder, progress=False)
+    file.unlink()  # a committed record has none
+    assert execute(run, folder, progress=False)[0]["status"] == "finished"
+
+
 @pytest.mark.parametrize("where", ["pictures", "end cut off", "header"])
 def test_a_damaged_picture_cache_is_decoded_anew(data, caplog, where):
     split = read_parquet(Path(data)).split("train")

@@ -245,7 +245,7 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
     ("arguments", "message"),
     [
         (("--launcher", "local"), "needs --jobs"),
-        (("--launcher", "slurm"), "SLURM did not take the job"),
+        (("--launcher", "slurm"), "there is no SLURM here"),
         (("--submit", "x=1"), "--submit is for --launcher slurm"),
         (("--launcher", "slurm", "--submit", "x"), "is not NAME=VALUE"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import open_clip
 import torch
@@ -15,6 +16,18 @@ VOCABULARY = 4096
 CONTEXT = 48
 IMAGE_SIZE = 64
 JOINT_WIDTH = 128
+
+
+# As open_clip writes a model down.
+CONFIG: dict[str, Any] = {
+    "embed_dim": JOINT_WIDTH,
+    "vision_cfg": {
+        "layers": 4, "width": 128, "head_width": 32, "patch_size": 8, "image_size": IMAGE_SIZE,
+    },
+    "text_cfg": {
+        "context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 96, "heads": 4, "layers": 3,
+    },
+}  # fmt: skip
 
 
 def tokenize(texts: list[str]) -> Tensor:
@@ -42,12 +55,8 @@ def tiny(image_size: int | None = None, meta: bool = False, seed: int = 0) -> Du
         torch.manual_seed(seed)
         model = open_clip.CLIP(
             embed_dim=JOINT_WIDTH,
-            vision_cfg=open_clip.CLIPVisionCfg(
-                layers=4, width=128, head_width=32, patch_size=8, image_size=size
-            ),
-            text_cfg=open_clip.CLIPTextCfg(
-                context_length=CONTEXT, vocab_size=VOCABULARY, width=96, heads=4, layers=3
-            ),
+            vision_cfg=open_clip.CLIPVisionCfg(**{**CONFIG["vision_cfg"], "image_size": size}),
+            text_cfg=open_clip.CLIPTextCfg(**CONFIG["text_cfg"]),
         )
     weights = {} if meta else {"tiny/random": state_sha256(model)}
     return wrap("tiny", model, tokenize, JOINT_WIDTH, weights)

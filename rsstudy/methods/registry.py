@@ -127,7 +127,10 @@ def merge(encoder: DualEncoder) -> None:
         StudyError: the method adds computations or tokens, which no weight can hold.
     """
     if is_added(encoder.model) or any(encoder.after_heads.values()):
-        raise StudyError("this method cannot be merged: it adds computations, not weights")
+        raise StudyError(
+            "this method cannot be merged: it adds computations, not weights; it is used as it is, "
+            "from its run's folder"
+        )
     remove_all(encoder.model, keep_weights=True)
     _forget(encoder)
 
