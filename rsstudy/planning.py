@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import open_clip
 import torch
 from huggingface_hub import try_to_load_from_cache
 from tqdm import tqdm
@@ -139,6 +138,8 @@ def _missing_set(data: str, data_root: Path | None) -> str:
 
 def _missing_weights(encoder: str) -> str:
     """The weights of an encoder, if they are not here; fetched on first use."""
+    import open_clip  # behind rsstudy.encoders: see rsstudy.encoders.compat
+
     model, _, weights = encoder.partition("+")[0].partition("@")
     if model not in open_clip.list_models() or weights == "random":
         return ""

@@ -1,7 +1,9 @@
 """Encoders: any library's towers behind one interface, weights named by digest."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -11,6 +13,7 @@ from safetensors.torch import save_file
 from timm.layers import BatchNormAct2d
 from torch.nn import functional
 
+import rsstudy
 from rsstudy.data.sources import load
 from rsstudy.encoders import create
 from rsstudy.encoders.cnn_gru import CNN_FILE
@@ -221,3 +224,18 @@ def test_a_tower_without_blocks_is_refused_by_methods_that_need_them():
     encoder = create("cnn-gru@random", 32)
     with pytest.raises(StudyError, match="no transformer blocks"):
         attach(encoder, create_method("mrs-adapter"))
+
+
+def test_any_module_can_be_the_first_that_is_imported():
+    """open_clip, timm and torchvision come in behind rsstudy.encoders: see its module compat."""
+    package = Path(rsstudy.__file__).parent
+    early = []
+    for file in package.rglob("*.py"):
+        if file.parent.name == "encoders":
+            continue
+        for node in ast.parse(file.read_text()).body:
+            names = [alias.name for alias in getattr(node, "names", [])]
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
+            early += [(file.name, n) for n in names
+                      if n.split(".")[0] in ("open_clip", "timm", "torchvision")]  # fmt: skip
+    assert not early
