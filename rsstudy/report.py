@@ -160,6 +160,7 @@ TABLES: dict[str, Table] = {
     "comparison": Table("comparison", "all methods, frozen heads", _comparison(False)),
     "comparison-heads": Table("comparison", "all methods, trained heads", _comparison(True)),
     "comparison-runs": Table("comparison", "every run of it", _runs("benchmark")),
+    "comparison-seeds": Table("comparison", "further seeds of three arms", _runs("seeds")),
     "comparison-searches": Table("comparison", "what its searches compared",
                                  _searches("benchmark")),
     "costs-ViT-B-32": Table("costs", "counted on ViT-B/32", _counted("ViT-B-32")),
