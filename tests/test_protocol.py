@@ -1,8 +1,11 @@
 """What a choice on record is, and that a damaged one is said to be so."""
 
+from pathlib import Path
+
 import pytest
 
 from rsstudy.errors import StudyError
+from rsstudy.grids import BENCHMARK_EPOCHS, SCALES
 from rsstudy.protocol import choose
 from rsstudy.records import read_choices, read_records
 
@@ -20,3 +23,29 @@ def test_a_damaged_choice_is_named_in_one_line(text, tmp_path):
                  "status": "validated"}  # fmt: skip
     with pytest.raises(StudyError, match="a.json is not a choice"):
         choose([candidate], path)
+
+
+def test_the_page_of_differences_says_what_the_recipes_say():
+    page = (Path(__file__).parents[1] / "book" / "differences.md").read_text()
+    rows = {
+        cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
+        for cells in (line.split("|") for line in page.splitlines() if line.startswith("|"))
+    }
+    bench, paper = SCALES["bench"].recipe, SCALES["paper"].recipe
+    assert rows["Epochs"][1].startswith(f"{bench.epochs}; ")
+    assert rows["Epochs"][1].endswith(f" {BENCHMARK_EPOCHS['bench']}")
+    assert rows["Epochs"][2] == str(paper.epochs) and rows["Epochs"][0] == "30"
+    assert rows["Batch"] == ["16", str(bench.batch), str(paper.batch)]
+    assert rows["Seeds"][2] == str(SCALES["paper"].seeds)
+    assert (bench.samples, paper.samples) == ("images", "captions")
+    assert (bench.optimizer, paper.optimizer, paper.learning_rate) == ("adamw", "adam", 2e-4)
+    assert (bench.schedule, bench.warmup) == ("cosine", 0.1)
+    assert (paper.schedule, paper.step_epoch, paper.step_factor) == ("step", 20, 0.7)
+    assert (bench.precision, paper.precision) == ("bf16", "fp32")
+    assert (bench.validation, paper.validation) == ("published", "random")
+    assert SCALES["paper"].encoder == "ViT-B-32@openai"
+    table = read_records(Path(__file__).parents[1] / "results")
+    real = table[table["data"].isin(["ucm", "rsicd", "rsitmd"])]
+    assert set(real["image_size"]) == {112}
+    assert {record["environment"]["device"] for record in real["record"]} == {"cpu"}
+    assert set(real[real["data"] != "ucm"]["method"]) == {"zero-shot"}
