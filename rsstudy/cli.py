@@ -302,6 +302,9 @@ def pretrain_command(
 @click.option("--learning-rate", type=float, help="Short for --set recipe.learning_rate=...")
 @click.option("--image-size", type=int, help="Short for --set recipe.image_size=...")
 @click.option("--train-heads", is_flag=True, help="Train the heads beside the method.")
+@click.option("--after", type=click.Path(path_type=Path), help="Folder of a finished run of the "
+              "same method: start from what it trained.")  # fmt: skip
+@click.option("--also", multiple=True, help="A set whose test split is scored, too. Repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; else runs/ID.")
 @click.option("--no-test", is_flag=True, help="Stop once the epoch is chosen on validation; the "
               "same command without this goes on to test. A tested run is shown.")  # fmt: skip
@@ -312,8 +315,8 @@ def pretrain_command(
 def train_command(
     data: str, encoder: str, method: str, objective: str, scale: Any, seed: int,
     epochs: int | None, batch: int | None, learning_rate: float | None, image_size: int | None,
-    train_heads: bool, out: Path | None, no_test: bool, overrides: tuple[str, ...],
-    data_root: Path | None, device: str, as_json: bool,
+    train_heads: bool, after: Path | None, also: tuple[str, ...], out: Path | None, no_test: bool,
+    overrides: tuple[str, ...], data_root: Path | None, device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a method, choose the epoch on validation, score it on test, keep record and adapter.
 
@@ -337,7 +340,7 @@ def train_command(
         "recipe", Recipe, {**dataclasses.asdict(default), **chosen, **parts["recipe"]}
     )
     run = Run(data, encoder, method, objective, recipe, seed, train_heads,
-              parts["method"], parts["objective"])  # fmt: skip
+              parts["method"], parts["objective"], after, also)  # fmt: skip
     with joined(device) as processes:
         record, folder = execute(run, out, data_root=data_root, device=device, test=not no_test)
     if processes.leads:
@@ -755,6 +758,9 @@ def _print_scores(record: dict[str, Any], more: dict[str, Any], as_json: bool) -
         "id": record["id"], **more, "status": record["status"], "best_epoch": record["best_epoch"],
         "trained_parameters": record["trained_parameters"],
         **{name: record[name] for name in ("validation_scores", "scores") if name in record},
+        **({"elsewhere": {name: {"scores": found["scores"]}
+                          for name, found in record["elsewhere"].items()}}
+           if "elsewhere" in record else {}),
         "cost": record["cost"],
     }  # fmt: skip
     if as_json:
@@ -763,6 +769,8 @@ def _print_scores(record: dict[str, Any], more: dict[str, Any], as_json: bool) -
     scored = {"validation": "validation_scores", "test": "scores"}
     scores = [{"split": split, **_joined(_rounded(facts.pop(name)))}
               for split, name in scored.items() if name in facts]  # fmt: skip
+    scores += [{"split": f"test of {name}", **_joined(_rounded(found["scores"]))}
+               for name, found in facts.pop("elsewhere", {}).items()]  # fmt: skip
     _print_facts(facts)
     click.echo()
     _print(scores, as_json=False)

@@ -133,8 +133,13 @@ class Arm:
         return each * (self.seeds + searched * self.searched_with)
 
     def repeats(self, chosen: Run) -> list[Run]:
-        """The chosen run with every seed, itself first."""
-        return [replace(chosen, seed=chosen.seed + more) for more in range(self.seeds)]
+        """The chosen run with every seed, itself first; a run before it has the same seed."""
+        return [_with_seed(chosen, chosen.seed + more) for more in range(self.seeds)]
+
+
+def _with_seed(run: Run, seed: int) -> Run:
+    after = _with_seed(run.after, seed) if isinstance(run.after, Run) else run.after
+    return replace(run, seed=seed, after=after)
 
 
 def recipe_for(scale: Scale, method: str) -> Recipe:
@@ -394,6 +399,51 @@ def _data_efficiency(scale: Scale) -> Iterator[Arm]:
                 yield Arm(run, (rate,), arm.seeds, label_of(run), f"{100 * fraction:g}")
 
 
+# What the suite transfer updates: a set first, then another that comes later, then the domain that
+# the encoder comes from, which is only looked at. Methods with their settings, and their learning
+# rates: what the suite benchmark's searches chose on UCM-Captions (tests/test_suites.py).
+UPDATED: dict[Scale, tuple[str, str, str]] = {
+    "smoke": ("scenes?images=150", "scenes?images=150&seed=1", "scenes-ground?images=150"),
+    "bench": ("rsicd", "ucm", "flickr8k"),
+    "paper": ("rsicd", "ucm", "flickr8k"),
+}
+UPDATING: dict[str, float] = {
+    "mrs-adapter": 3e-3, "full": 1e-4, "linear-probe": 3e-3, "adapter": 3e-3,
+}  # fmt: skip
+# The first set is so much larger that one look at each picture is as many steps as five at the
+# second's.
+UPDATE_EPOCHS: dict[Scale, int] = {"bench": 1}
+
+
+def _transfer(scale: Scale) -> Iterator[Arm]:
+    """Adapted to one set and then to the next, by each method; what is left of the first."""
+    setting = _one_by_one(scale)
+    first, second, natural = UPDATED[scale]
+    epochs = setting.recipe.epochs
+
+    def run(data: str, method: str, epochs: int, also: tuple[str, ...], after: Run | None) -> Run:
+        recipe = replace(recipe_for(scale, method), epochs=epochs)
+        if scale == "bench" and method in UPDATING:
+            recipe = replace(recipe, learning_rate=UPDATING[method])
+        elif scale == "smoke":
+            recipe = replace(recipe, batch=setting.recipe.batch)
+        return Run(data, setting.encoder, method, "infonce", recipe, also=also, after=after)
+
+    for data in (first, second):
+        others = tuple(name for name in (first, second, natural) if name != data)
+        zero_shot = run(data, "zero-shot", epochs, others, None)
+        yield Arm(zero_shot, (zero_shot.recipe.learning_rate,), 1, "zero-shot", data)
+    for method in UPDATING:
+        one = run(first, method, UPDATE_EPOCHS.get(scale, epochs), (second, natural), None)
+        later = BENCHMARK_EPOCHS.get(scale, epochs)
+        for what, of in (
+            ("first set", one),
+            ("second set after the first", run(second, method, later, (first, natural), one)),
+            ("second set alone", run(second, method, later, (), None)),  # the benchmark's own
+        ):
+            yield Arm(of, (of.recipe.learning_rate,), setting.seeds, what, method)
+
+
 MRS = "mrs-adapter"
 SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
     "compare": (_compare, "zero-shot, linear probe, MRS adapter (shared, one a layer) and full "
@@ -406,6 +456,8 @@ SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
                   "with trained ones"),
     "data-efficiency": (_data_efficiency, "five of the benchmark's methods with 10, 25, 50 and "
                         "100 % of the training pictures, over as many steps"),
+    "transfer": (_transfer, "four methods adapted to one set and then to a newer one: what the "
+                 "first is worth to the second, and what is forgotten"),
     "dials-pilot": (_dials_pilot, "learning rates for the suite dials, chosen on other scenes"),
     "dials": (_dials, "HMMC against its control as generated pictures, captions or both grow "
               "alike"),
@@ -492,7 +544,10 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
         )
         named &= table["seed"].isin(range(run.seed, run.seed + arm.seeds))
         found = table[named].sort_values("seed")
-        same = [_recipe_of(record["config"]["recipe"]) == wanted for record in found["record"]]
+        same = [
+            _recipe_of(record["config"]["recipe"]) == wanted and _same_chain(run, record["config"])
+            for record in found["record"]
+        ]
         found = found[np.array(same, dtype=bool)]
         found = found.assign(factor=arm.factor, level=arm.level)
         first = found[found["seed"] == run.seed]
@@ -505,6 +560,14 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
         parts.append(found)
     whole = pd.concat(parts, ignore_index=True)
     return whole[["factor", "level", *whole.columns.drop(["factor", "level"])]]
+
+
+def _same_chain(run: Run, config: dict[str, Any]) -> bool:
+    """Whether a record's run started where this one does, and looked at the same further sets."""
+    before = run.after.data if isinstance(run.after, Run) else None
+    return before == config.get("after", {}).get("data") and set(run.also) == {
+        *config.get("also", ())
+    }
 
 
 def _recipe_of(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import time
@@ -29,6 +30,7 @@ from rsstudy.methods import (
     attach,
     count_trained,
     create_method,
+    detach,
     load_trained,
     trained,
 )
@@ -57,6 +59,9 @@ class Run:
         recipe: how to train.
         train_heads: train the heads beside whatever the method trains.
         seed: draws the method's new weights, the batches and the dropout.
+        after: a run, or the folder of a finished one, whose trained weights this one starts from;
+            of the same encoder, image size, method and heads.
+        also: sets whose test splits are scored, too, once this run's own is.
     """
 
     data: str
@@ -68,6 +73,8 @@ class Run:
     train_heads: bool = False
     method_settings: Mapping[str, Any] = field(default_factory=dict)
     objective_settings: Mapping[str, Any] = field(default_factory=dict)
+    after: Run | Path | None = None
+    also: tuple[str, ...] = ()
 
     def resolved_objective(self) -> Objective:
         """The named objective with its settings overridden."""
@@ -106,7 +113,8 @@ def execute(
 
     Raises:
         StudyError: anything in the run that does not exist or fit; ``out`` holds another run; the
-            test split is sealed still; a finished run, scored once more, has other scores.
+            test split is sealed still; a finished run, scored once more, has other scores; the run
+            before it trained something else.
         Diverged: the loss stopped being finite, now or when the run was done before; its record
             has that status.
     """
@@ -118,6 +126,10 @@ def execute(
     opened = open_splits(run.data, run.recipe, run.seed, data_root)
     for split in ("train", "val", "test"):
         opened.whole.require(split)
+    also = {name: open_splits(name, run.recipe, run.seed, data_root) for name in run.also}
+    for other in also.values():
+        other.whole.require("test")
+    before, before_folder = _before(run, runs, data_root, device, progress)
     encoder = create(run.encoder, run.recipe.image_size or None).to(pick_device(device))
     reset_peak_memory(encoder.device)
     config = {
@@ -129,7 +141,10 @@ def execute(
         "recipe": {**settings_of(run.recipe), "image_size": 0},
         "recipe_version": RECIPE_VERSION, "manifest_digest": opened.manifest_digest,
         "pictures_digest": opened.whole.fingerprint(), "weights": encoder.weights,
+        **_chain(before, also),
     }  # fmt: skip
+    if before is not None and (odd := _unlike(config, before["config"])):
+        raise StudyError(f"a run cannot start from {before['id']}: not the same {odd}")
     key = identity(config)
     name = "-".join(
         [slug(str(config["data"])), slug(str(config["encoder"])), run.method, run.objective,
@@ -157,6 +172,7 @@ def execute(
         record, done = processes.first(take)
         if done:
             return record, folder
+        untouched = _digest_of(encoder) if also else ""
         attach(encoder, method, run.train_heads, run.seed)
         later = bool(record)
         if later:
@@ -164,6 +180,8 @@ def execute(
             load_trained(encoder, adapter, str(folder / ADAPTER))
             encoder.eval()
         else:
+            if before_folder is not None:
+                load_trained(encoder, read_adapter(before_folder), str(before_folder / ADAPTER))
             record = {
                 "id": name, "label": label_of(run), "objective_label": objective_label(run),
                 "identity": key, "status": "validated",
@@ -188,9 +206,82 @@ def execute(
         if test:
             record = processes.first(
                 lambda: _test(encoder, opened.whole, record, folder, until, later, started,
-                              progress)
+                              progress, also, untouched)
             )  # fmt: skip
     return record, folder
+
+
+def _before(
+    run: Run, runs: Path, data_root: Path | None, device: str, progress: bool
+) -> tuple[dict[str, Any] | None, Path | None]:
+    """The run that this one comes after, done if need be: its record and its folder.
+
+    Raises:
+        StudyError: it did not finish, or its adapter is not beside its record.
+    """
+    if run.after is None:
+        return None, None
+    if isinstance(run.after, Run):
+        record, folder = execute(run.after, None, runs, data_root, device, progress)
+    else:
+        folder = Path(run.after)
+        record = read_record(folder / RECORD)
+    if record["status"] != "finished":
+        raise StudyError(f"{folder} holds a run that is {record['status']}: finish it first")
+    read_adapter_config(folder)  # raises where there is none
+    return record, folder
+
+
+def _chain(
+    before: Mapping[str, Any] | None, also: Mapping[str, Opened]
+) -> dict[str, dict[str, str]]:
+    """What a run's configuration says of the run before it and of sets scored beside its own."""
+    found = {}
+    if before is not None:
+        found["after"] = {"data": before["config"]["data"], "identity": before["identity"]}
+    if also:
+        found["also"] = {data_label(n, o.whole): o.manifest_digest for n, o in also.items()}
+    return found
+
+
+def _unlike(config: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    """The first of what two runs must have in common for one to start from the other; or none."""
+    names = ("encoder", "image_size", "weights", "method", "method_settings", "train_heads")
+    return next((n.replace("_", " ") for n in names if config[n] != before[n]), "")
+
+
+def _digest_of(encoder: DualEncoder) -> str:
+    """sha256 over the base's parameters, without the temperature, which ranks nothing."""
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.model.named_parameters()):
+        if value is encoder.logit_scale:
+            continue
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _elsewhere(
+    encoder: DualEncoder, also: Mapping[str, Opened], untouched: str, progress: bool
+) -> dict[str, Any]:
+    """Scores on the test splits of other sets, and what is left once the method is taken off.
+
+    The encoder comes back as its base: the method is taken off. ``reread`` counts the base's
+    tensors that the method had trained, and that only the base's own files could bring back.
+    """
+    scored = {}
+    for name, other in also.items():
+        test_split = other.whole.split("test")
+        pairs = prepare(encoder, test_split)
+        result = evaluate(encoder, pairs, progress)
+        i2t, t2i = result.standard
+        scored[data_label(name, other.whole)] = {
+            "scores": result.scores, "scores_relaxed": result.scores_relaxed,
+            "pixel_digest": pairs.pixel_digest,
+            "test_queries": query_counts(result, pairs.image_of, test_split.classes, False),
+        }  # fmt: skip
+    reread = detach(encoder)
+    equal = _digest_of(encoder) == untouched
+    return {"elsewhere": scored, "removed": {"base_equal": equal, "reread": len(reread)}}
 
 
 def _on_record(folder: Path, key: str, test: bool) -> tuple[dict[str, Any], bool]:
@@ -221,10 +312,12 @@ def _on_record(folder: Path, key: str, test: bool) -> tuple[dict[str, Any], bool
 def _test(
     encoder: DualEncoder, whole: ImageTextSet, record: dict[str, Any], folder: Path,
     until: tuple[Path, ...], later: bool, started: float, progress: bool,
+    also: Mapping[str, Opened], untouched: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Open the test split, and write the record with its scores.
 
     Args:
+        also: sets whose test splits are scored, too; ``untouched`` is the base's digest then.
         later: the record is from an earlier call; a finished one's scores must come again.
 
     Raises:
@@ -253,6 +346,8 @@ def _test(
     queries = query_counts(result, pairs.image_of, test_split.classes)
     record.update(status="finished", scores=result.scores, scores_relaxed=result.scores_relaxed,
                   test_queries=queries)  # fmt: skip
+    if also:
+        record.update(_elsewhere(encoder, also, untouched, progress))
     write_record(folder, record)
     return record
 
@@ -404,8 +499,9 @@ def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def query_counts(
-    evaluation: Evaluation, image_of: np.ndarray, classes: Sequence[str | None]
-) -> dict[str, Any]:
+    evaluation: Evaluation, image_of: np.ndarray, classes: Sequence[str | None],
+    relaxed: bool = True,
+) -> dict[str, Any]:  # fmt: skip
     """For every query the counts its recalls come from, which captions are alike, and the classes.
 
     By the standard protocol a caption query owns one image; ``relaxed`` holds the counts of that
@@ -418,17 +514,19 @@ def query_counts(
 
     i2t, t2i = evaluation.standard
     i2t_relaxed, t2i_relaxed = evaluation.relaxed
-    return {
+    found = {
         "image_to_text": counts(i2t, "above", "tie", "own"),
         "text_to_image": counts(t2i, "above", "tie"),
         "captions_of_image": np.bincount(image_of, minlength=len(i2t.above)).tolist(),
         "text_of_caption": evaluation.text_of.tolist(),
         "classes": list(classes),
-        "relaxed": {
+    }
+    if relaxed:
+        found["relaxed"] = {
             "image_to_text": counts(i2t_relaxed, "above", "tie", "own"),
             "text_to_image": counts(t2i_relaxed, "above", "tie", "own"),
-        },
-    }
+        }
+    return found
 
 
 def label_of(run: Run) -> str:

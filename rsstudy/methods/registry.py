@@ -103,8 +103,11 @@ def attach(encoder: DualEncoder, method: Method, train_heads: bool = False, seed
         train(encoder, encoder.heads)
 
 
-def detach(encoder: DualEncoder) -> None:
+def detach(encoder: DualEncoder) -> list[str]:
     """Take the method off again: the encoder is the frozen base that it was.
+
+    Returns:
+        the base's own parameters that the method had trained, and that were read again.
 
     Raises:
         StudyError: the method trained the base's own parameters, and the base cannot be read again.
@@ -118,6 +121,7 @@ def detach(encoder: DualEncoder) -> None:
         with torch.no_grad():
             for name in own:
                 parameters[name].copy_(base[name])
+    return own
 
 
 def merge(encoder: DualEncoder) -> None:

@@ -1,0 +1,155 @@
+"""A run can start from what another trained; what that costs the other's set is measured."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from rsstudy import grids
+from rsstudy.encoders.delta import read_tensors
+from rsstudy.errors import StudyError
+from rsstudy.grids import SCALES, UPDATED, UPDATING, arms, recorded
+from rsstudy.records import as_table, read_choices, read_record
+from rsstudy.run import ADAPTER, RECORD, Run, execute
+from rsstudy.suites import name_of, run_suite
+from rsstudy.training import Recipe
+
+RECIPE = Recipe(epochs=1, batch=3, learning_rate=1e-2, precision="fp32")
+
+
+@pytest.fixture
+def old(rows, write_parquet):
+    return str(write_parquet(rows))
+
+
+@pytest.fixture
+def new():
+    return "scenes?images=30&seed=7"
+
+
+def done(run, tmp_path):
+    record, folder = execute(run, None, tmp_path / "runs", progress=False)
+    return record, folder
+
+
+@pytest.mark.parametrize("method", ["mrs-adapter", "linear-probe", "full", "lora"])
+def test_a_run_starts_from_the_weights_of_the_one_before(method, old, new, tmp_path):
+    first = Run(old, "tiny@random", method, recipe=RECIPE, seed=3)
+    record, folder = done(first, tmp_path)
+    still = replace(first, data=new, recipe=replace(RECIPE, epochs=0), after=first, also=(old,))
+    second, its_folder = done(still, tmp_path)
+    before, after = read_tensors(folder / ADAPTER), read_tensors(its_folder / ADAPTER)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    [elsewhere] = second["elsewhere"].values()  # nothing was trained: nothing is forgotten
+    assert elsewhere["scores"] == record["scores"]
+    for name in ("image_to_text", "text_to_image", "text_of_caption", "classes"):
+        assert elsewhere["test_queries"][name] == record["test_queries"][name]
+    assert second["config"]["after"]["identity"] == record["identity"]
+    trained, trained_folder = done(replace(still, recipe=RECIPE), tmp_path)
+    assert trained["identity"] != second["identity"]
+    now = read_tensors(trained_folder / ADAPTER)
+    assert any(not torch.equal(before[name], now[name]) for name in before)
+
+
+def test_the_run_before_is_done_first_and_once(old, new, tmp_path):
+    first = Run(old, "tiny@random", recipe=RECIPE)
+    second, _ = done(Run(new, "tiny@random", recipe=RECIPE, after=first), tmp_path)
+    [folder] = [f for f in (tmp_path / "runs").iterdir() if f.name != second["id"]]
+    stamp = (folder / RECORD).stat().st_mtime_ns
+    by_folder = Run(new, "tiny@random", recipe=replace(RECIPE, epochs=2), after=folder)
+    assert done(by_folder, tmp_path)[0]["config"]["after"] == second["config"]["after"]
+    assert (folder / RECORD).stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("method", ["mrs-adapter", "full"])
+def test_without_the_method_the_base_is_what_it_was(method, old, new, tmp_path):
+    run = Run(old, "tiny@random", method, recipe=RECIPE, also=(new,))
+    record, _ = done(run, tmp_path)
+    assert record["removed"]["base_equal"]
+    assert (record["removed"]["reread"] > 0) == (method == "full")
+
+
+def test_a_frozen_weight_that_moved_is_seen(old, new, tmp_path, monkeypatch):
+    from rsstudy import run as room
+
+    def careless(encoder, *args, **settings):
+        with torch.no_grad():
+            next(p for p in encoder.model.parameters() if not p.requires_grad).view(-1)[0] += 0.1
+        return train(encoder, *args, **settings)
+
+    train = room.train
+    monkeypatch.setattr(room, "train", careless)
+    run = Run(old, "tiny@random", "ia3", recipe=RECIPE, also=(new,))
+    assert not done(run, tmp_path)[0]["removed"]["base_equal"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"method": "lora"}, "method"),
+        ({"method_settings": {"bottleneck": 8}}, "method settings"),
+        ({"train_heads": True}, "train heads"),
+        ({"recipe": replace(RECIPE, image_size=32)}, "image size"),
+    ],
+)
+def test_a_run_does_not_start_from_another_kind_of_run(changed, said, old, new, tmp_path):
+    first = Run(old, "tiny@random", recipe=RECIPE)
+    with pytest.raises(StudyError, match=f"cannot start from .*: not the same {said}"):
+        done(replace(replace(first, **changed), data=new, after=first), tmp_path)
+
+
+def test_a_run_does_not_start_from_one_that_is_not_finished(old, new, tmp_path):
+    first = Run(old, "tiny@random", recipe=RECIPE)
+    _, folder = execute(first, None, tmp_path / "runs", progress=False, test=False)
+    with pytest.raises(StudyError, match="validated: finish it first"):
+        done(Run(new, "tiny@random", recipe=RECIPE, after=folder), tmp_path)
+
+
+def test_the_suite_updates_each_method_from_its_own_first_step(own_cache, tmp_path, monkeypatch):
+    setting = replace(SCALES["smoke"], encoder="tiny@random", recipe=RECIPE)
+    monkeypatch.setitem(grids.SCALES, "smoke", setting)
+    names = ("scenes?images=24", "scenes?images=24&seed=1", "scenes-ground?images=24")
+    monkeypatch.setitem(grids.UPDATED, "smoke", names)
+    records = run_suite("transfer", "smoke", tmp_path / "runs", progress=False)
+    table, rows = as_table(records), arms("transfer", "smoke")
+    for arm in rows:
+        [record] = recorded([arm], table)["record"]
+        if isinstance(arm.run.after, Run):
+            assert "after scenes" in name_of(arm)
+            [before] = [
+                r for r in records if r["identity"] == record["config"]["after"]["identity"]
+            ]
+            assert before["config"]["method"] == record["config"]["method"]
+            assert (before["config"]["data"], record["config"]["data"]) == names[:2]
+        if arm.run.also:
+            assert set(record["elsewhere"]) == set(names) - {arm.run.data}
+    assert len(recorded(rows, table)) == len(records) == len(rows) == 2 + 3 * len(UPDATING)
+
+
+def test_the_suites_rates_are_those_that_the_benchmark_chose():
+    results = Path(__file__).parents[1] / "results" / "benchmark"
+    choices = read_choices(results)
+    chosen = choices[choices["chosen"]].set_index("arm")["learning_rate"]
+    assert {m: chosen[f"ucm: {m}, infonce"] for m in UPDATING} == UPDATING
+    at = {repr(a.at(r)) for a in arms("benchmark", "bench") for r in set(UPDATING.values())}
+    alone = [a.run for a in arms("transfer", "bench") if a.factor == "second set alone"]
+    assert {repr(run) for run in alone} <= at  # the benchmark's own runs
+    assert UPDATED["bench"][0] != UPDATED["bench"][1]
+
+
+def test_the_command_takes_a_run_to_start_from_and_sets_to_look_at(old, new, tmp_path):
+    def train(*options):
+        command = [sys.executable, "-m", "rsstudy", "train", "--encoder", "tiny@random",
+                   "--epochs", "1", "--batch", "3", "--json", *map(str, options)]  # fmt: skip
+        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+    first = train("--data", old, "--out", tmp_path / "a")
+    second = train("--data", new, "--after", tmp_path / "a", "--also", old, "--out", tmp_path / "b")
+    record = read_record(tmp_path / "b" / RECORD)
+    assert record["config"]["after"]["identity"] == read_record(tmp_path / "a" / RECORD)["identity"]
+    assert second["elsewhere"]["set"]["scores"] == record["elsewhere"]["set"]["scores"]
+    assert first["scores"] != second["scores"]
