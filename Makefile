@@ -38,9 +38,11 @@ book: $(FIRST_PAGE) ## the smoke runs, the executed notebooks and the HTML book
 	@"$(BIN)/python" -c 'import pathlib, sys; page = pathlib.Path(sys.argv[1]).resolve(); \
 		print(f"\nThe book is ready. Open its first page:\n  {page}\n  {page.as_uri()}")' $<
 
+# Test files are shared out over WORKERS processes. A thread each, for they would fight over the cores.
+WORKERS ?= 2
 test: $(ENVIRONMENT) ## every test, then every notebook cell against its committed output
 	@status=0; \
-	"$(BIN)/python" -m pytest tests/ || status=$$?; \
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile tests/ || status=$$?; \
 	"$(BIN)/python" -m pytest --nbval notebooks/ || status=$$?; \
 	exit $$status
 
