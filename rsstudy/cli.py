@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -468,7 +469,7 @@ def suite_command(
     """
     from rsstudy.launching import beside, submit_array
     from rsstudy.parallel import started_by_torchrun
-    from rsstudy.suites import run_suite
+    from rsstudy.suites import run_suite, shown_scores
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -495,23 +496,29 @@ def suite_command(
     with beside(jobs, say, **suite) if jobs and jobs > 1 else nullcontext():
         records = run_suite(**suite, say=say)
     if as_json:
-        click.echo(json.dumps([{k: r[k] for k in ("id", "config", "scores")} for r in records]))
+        parts = ("id", "config", "status", "validation_scores", "scores")
+        click.echo(json.dumps([{k: r[k] for k in parts if k in r} for r in records]))
         return
     several = len({r["config"]["data"] for r in records}) > 1
     batches = len({r["config"]["recipe"]["batch"] for r in records}) > 1
     encoders = len({r["config"]["encoder"] for r in records}) > 1
+    chained = any("after" in r["config"] for r in records)
     rows = [
         {
-            **({"data": r["config"]["data"]} if several else {}), "method": r["label"],
+            **({"data": r["config"]["data"]} if several else {}),
+            **({"after": r["config"].get("after", {}).get("data", "-")} if chained else {}),
+            "method": r["label"],
             **({"encoder": r["config"]["encoder"]} if encoders else {}),
             "objective": r.get("objective_label", r["config"]["objective"]),
             **({"batch": r["config"]["recipe"]["batch"]} if batches else {}),
             "seed": r["config"]["seed"],
-            "trained": r["trained_parameters"]["total"], **_rounded(r["scores"]),
+            "trained": r["trained_parameters"]["total"], **_rounded(shown_scores(r)),
         }
         for r in records
     ]  # fmt: skip
     _print([_joined(row) for row in rows], as_json=False)
+    if any(r["status"] == "validated" for r in records):
+        click.echo("\nscores on validation: this suite leaves the test split sealed")
 
 
 def _print_plan(
@@ -740,7 +747,7 @@ def _overrides(given: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict
     return found
 
 
-def _rounded(scores: dict[str, float]) -> dict[str, float]:
+def _rounded(scores: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 2) for name, value in scores.items()}
 
 

@@ -88,7 +88,7 @@ def run_arms(
                     work.add(task, record)
                 if work.over and board.arms[index].state not in ("done", "failed"):
                     first = next((r for r in work.records() if r is not None), None)
-                    board.end(index, None if first is None else first["scores"]["mean_recall"])
+                    board.end(index, None if first is None else shown_scores(first)["mean_recall"])
             if not did:
                 time.sleep(POLL_SECONDS)  # what is left is under way elsewhere
     return [record for work in works for record in work.records() if record is not None]
@@ -115,7 +115,7 @@ class Work:
         self.further = 0
         self.over = False
         self.validated: dict[str, dict[str, Any] | None] = {}
-        self.tested: dict[str, dict[str, Any] | None] = {}
+        self.repeated: dict[str, dict[str, Any] | None] = {}
 
     def tasks(self, runs: Path) -> Iterator[Task]:
         """The runs that wait for nothing, in order; what is added meanwhile counts."""
@@ -127,21 +127,21 @@ class Work:
                 return  # the rest is under way elsewhere
             self._choose(runs)
         for run in self.repeats:
-            if repr(run) not in self.tested:
-                yield Task(run, True, self.until)
-        self.over = self.over or all(repr(run) in self.tested for run in self.repeats)
+            if repr(run) not in self.repeated:
+                yield Task(run, self.arm.test, self.until)
+        self.over = self.over or all(repr(run) in self.repeated for run in self.repeats)
 
     def has(self, run: Run) -> bool:
         """Whether a run has been counted."""
-        return repr(run) in self.validated or repr(run) in self.tested
+        return repr(run) in self.validated or repr(run) in self.repeated
 
     def add(self, task: Task, record: dict[str, Any] | None) -> None:
         """A task is done; no record where it diverged."""
-        (self.tested if task.test else self.validated)[repr(task.run)] = record
+        (self.repeated if self.repeats else self.validated)[repr(task.run)] = record
 
     def records(self) -> list[dict[str, Any] | None]:
         """Of the runs with every seed, in order."""
-        return [self.tested.get(repr(run)) for run in self.repeats]
+        return [self.repeated.get(repr(run)) for run in self.repeats]
 
     def _choose(self, runs: Path) -> None:
         """All candidates are validated: try a rate beyond them, or choose."""
@@ -174,6 +174,12 @@ def _same_set(record: Mapping[str, Any], data: str, seen: dict[str, tuple[str, s
             f"the set {data} changed while the suite was running: its runs cannot be compared; "
             "restore it, or start the suite anew with --runs in an empty folder"
         )
+
+
+def shown_scores(record: Mapping[str, Any]) -> Mapping[str, float]:
+    """A run's scores on test, or on validation where it ends there."""
+    found: Mapping[str, float] = record["scores" if "scores" in record else "validation_scores"]
+    return found
 
 
 def name_of(arm: Arm, several: bool = False) -> str:

@@ -124,6 +124,8 @@ TABLE = {
         rate=3e-3),
     "adapter": Row(lambda e: 2 * bottlenecks(e, 64)),
     "adaptformer": Row(lambda e: bottlenecks(e, 64, "image"), settings=(("dropout", 0.0),)),
+    "slim-adapter": Row(lambda e: sum(6 * b.width for b in blocks(e)) + sum(
+        total(m) for m in e.modules() if isinstance(m, nn.LayerNorm))),
     "convpass": Row(lambda e: 2 * (bottlenecks(e, 8, "image") +
                                    len(blocks(e, "image")) * (9 * 8 * 8 + 8))),
     "coop": Row(lambda e: 16 * e.blocks("text")[0].width, starts_equal=False, rate=3e-2),

@@ -99,6 +99,21 @@ def test_fewer_pictures_are_seen_as_often_at_the_rates_that_the_benchmark_chose(
         assert (repr(arm.run) in whole) == (recipe.fraction == 1.0)
 
 
+def test_candidates_fit_the_adapters_budget_and_never_see_the_test_split(tmp_path, monkeypatch):
+    from rsstudy.encoders import create
+    from rsstudy.methods import attach, count_trained
+
+    for what, method, settings, *_ in grids.CANDIDATES:
+        encoder = create("ViT-B-32", meta=True)
+        attach(encoder, create_method(method, settings))
+        assert count_trained(encoder).total <= 161_088, what
+    monkeypatch.setattr(Sealed, "open", lambda sealed: pytest.fail("the test split was opened"))
+    monkeypatch.setitem(grids.SCALES, "smoke", replace(SCALES["smoke"], encoder="tiny@random"))
+    records = run_suite("candidates", "smoke", tmp_path, progress=False)
+    assert len(records) == len(grids.CANDIDATES)
+    assert all(r["status"] == "validated" and "scores" not in r for r in records)
+
+
 def test_a_second_call_trains_nothing(small, tmp_path, monkeypatch):
     first = once(tmp_path)
     assert (
