@@ -449,6 +449,8 @@ def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
               "here, or as a SLURM array job. Needs the extra `cluster`.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="List the arms, the time they take on this machine "
               "and what is missing; run nothing.")  # fmt: skip
+@click.option("--teraflops", type=click.FloatRange(0, min_open=True), help="With --dry-run: for a "
+              "device that sustains so many TFLOP/s, in place of timing this one.")  # fmt: skip
 @click.option("--submit", multiple=True, metavar="NAME=VALUE", help="For SLURM, as submitit names "
               "it: slurm_partition=gpu, timeout_min=720. Repeatable.")  # fmt: skip
 @data_root
@@ -457,7 +459,8 @@ def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
 def suite_command(
     name: str, scale: Any, runs: Path, data: tuple[str, ...], method: tuple[str, ...],
     objective: tuple[str, ...], seeds: int | None, jobs: int | None, launcher: str | None,
-    dry_run: bool, submit: tuple[str, ...], data_root: Path | None, device: str, as_json: bool,
+    dry_run: bool, teraflops: float | None, submit: tuple[str, ...], data_root: Path | None,
+    device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Do every run of a suite whose record is not there yet, and print the scores.
 
@@ -477,8 +480,11 @@ def suite_command(
     if runs.exists() and not runs.is_dir():
         raise StudyError(f"{runs} is a file: give a folder for --runs")
     if dry_run:
-        _print_plan(name, scale, runs, data, method, objective, seeds, data_root, device, as_json)
+        _print_plan(name, scale, runs, data, method, objective, seeds, data_root, device, teraflops,
+                    as_json)  # fmt: skip
         return
+    if teraflops is not None:
+        raise StudyError("--teraflops is for --dry-run")
     if started_by_torchrun():
         raise StudyError("torchrun is for one run on several GPUs: give a suite --jobs instead")
     if submit and launcher != "slurm":
@@ -524,24 +530,26 @@ def suite_command(
 def _print_plan(
     name: str, scale: Any, runs: Path, data: tuple[str, ...], method: tuple[str, ...],
     objective: tuple[str, ...], seeds: int | None, data_root: Path | None, device: str,
-    as_json: bool,
+    teraflops: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     from rsstudy.planning import duration, plan
     from rsstudy.suites import rows_of
 
     rows = plan(rows_of(name, scale, data, method, objective, seeds), runs, data_root, device,
-                progress=not as_json)  # fmt: skip
+                progress=not as_json, rate=teraflops and 1e12 * teraflops)  # fmt: skip
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
         return
     _print([
         {"data": row.data, "arm": row.name, "encoder": row.encoder, "runs": row.runs,
-         "seeds done": row.done, "time left here": duration(row.seconds)}
+         "seeds done": row.done, "time left": "not counted" if row.seconds is None else duration(row.seconds)}
         for row in rows
     ], as_json=False)  # fmt: skip
-    count, whole = sum(row.runs for row in rows), duration(sum(row.seconds for row in rows))
-    click.echo(f"\n{count} runs; {whole} left, one after the other here: FLOPs counted, at the "
-               "rate of a training step just timed (what else runs slows that).")  # fmt: skip
+    count, whole = sum(row.runs for row in rows), duration(sum(row.seconds or 0 for row in rows))
+    rate = (f"on a device that sustains {teraflops:g} TFLOP/s: FLOPs counted." if teraflops else
+            "here: FLOPs counted, at the rate of a training step just timed (what else runs slows "
+            "that).")  # fmt: skip
+    click.echo(f"\n{count} runs; {whole} left, one after the other {rate}")
     missing = dict.fromkeys(what for row in rows for what in row.missing)
     for what in missing:
         click.echo(f"missing here: {what}")

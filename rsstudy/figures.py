@@ -265,6 +265,36 @@ def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figur
     return figure
 
 
+def before_and_after(table: pd.DataFrame, before: str, after: str, on: str) -> Figure:
+    """Two scores of each method on one set, with 95 % intervals over test pictures.
+
+    Args:
+        table: from ``rsstudy.updates.by_step``.
+        before, after: what the two scores are, in words.
+        on: the test set, in words.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.75 * len(table) + 1.3))
+    words = []
+    for at, row in enumerate(table.itertuples()):
+        for name, shift, color, mark, label in (
+            ("before", -0.15, "C7", "s", before), ("after", 0.15, "C0", "o", after)
+        ):  # fmt: skip
+            value, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
+            axis.errorbar(value, at + shift, xerr=[[value - low], [high - value]], fmt=mark,
+                          color=color, capsize=3, label=label if at == 0 else None)  # fmt: skip
+            axis.annotate(f"{value:.1f}", (value, at + shift), (0, 5 if name == "before" else -14),
+                          textcoords="offset points", ha="center", fontsize=9)  # fmt: skip
+        words.append(f"{row.method} {row.before:.1f}, then {row.after:.1f}")
+    axis.set_yticks(range(len(table)), list(table["method"]))
+    axis.set(xlabel=f"mean recall on the test pictures of {on}, %\n(bars: 95 % over test pictures)",
+             ylim=(len(table) - 0.4, -0.6))  # fmt: skip
+    axis.grid(visible=False, axis="y")
+    axis.margins(x=0.1)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    figure.set_label(f"Mean recall on {on}, %, {before} and {after}: {'; '.join(words)}.")
+    return figure
+
+
 def searched_rates(table: pd.DataFrame) -> Figure:
     """Mean recall on validation against the learning rate, a line an arm; a ring marks the choice.
 

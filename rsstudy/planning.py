@@ -41,7 +41,7 @@ class Planned:
         name: method and objective, with the settings that are not their defaults.
         runs: how many it takes, its search with them (further rates left out).
         done: how many of its seeds are on record.
-        seconds: what is left of it takes here.
+        seconds: what is left of it takes; None where its encoder's FLOPs cannot be counted.
         missing: what is not on this machine, in words.
     """
 
@@ -50,15 +50,18 @@ class Planned:
     encoder: str
     runs: int
     done: int
-    seconds: float
+    seconds: float | None
     missing: tuple[str, ...]
 
 
 def plan(
     rows: Sequence[Arm], runs: Path, data_root: Path | None = None, device: str = "auto",
-    progress: bool = False,
+    progress: bool = False, rate: float | None = None,
 ) -> list[Planned]:  # fmt: skip
     """What some arms would take.
+
+    Args:
+        rate: FLOPs a second that a device sustains; else a step is timed on this one.
 
     Raises:
         StudyError: no such device; an encoder that cannot be counted.
@@ -69,8 +72,15 @@ def plan(
     planned = []
     for arm in tqdm(rows, unit="arm", desc="counting", disable=not progress, leave=False):
         run, recipe = arm.run, arm.run.recipe
+        missing = _missing_set(run.data, data_root), _missing_weights(run.encoder)
+        name = " · ".join((label_of(run), objective_label(run)))
+        known = (name, run.data, run.encoder, arm.count(), len(recorded([arm], table)))
+        lacks = tuple(what for what in missing if what)
+        if not countable(run.encoder):
+            planned.append(Planned(*known, None, lacks))
+            continue
         if run.encoder not in rates:
-            rates[run.encoder] = _flops_a_second(run.encoder, recipe, pick_device(device))
+            rates[run.encoder] = rate or _flops_a_second(run.encoder, recipe, pick_device(device))
         method = create_method(run.method, run.method_settings)
         what = (run.encoder, method, run.train_heads, recipe.image_size or None, WORDS, 16,
                 run.resolved_objective())  # fmt: skip
@@ -84,21 +94,21 @@ def plan(
         epochs = arm.epochs() if counted.total else 0.0
         flops = epochs * (counted.step_flops * shown + once * TRAIN_SHARE / 8)
         flops += arm.count() * once * TRAIN_SHARE / 4
-        done = len(recorded([arm], table))
-        left = flops / rates[run.encoder] * (1 - done / arm.seeds)
-        missing = _missing_set(run.data, data_root), _missing_weights(run.encoder)
-        name = " · ".join((label_of(run), objective_label(run)))
-        planned.append(Planned(name, run.data, run.encoder, arm.count(), done, left,
-                               tuple(what for what in missing if what)))  # fmt: skip
+        left = flops / rates[run.encoder] * (1 - known[-1] / arm.seeds)
+        planned.append(Planned(*known, left, lacks))
     return planned
+
+
+def countable(encoder: str) -> bool:
+    """Whether an encoder's FLOPs can be counted; those of a recurrent network cannot."""
+    return not encoder.startswith("cnn-gru")
 
 
 def _flops_a_second(encoder: str, recipe: Recipe, device: torch.device) -> float:
     """What a training step with the MRS adapter reaches here: counted FLOPs over its seconds."""
     base = encoder.partition("@")[0].partition("+")[0]
-    adapter = "mrs-adapter" if base != "cnn-gru" else "full"
     model = create(f"{base}@random", recipe.image_size or None).to(device)
-    attach(model, create_method(adapter))
+    attach(model, create_method("mrs-adapter"))
     parameters = trained(model)
     optimizer = make_optimizer(parameters, recipe)
     pairs = min(recipe.batch, 16) if device.type == "cpu" else recipe.batch
@@ -114,7 +124,7 @@ def _flops_a_second(encoder: str, recipe: Recipe, device: torch.device) -> float
         optimizer.step()
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - began)
-    counted = analytic(f"{base}@random", create_method(adapter), False, model.image_size,
+    counted = analytic(f"{base}@random", create_method("mrs-adapter"), False, model.image_size,
                        tokens.shape[1], batch=pairs)  # fmt: skip
     return counted.step_flops * pairs / min(seconds[1:])
 

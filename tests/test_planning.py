@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from rsstudy.grids import SUITES
 from rsstudy.planning import plan
 from rsstudy.suites import rows_of, run_suite
 
@@ -24,6 +25,30 @@ def test_a_dry_run_at_paper_scale_lists_every_run_and_what_is_missing(tmp_path, 
     assert "missing here: the set rsitmd; get it from RSITMD" in done.stdout
     assert "missing here: the weights openai of ViT-B-32" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suite", sorted(set(SUITES) - {"adapter", "hmmc", "dials", "compare"}))
+def test_a_suite_can_be_planned(suite, tmp_path):
+    rows = rows_of(suite, "smoke")
+    planned = plan(rows, tmp_path, rate=1e9)
+    assert [p.runs for p in planned] == [arm.count() for arm in rows]
+    for p in planned:
+        assert p.seconds is None if p.encoder.startswith("cnn-gru") else p.seconds > 0
+
+
+def test_another_devices_rate_stands_in_for_timing_this_one(tmp_path, own_cache):
+    chosen = ("--data", "ucm", "--method", "full", "--seeds", "1", "--data-root", str(tmp_path))
+    told = [dry_run("benchmark", "--scale", "paper", *chosen, "--json", "--teraflops", rate)
+            for rate in ("10", "20")]  # fmt: skip
+    slow, fast = (json.loads(done.stdout) for done in told)
+    for one, other in zip(slow, fast, strict=True):
+        assert one["seconds"] is None or one["seconds"] == pytest.approx(2 * other["seconds"])
+    assert {p["encoder"] for p in slow if p["seconds"] is None} == {"cnn-gru"}
+    refused = subprocess.run(
+        [sys.executable, "-m", "rsstudy", "suite", "compare", "--scale", "smoke", "--teraflops",
+         "5"], capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert refused.returncode == 1 and refused.stderr == "error: --teraflops is for --dry-run\n"
 
 
 @pytest.mark.parametrize("suite", ["compare", "hmmc"])

@@ -1,0 +1,130 @@
+"""What updates are worth, cost and make forgotten: the tables of the suite ``transfer``.
+
+A method is adapted to a first set, then, from there, to a second that came later; or to the second
+alone, beside a first adapter that is kept. ``old``, ``new`` and ``natural`` are the first set, the
+second, and the domain that the encoder comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from rsstudy.grids import UPDATED, Scale, arms, recorded
+from rsstudy.retrieval import recall_interval
+from rsstudy.statistics import compare
+
+Record = Mapping[str, Any]
+
+
+def on(record: Record, data: str) -> dict[str, Any]:
+    """A run's record as if the set ``data``, which it was scored on too, were its own."""
+    if record["config"]["data"] == data:
+        return dict(record)
+    found = record["elsewhere"][data]
+    config = {**record["config"], "data": data, "manifest_digest": record["config"]["also"][data]}
+    return {**record, **found, "config": config}
+
+
+def stages(table: pd.DataFrame, scale: Scale = "bench") -> dict[str, dict[str, list[dict]]]:
+    """The records of each method by stage: first, second (after the first) and alone.
+
+    Args:
+        table: from ``rsstudy.records.read_records``.
+
+    Returns:
+        methods whose first two stages are on record; the base stands among them as ``zero-shot``,
+        with the stages first and second for its scores on the two sets.
+    """
+    names = {"first set": "first", "second set after the first": "second",
+             "second set alone": "alone"}  # fmt: skip
+    found: dict[str, dict[str, list[dict]]] = {}
+    for arm in arms("transfer", scale):
+        records = list(recorded([arm], table)["record"])
+        if arm.factor == "zero-shot":
+            stage = "first" if arm.level == UPDATED[scale][0] else "second"
+            found.setdefault("zero-shot", {})[stage] = records
+        else:
+            found.setdefault(arm.level, {})[names[arm.factor]] = records
+    return {m: of for m, of in found.items() if of["first"] and of["second"]}
+
+
+def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
+    """A row a method: scores before and after the second set, costs of that update.
+
+    Returns:
+        columns method, seeds; for the first set ``old_first`` and ``old_second`` (mean recall after
+        each step, percent), ``forgotten`` with ``forgotten_low``, ``forgotten_high`` (points lost
+        by the second step, 95 %) and its ``forgotten_verdict``; for the second set
+        ``new_first`` (before it was trained on), ``new_alone``, ``new_second`` and ``gained``
+        likewise; ``natural_base``, ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and ``train_seconds`` of the update;
+        ``base_equal`` (bit for bit, the method taken off) and ``reread`` (tensors that only the
+        base's own files brought back). Values are means over seeds.
+    """
+    old, new, natural = UPDATED[scale]
+    found = stages(table, scale)
+    base = found.pop("zero-shot", None)
+    rows = []
+    for method, of in found.items():
+        first, second, alone = of["first"], of["second"], of["alone"]
+        before, after = [on(r, old) for r in first], [on(r, old) for r in second]
+        row: dict[str, Any] = {
+            "method": method, "seeds": len(second),
+            "old_first": _mean(before), "old_second": _mean(after),
+            **_contrast("forgotten", before, after),
+            "new_first": _mean([on(r, new) for r in first]),
+            "new_alone": _mean(alone), "new_second": _mean(second),
+            **(_contrast("gained", second, alone) if alone else {}),
+            "natural_base": _mean([on(r, natural) for r in base["first"]]) if base else None,
+            "natural_first": _mean([on(r, natural) for r in first]),
+            "natural_second": _mean([on(r, natural) for r in second]),
+            "trained": second[0]["trained_parameters"]["total"],
+            "shipped_bytes": second[0]["cost"]["adapter_bytes"],
+            "train_seconds": sum(r["cost"]["train_seconds"] for r in second) / len(second),
+            "base_equal": all(r["removed"]["base_equal"] for r in [*first, *second]),
+            "reread": max(r["removed"]["reread"] for r in [*first, *second]),
+        }  # fmt: skip
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def by_step(table: pd.DataFrame, which: str, scale: Scale = "bench") -> pd.DataFrame:
+    """Scores on one set before and after a step, for ``rsstudy.figures.before_and_after``.
+
+    Args:
+        which: ``old`` (after the first step, after the second), ``new`` (alone, after the first) or
+            ``natural`` (the base, after both steps).
+
+    Returns:
+        a row a method: method, before, after, each with ``_low`` and ``_high`` (95 % over test
+        pictures, of the first seed). Percent.
+    """
+    old, new, natural = UPDATED[scale]
+    data = {"old": old, "new": new, "natural": natural}[which]
+    found = stages(table, scale)
+    base = found.pop("zero-shot", {})
+    rows = []
+    for method, of in found.items():
+        befores = {"old": of["first"], "new": of["alone"], "natural": base.get("first", [])}[which]
+        if not befores:
+            continue
+        row: dict[str, Any] = {"method": method}
+        for name, records in (("before", befores), ("after", of["second"])):
+            mine = [on(record, data) for record in records]
+            low, high = recall_interval(mine[0]["test_queries"])
+            row |= {name: _mean(mine), f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _mean(records: Sequence[Record]) -> float | None:
+    scores = [record["scores"]["mean_recall"] for record in records]
+    return sum(scores) / len(scores) if scores else None
+
+
+def _contrast(name: str, one: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]:
+    found = compare(one, other)
+    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high,
+            f"{name}_verdict": found.verdict}  # fmt: skip
