@@ -542,7 +542,8 @@ def _print_plan(
         return
     _print([
         {"data": row.data, "arm": row.name, "encoder": row.encoder, "runs": row.runs,
-         "seeds done": row.done, "time left": "not counted" if row.seconds is None else duration(row.seconds)}
+         "seeds done": row.done,
+         "time left": "not counted" if row.seconds is None else duration(row.seconds)}
         for row in rows
     ], as_json=False)  # fmt: skip
     count, whole = sum(row.runs for row in rows), duration(sum(row.seconds or 0 for row in rows))
@@ -619,6 +620,19 @@ def claims_command(results: Path, out: Path, as_json: bool) -> None:
         {"id": c.id, "claim": c.claim, "verdict": c.verdict} for c in write_ledger(results, out)
     ]
     _print(rows, as_json)
+
+
+@cli.command("answer", short_help="Write the front page's answer from the records.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"),
+              show_default=True, help="Folder of records.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=Path("book"), show_default=True,
+              help="Folder for answer.md and answer.svg.")  # fmt: skip
+def answer_command(results: Path, out: Path) -> None:
+    """Answer the study's question in one picture and five sentences, drawn from records."""
+    from rsstudy.answer import write_answer
+
+    for text in write_answer(results, out):
+        click.echo(text)
 
 
 @cli.command("report", short_help="Make every table of the book from the records.")

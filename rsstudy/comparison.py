@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rsstudy.errors import StudyError
+from rsstudy.grids import Arm, is_run
+from rsstudy.records import RECORD, read_record
 from rsstudy.retrieval import KS, counts_of, recall_interval
 from rsstudy.statistics import mean_over_seeds
 
@@ -156,3 +159,30 @@ def recall_by_class(records: Mapping[str, Record]) -> pd.DataFrame:
             for k in KS
         ) / (2 * len(KS))
     return pd.DataFrame(columns)
+
+
+def on_validation(rows: Sequence[Arm], *folders: Path) -> pd.DataFrame:
+    """What the arms of a suite scored on validation, whether their runs went on to test or not.
+
+    Args:
+        rows: arms whose first seed is looked for.
+        folders: where records lie.
+
+    Returns:
+        a row an arm on record: name (its level), trained (parameters), mean_recall (on validation,
+        percent), best_epoch, seconds (of training), record.
+    """
+    paths = [path for folder in folders for path in sorted(Path(folder).glob(f"**/{RECORD}"))]
+    records = [record for record in map(read_record, paths) if "validation_scores" in record]
+    found = []
+    for arm in rows:
+        for record in records:
+            if is_run(arm.run, record):
+                found.append({
+                    "name": arm.level, "trained": record["trained_parameters"]["total"],
+                    "mean_recall": record["validation_scores"]["mean_recall"],
+                    "best_epoch": record["best_epoch"],
+                    "seconds": record["cost"]["train_seconds"], "record": record,
+                })  # fmt: skip
+                break
+    return pd.DataFrame(found)

@@ -295,6 +295,43 @@ def before_and_after(table: pd.DataFrame, before: str, after: str, on: str) -> F
     return figure
 
 
+def answer(table: pd.DataFrame) -> Figure:
+    """The front page's picture: a panel a set, a row an arm, how much of the encoder is trained.
+
+    Args:
+        table: from ``rsstudy.answer.picture_table``.
+    """
+    names = list(dict.fromkeys(table["name"]))
+    sets = list(dict.fromkeys(table["data"]))
+    with plt.rc_context({"svg.hashsalt": "rsstudy", "svg.fonttype": "path"}):
+        figure, axes = plt.subplots(
+            len(sets), 1, figsize=(WIDTH, len(sets) * (0.42 * len(names) + 0.9)), squeeze=False,
+        )  # fmt: skip
+    words = []
+    for axis, data in zip(axes.flat, sets, strict=True):
+        title = look_of(data, sets)[0]
+        for row in table[table["data"] == data].itertuples():
+            at, share = names.index(row.name), 100 * row.trained / row.of
+            axis.barh(at, row.mean_recall, color="C0" if 0 < share < 100 else "0.65", height=0.62)
+            bars = [[row.mean_recall - row.low], [row.high - row.mean_recall]]
+            axis.errorbar(row.mean_recall, at, xerr=bars, capsize=3, color="0.2")
+            part = "all" if share == 100 else f"{share:.1f} %" if share else "none"
+            axis.annotate(f"{row.mean_recall:.1f}   ({part})", (row.high, at), (6, 0),
+                          textcoords="offset points", va="center", fontsize=10)  # fmt: skip
+            words.append(f"{title}, {row.name} ({part} of the parameters trained) "
+                         f"{row.mean_recall:.1f} ({row.low:.1f} to {row.high:.1f})")  # fmt: skip
+        axis.set_yticks(range(len(names)), names)
+        axis.set(ylim=(len(names) - 0.5, -0.6), title=title)
+        axis.set_xlim(0, 1.28 * table.loc[table["data"] == data, "high"].max())
+        axis.grid(visible=False, axis="y")
+    axes.flat[-1].set_xlabel(
+        "mean recall on test, %\n"
+        "(in brackets the share of parameters trained; lines: 95 % over test pictures)"
+    )
+    figure.set_label(f"Mean recall on test, %: {'; '.join(words)}.")
+    return figure
+
+
 def searched_rates(table: pd.DataFrame) -> Figure:
     """Mean recall on validation against the learning rate, a line an arm; a ring marks the choice.
 

@@ -448,16 +448,14 @@ def _transfer(scale: Scale) -> Iterator[Arm]:
 
 # Designs and recipes with no more trained parameters than the MRS adapter on ViT-B/32, tried on the
 # validation split of one set with one seed: what it is, method and its settings, learning rate,
-# batch, whether false negatives are masked. The first is the paper's adapter as in the benchmark.
+# batch, whether false negatives are masked. The first is the paper's adapter as in the benchmark,
+# to which the others are held.
 CANDIDATES: tuple[tuple[str, str, dict[str, Any], float, int, bool], ...] = (
     ("MRS adapter", "mrs-adapter", {}, 3e-3, 64, False),
     ("slim adapter", "slim-adapter", {}, 1e-2, 64, False),
     ("slim adapter, batch 32", "slim-adapter", {}, 1e-2, 32, False),
     ("slim adapter, false negatives masked", "slim-adapter", {}, 1e-2, 64, True),
-    ("MRS adapter, batch 32", "mrs-adapter", {}, 3e-3, 32, False),
     ("AdaptFormer, 4 wide", "adaptformer", {"towers": "both", "bottleneck": 4}, 1e-2, 64, False),
-    ("MRS adapter one a layer, 4 wide", "mrs-adapter", {"share_layers": False, "bottleneck": 4},
-     3e-3, 64, False),
 )  # fmt: skip
 
 
@@ -472,6 +470,34 @@ def _candidates(scale: Scale) -> Iterator[Arm]:
         run = Run(data, setting.encoder, method, "infonce", recipe, method_settings=settings,
                   objective_settings=masks)  # fmt: skip
         yield Arm(run, (rate,), 1, "candidate", what, test=False)
+
+
+# The candidate that validation prefers (tests/test_suites.py), confirmed on seeds that its
+# development has not seen. It was named here, and committed, before its first test score.
+BETTER = "slim adapter, false negatives masked"
+FRESH_SEED, FRESH_SEEDS = 1, 3
+# The framework's rates are those that the suite benchmark chose on UCM-Captions.
+FRAMEWORK_RATES = {"hmmc": 3e-3, "infonce": 3e-3}
+
+
+def _better(scale: Scale) -> Iterator[Arm]:
+    """The chosen candidate against the paper's adapter, with HMMC and with InfoNCE, on each set."""
+    setting = _one_by_one(scale)
+    [chosen] = [arm.run for arm in _candidates(scale) if arm.level == BETTER]
+    looks = {UPDATED[scale][0]: UPDATE_EPOCHS.get(scale, setting.recipe.epochs)}
+    for data in setting.data:
+        epochs = looks.get(data, BENCHMARK_EPOCHS.get(scale, setting.recipe.epochs))
+        candidate = replace(chosen, data=data, recipe=replace(chosen.recipe, epochs=epochs))
+        rows = [("candidate", candidate)]
+        for objective, rate in FRAMEWORK_RATES.items():
+            recipe = replace(setting.recipe, learning_rate=rate, epochs=epochs)
+            run = Run(data, setting.encoder, MRS, objective, recipe)
+            rows.append((f"MRS adapter, {objective}", run))
+        for level, run in rows:
+            seeds = 1 if scale == "smoke" else FRESH_SEEDS
+            yield Arm(
+                replace(run, seed=FRESH_SEED), (run.recipe.learning_rate,), seeds, data, level
+            )
 
 
 MRS = "mrs-adapter"
@@ -490,6 +516,8 @@ SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
                  "first is worth to the second, and what is forgotten"),
     "candidates": (_candidates, "designs and recipes under the MRS adapter's budget, on validation "
                    "alone"),
+    "better": (_better, "the candidate that validation prefers against the paper's adapter, on "
+               "fresh seeds"),
     "dials-pilot": (_dials_pilot, "learning rates for the suite dials, chosen on other scenes"),
     "dials": (_dials, "HMMC against its control as generated pictures, captions or both grow "
               "alike"),
@@ -592,6 +620,19 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
         parts.append(found)
     whole = pd.concat(parts, ignore_index=True)
     return whole[["factor", "level", *whole.columns.drop(["factor", "level"])]]
+
+
+def is_run(run: Run, record: dict[str, Any]) -> bool:
+    """Whether a record is of this run, its learning rate too; the image size may be another."""
+    config = record["config"]
+    return (
+        (config["data"], config["encoder"], config["seed"]) == (run.data, run.encoder, run.seed)
+        and record.get("label") == label_of(run)
+        and record.get("objective_label") == objective_label(run)
+        and config["recipe"]["learning_rate"] == run.recipe.learning_rate
+        and _recipe_of(config["recipe"]) == _recipe_of(settings_of(run.recipe))
+        and _same_chain(run, config)
+    )
 
 
 def _same_chain(run: Run, config: dict[str, Any]) -> bool:

@@ -57,11 +57,11 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
     Returns:
         columns method, seeds; for the first set ``old_first`` and ``old_second`` (mean recall after
         each step, percent), ``forgotten`` with ``forgotten_low``, ``forgotten_high`` (points lost
-        by the second step, 95 %) and its ``forgotten_verdict``; for the second set
-        ``new_first`` (before it was trained on), ``new_alone``, ``new_second`` and ``gained``
-        likewise; ``natural_base``, ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and ``train_seconds`` of the update;
-        ``base_equal`` (bit for bit, the method taken off) and ``reread`` (tensors that only the
-        base's own files brought back). Values are means over seeds.
+        by the second step, 95 %) and its ``forgotten_verdict``; for the second set ``new_first``
+        (before it was trained on), ``new_alone``, ``new_second`` and ``gained`` likewise;
+        ``natural_base``, ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and
+        ``train_seconds`` of the update; ``base_equal`` (bit for bit, the method taken off) and
+        ``reread`` (tensors that only the base's own files brought back). Means over seeds.
     """
     old, new, natural = UPDATED[scale]
     found = stages(table, scale)

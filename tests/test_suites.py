@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rsstudy import grids, suites
+from rsstudy.comparison import on_validation
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
@@ -112,6 +113,19 @@ def test_candidates_fit_the_adapters_budget_and_never_see_the_test_split(tmp_pat
     records = run_suite("candidates", "smoke", tmp_path, progress=False)
     assert len(records) == len(grids.CANDIDATES)
     assert all(r["status"] == "validated" and "scores" not in r for r in records)
+
+
+def test_the_confirmed_candidate_is_the_one_that_validation_prefers():
+    results = Path(__file__).parents[1] / "results"
+    tried = on_validation(
+        arms("candidates", "bench"), results / "candidates", results / "benchmark"
+    )
+    assert list(tried["name"]) == [what for what, *_ in grids.CANDIDATES]
+    others = tried.iloc[1:]
+    assert others.loc[others["mean_recall"].idxmax(), "name"] == grids.BETTER
+    developed = {arm.run.seed for arm in arms("candidates", "bench")}
+    for arm in arms("better", "bench"):
+        assert developed.isdisjoint(run.seed for run in arm.repeats(arm.run))
 
 
 def test_a_second_call_trains_nothing(small, tmp_path, monkeypatch):

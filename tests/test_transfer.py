@@ -12,11 +12,13 @@ import torch
 from rsstudy import grids
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
+from rsstudy.figures import before_and_after
 from rsstudy.grids import SCALES, UPDATED, UPDATING, arms, recorded
 from rsstudy.records import as_table, read_choices, read_record
 from rsstudy.run import ADAPTER, RECORD, Run, execute
 from rsstudy.suites import name_of, run_suite
 from rsstudy.training import Recipe
+from rsstudy.updates import by_step, updates
 
 RECIPE = Recipe(epochs=1, batch=3, learning_rate=1e-2, precision="fp32")
 
@@ -128,6 +130,24 @@ def test_the_suite_updates_each_method_from_its_own_first_step(own_cache, tmp_pa
         if arm.run.also:
             assert set(record["elsewhere"]) == set(names) - {arm.run.data}
     assert len(recorded(rows, table)) == len(records) == len(rows) == 2 + 3 * len(UPDATING)
+    by_method = updates(table, "smoke").set_index("method")
+    assert set(by_method.index) == set(UPDATING)
+    of = {(r["config"]["method"], r["config"]["data"], "after" in r["config"]): r for r in records}
+    for method, row in by_method.iterrows():
+        first, second = of[method, names[0], False], of[method, names[1], True]
+        before = first["scores"]["mean_recall"]
+        after = second["elsewhere"][names[0]]["scores"]["mean_recall"]
+        alone = of[method, names[1], False]["scores"]["mean_recall"]
+        assert row.forgotten == pytest.approx(before - after)
+        assert row.gained == pytest.approx(second["scores"]["mean_recall"] - alone)
+        assert row.natural_second == second["elsewhere"][names[2]]["scores"]["mean_recall"]
+        assert row.base_equal and (row.reread > 0) == (method in ("full", "linear-probe"))
+    for which in ("old", "new", "natural"):
+        shown = by_step(table, which, "smoke")
+        assert (
+            (shown["before_low"] <= shown["before"]) & (shown["after"] >= shown["after_low"])
+        ).all()
+        assert "then" in before_and_after(shown, "before", "after", which).get_label()
 
 
 def test_the_suites_rates_are_those_that_the_benchmark_chose():
