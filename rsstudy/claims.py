@@ -71,7 +71,7 @@ class Evidence:
     bench: pd.DataFrame
     dials: pd.DataFrame
     benchmark: pd.DataFrame
-    transfer: pd.DataFrame
+    further: pd.DataFrame
 
     def compared(
         self, method: str, objective: str = "infonce", encoder: str = SCALES["bench"].encoder
@@ -106,7 +106,7 @@ def read_evidence(results: Path) -> Evidence:
         read_records(Path(results) / "bench"),
         read_records(Path(results) / "dials"),
         read_records(Path(results) / "benchmark", Path(results) / "seeds"),
-        read_records(Path(results) / "transfer"),
+        read_records(Path(results) / "transfer", Path(results) / "better"),
     )
 
 
@@ -314,7 +314,7 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
     if not (adapter and full and framework):
         return _open(paper, "The runs of the analogue are not on this record.")
     found = compare(framework, full)
-    on_first = stages(evidence.transfer)
+    on_first = stages(evidence.further)
     first: list[list[dict[str, Any]]] = []
     elsewhere = ""
     if {"mrs-adapter", "full"} <= set(on_first):
