@@ -470,6 +470,7 @@ def suite_command(
     Several processes may do one suite at once, with --jobs or by the same command given elsewhere
     on the same folder: no run is done twice, and one that a dead process left is taken up.
     """
+    from rsstudy.grids import arms
     from rsstudy.launching import beside, submit_array
     from rsstudy.parallel import started_by_torchrun
     from rsstudy.suites import run_suite, shown_scores
@@ -509,6 +510,7 @@ def suite_command(
     batches = len({r["config"]["recipe"]["batch"] for r in records}) > 1
     encoders = len({r["config"]["encoder"] for r in records}) > 1
     chained = any("after" in r["config"] for r in records)
+    tested = all(arm.test for arm in arms(name, scale))
     rows = [
         {
             **({"data": r["config"]["data"]} if several else {}),
@@ -518,12 +520,12 @@ def suite_command(
             "objective": r.get("objective_label", r["config"]["objective"]),
             **({"batch": r["config"]["recipe"]["batch"]} if batches else {}),
             "seed": r["config"]["seed"],
-            "trained": r["trained_parameters"]["total"], **_rounded(shown_scores(r)),
+            "trained": r["trained_parameters"]["total"], **_rounded(shown_scores(r, tested)),
         }
         for r in records
     ]  # fmt: skip
     _print([_joined(row) for row in rows], as_json=False)
-    if any(r["status"] == "validated" for r in records):
+    if not tested:
         click.echo("\nscores on validation: this suite leaves the test split sealed")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from rsstudy.errors import StudyError
 from rsstudy.grids import Arm, is_run
-from rsstudy.records import RECORD, read_record
+from rsstudy.records import read_validated
 from rsstudy.retrieval import KS, counts_of, recall_interval
 from rsstudy.statistics import mean_over_seeds
 
@@ -161,6 +161,17 @@ def recall_by_class(records: Mapping[str, Record]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def mean_with_interval(records: Sequence[Record]) -> tuple[float, float, float]:
+    """Mean recall over seeds, and the mean bounds of its 95 % intervals over test pictures.
+
+    Percent. How the seeds differ does not enter the interval.
+    """
+    bounds = [recall_interval(record["test_queries"]) for record in records]
+    means = [record["scores"]["mean_recall"] for record in records]
+    low, high = (sum(bound) / len(bound) for bound in zip(*bounds, strict=True))
+    return sum(means) / len(means), low, high
+
+
 def on_validation(rows: Sequence[Arm], *folders: Path) -> pd.DataFrame:
     """What the arms of a suite scored on validation, whether their runs went on to test or not.
 
@@ -172,8 +183,7 @@ def on_validation(rows: Sequence[Arm], *folders: Path) -> pd.DataFrame:
         a row an arm on record: name (its level), trained (parameters), mean_recall (on validation,
         percent), best_epoch, seconds (of training), record.
     """
-    paths = [path for folder in folders for path in sorted(Path(folder).glob(f"**/{RECORD}"))]
-    records = [record for record in map(read_record, paths) if "validation_scores" in record]
+    records = read_validated(*folders)
     found = []
     for arm in rows:
         for record in records:

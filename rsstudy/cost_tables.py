@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +211,31 @@ def break_even(counted: pd.DataFrame, steps: pd.DataFrame, use: Use) -> pd.DataF
             "pays from": None if replaces else pays_from(base, int(of["stored_bytes"]), whole),
         }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def paper_scale(path: Path, rates: Sequence[float] = (5.0, 20.0, 100.0)) -> pd.DataFrame:
+    """How long the suites take at paper scale on a device that sustains a rate, runs in sequence.
+
+    Args:
+        path: what ``benchmarks/paper_scale.py`` wrote.
+        rates: TFLOP/s.
+
+    Returns:
+        a row a suite and set: suite, set, runs, exaflops (10^18), and hours at each rate.
+
+    Raises:
+        StudyError: it is absent or something else.
+    """
+    try:
+        rows = pd.DataFrame(json.loads(Path(path).read_text("utf-8"))["rows"])
+        whole = rows.groupby(["suite", "data"], sort=False)[["runs", "teraflops"]].sum()
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise StudyError(
+            f"{path} holds no plan ({problem}): benchmarks/paper_scale.py writes it"
+        ) from None
+    found = whole.rename_axis(["suite", "set"]).reset_index()
+    teraflops = found.pop("teraflops")
+    found["exaflops"] = teraflops / 1e6
+    for rate in rates:
+        found[f"hours at {rate:g} TFLOP/s"] = teraflops / rate / 3600
+    return found

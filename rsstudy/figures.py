@@ -303,10 +303,9 @@ def answer(table: pd.DataFrame) -> Figure:
     """
     names = list(dict.fromkeys(table["name"]))
     sets = list(dict.fromkeys(table["data"]))
-    with plt.rc_context({"svg.hashsalt": "rsstudy", "svg.fonttype": "path"}):
-        figure, axes = plt.subplots(
-            len(sets), 1, figsize=(WIDTH, len(sets) * (0.42 * len(names) + 0.9)), squeeze=False,
-        )  # fmt: skip
+    figure, axes = plt.subplots(
+        len(sets), 1, figsize=(WIDTH, len(sets) * (0.42 * len(names) + 0.9)), squeeze=False
+    )
     words = []
     for axis, data in zip(axes.flat, sets, strict=True):
         title = look_of(data, sets)[0]

@@ -20,11 +20,11 @@ from rsstudy.costs import Analytic, analytic
 from rsstudy.data.sources import PUBLIC, known_sets, load
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
-from rsstudy.grids import Arm, recorded
+from rsstudy.grids import Arm, is_run, name_of, recorded
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import Objective
-from rsstudy.records import read_records
-from rsstudy.run import label_of, objective_label
+from rsstudy.records import read_records, read_validated
+from rsstudy.run import Run
 from rsstudy.training import Recipe, batch_loss, make_optimizer, pick_device
 
 # Of a public set that is not here, so much is for training; the published splits agree within 1 %.
@@ -66,15 +66,16 @@ def plan(
     Raises:
         StudyError: no such device; an encoder that cannot be counted.
     """
-    table = read_records(runs)
+    table, validated = read_records(runs), read_validated(runs)
     rates: dict[str, float] = {}
     counts: dict[str, Analytic] = {}
     planned = []
     for arm in tqdm(rows, unit="arm", desc="counting", disable=not progress, leave=False):
         run, recipe = arm.run, arm.run.recipe
-        missing = _missing_set(run.data, data_root), _missing_weights(run.encoder)
-        name = " · ".join((label_of(run), objective_label(run)))
-        known = (name, run.data, run.encoder, arm.count(), len(recorded([arm], table)))
+        sets = (run.data, *run.also, *((run.after.data,) if isinstance(run.after, Run) else ()))
+        missing = *(_missing_set(data, data_root) for data in sets), _missing_weights(run.encoder)
+        done = len(recorded([arm], table)) if arm.test else sum(is_run(run, r) for r in validated)
+        known = (name_of(arm), run.data, run.encoder, arm.count(), done)
         lacks = tuple(what for what in missing if what)
         if not countable(run.encoder):
             planned.append(Planned(*known, None, lacks))
@@ -93,7 +94,11 @@ def plan(
         # validation has an eighth of the pictures that training has, test as many
         epochs = arm.epochs() if counted.total else 0.0
         flops = epochs * (counted.step_flops * shown + once * TRAIN_SHARE / 8)
-        flops += arm.count() * once * TRAIN_SHARE / 4
+        flops += arm.count() * once * TRAIN_SHARE / (4 if arm.test else 8)
+        for other in run.also:
+            pictures = _images(other, data_root)[1] * TRAIN_SHARE / 8
+            each = counted.image_flops + CAPTIONS_AN_IMAGE * counted.caption_flops
+            flops += arm.count() * pictures * each
         left = flops / rates[run.encoder] * (1 - known[-1] / arm.seeds)
         planned.append(Planned(*known, left, lacks))
     return planned

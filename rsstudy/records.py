@@ -134,6 +134,12 @@ def read_records(*folders: Path) -> pd.DataFrame:
     return as_table([record for record in records if record["id"] not in passed_over])
 
 
+def read_validated(*folders: Path) -> list[dict[str, Any]]:
+    """The records below some folders of runs whose epoch is chosen, tested or not."""
+    paths = [path for folder in folders for path in sorted(Path(folder).glob(f"**/{RECORD}"))]
+    return [record for record in map(read_record, paths) if "validation_scores" in record]
+
+
 def read_choices(*folders: Path) -> pd.DataFrame:
     """What searches compared on validation, one row a candidate; see ``rsstudy.protocol.choose``.
 

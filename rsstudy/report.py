@@ -16,9 +16,16 @@ from typing import Any
 
 import pandas as pd
 
+from rsstudy.answer import picture_table
 from rsstudy.claims import ledger, read_evidence
-from rsstudy.comparison import side_by_side
-from rsstudy.cost_tables import abstract_claims, against_targets, measured_steps, read_counted
+from rsstudy.comparison import on_validation, side_by_side
+from rsstudy.cost_tables import (
+    abstract_claims,
+    against_targets,
+    measured_steps,
+    paper_scale,
+    read_counted,
+)
 from rsstudy.cost_tables import read_benchmarks as read_speed
 from rsstudy.data.audit import beside_published
 from rsstudy.dials import gains, slopes
@@ -31,12 +38,17 @@ from rsstudy.records import read_choices, read_records
 from rsstudy.reported import granularity, read_reported, unsound_means
 from rsstudy.similarity import headlines
 from rsstudy.statistics import holm
+from rsstudy.updates import updates
 
 # The figures and the text of a chapter come from the same records as its tables.
 CHAPTERS = {
     "data": "01_data", "adapter": "02_adapter", "hmmc": "03_hmmc", "comparison": "04_comparison",
     "costs": "05_costs", "claims": "06_claims", "machines": "07_machines",
+    "updates": "09_updates", "answer": "index",
 }  # fmt: skip
+
+# Where the runs of the suite better lie; some are further seeds of arms of the benchmark.
+FRESH_RUNS = ("better", "seeds")
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,21 @@ def _fuzz(results: Path) -> pd.DataFrame:
     return pd.DataFrame(read_tally(results / "robustness" / "fuzz.json")["rows"]).fillna(0)
 
 
+def _updates(results: Path) -> pd.DataFrame:
+    return updates(read_records(*(results / name for name in ("transfer", "benchmark", "seeds"))))
+
+
+def _candidates(results: Path) -> pd.DataFrame:
+    rows = arms("candidates", "bench")
+    tried = on_validation(rows, results / "candidates", results / "benchmark")
+    return tried.drop(columns=["record"])
+
+
+def _better(results: Path) -> pd.DataFrame:
+    table = read_records(*(results / name for name in FRESH_RUNS))
+    return recorded(arms("better", "bench"), table).drop(columns=["record"])
+
+
 TABLES: dict[str, Table] = {
     "counts": Table("data", "published counts beside those found", _counts),
     "near-duplicates": Table("data", "near-duplicate pictures", _near),
@@ -169,7 +196,12 @@ TABLES: dict[str, Table] = {
                                  _counted("vits14-minilm")),
     "costs-abstract": Table("costs", "the abstract's three numbers", _abstract),
     "costs-steps": Table("costs", "training steps as timed", _steps),
+    "costs-paper-scale": Table("costs", "what the suites take at paper scale",
+                               lambda results: paper_scale(results / "plans" / "paper.json")),
     "costs-targets": Table("costs", "speeds beside what they are held to", _targets),
+    "updates": Table("updates", "what updates are worth, cost and make forgotten", _updates),
+    "updates-runs": Table("updates", "every run of the suite transfer", _runs("transfer")),
+    "answer": Table("answer", "the front page's picture", picture_table),
     "claims": Table("claims", "the verdicts", _verdicts),
     "printed-recalls": Table("claims", "printed recalls that no one run can give", _printed),
     "printed-means": Table("claims", "printed means that do not follow from their rows", _means),

@@ -114,10 +114,11 @@ def execute(
     Raises:
         StudyError: anything in the run that does not exist or fit; ``out`` holds another run; the
             test split is sealed still; a finished run, scored once more, has other scores; the run
-            before it trained something else.
+            before it trained something else, or its adapter is gone.
         Diverged: the loss stopped being finite, now or when the run was done before; its record
             has that status.
     """
+    before, before_folder = _before(run, runs, data_root, device, progress, test)
     started = time.monotonic()
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise StudyError(f"{out} is a file: give a folder")
@@ -126,10 +127,7 @@ def execute(
     opened = open_splits(run.data, run.recipe, run.seed, data_root)
     for split in ("train", "val", "test"):
         opened.whole.require(split)
-    also = {name: open_splits(name, run.recipe, run.seed, data_root) for name in run.also}
-    for other in also.values():
-        other.whole.require("test")
-    before, before_folder = _before(run, runs, data_root, device, progress)
+    also = _also(run, opened.whole, data_root)
     encoder = create(run.encoder, run.recipe.image_size or None).to(pick_device(device))
     reset_peak_memory(encoder.device)
     config = {
@@ -172,16 +170,17 @@ def execute(
         record, done = processes.first(take)
         if done:
             return record, folder
-        untouched = _digest_of(encoder) if also else ""
-        attach(encoder, method, run.train_heads, run.seed)
         later = bool(record)
+        untouched = _digest_of(encoder) if also and not later else ""
+        attach(encoder, method, run.train_heads, run.seed)
         if later:
             adapter = read_adapter(folder)
             load_trained(encoder, adapter, str(folder / ADAPTER))
             encoder.eval()
         else:
             if before_folder is not None:
-                load_trained(encoder, read_adapter(before_folder), str(before_folder / ADAPTER))
+                start = read_adapter(before_folder)
+                load_trained(encoder, start, str(before_folder / ADAPTER))
             record = {
                 "id": name, "label": label_of(run), "objective_label": objective_label(run),
                 "identity": key, "status": "validated",
@@ -212,24 +211,39 @@ def execute(
 
 
 def _before(
-    run: Run, runs: Path, data_root: Path | None, device: str, progress: bool
+    run: Run, runs: Path, data_root: Path | None, device: str, progress: bool, test: bool
 ) -> tuple[dict[str, Any] | None, Path | None]:
     """The run that this one comes after, done if need be: its record and its folder.
 
     Raises:
-        StudyError: it did not finish, or its adapter is not beside its record.
+        StudyError: there is no such run, or its loss stopped being finite.
     """
     if run.after is None:
         return None, None
     if isinstance(run.after, Run):
-        record, folder = execute(run.after, None, runs, data_root, device, progress)
-    else:
-        folder = Path(run.after)
-        record = read_record(folder / RECORD)
-    if record["status"] != "finished":
-        raise StudyError(f"{folder} holds a run that is {record['status']}: finish it first")
-    read_adapter_config(folder)  # raises where there is none
-    return record, folder
+        return execute(run.after, None, runs, data_root, device, progress, test)
+    record = read_record(Path(run.after) / RECORD)
+    if record["status"] not in ("validated", "finished"):
+        raise StudyError(f"{run.after} holds a run that is {record['status']}: name another")
+    return record, Path(run.after)
+
+
+def _also(run: Run, own: ImageTextSet, data_root: Path | None) -> dict[str, Opened]:
+    """The sets that a run is scored on beside its own, by the names that its record gives them.
+
+    Raises:
+        StudyError: one is not there, has no test split, or two have one name.
+    """
+    published = dataclasses.replace(run.recipe, validation="published")
+    found: dict[str, Opened] = {}
+    for name in run.also:
+        opened = open_splits(name, published, run.seed, data_root)
+        opened.whole.require("test")
+        label = data_label(name, opened.whole)
+        if label in found or label == data_label(run.data, own):
+            raise StudyError(f"two sets are named {label}: a record could not tell them apart")
+        found[label] = opened
+    return found
 
 
 def _chain(
@@ -240,7 +254,7 @@ def _chain(
     if before is not None:
         found["after"] = {"data": before["config"]["data"], "identity": before["identity"]}
     if also:
-        found["also"] = {data_label(n, o.whole): o.manifest_digest for n, o in also.items()}
+        found["also"] = {name: other.manifest_digest for name, other in also.items()}
     return found
 
 
@@ -265,8 +279,10 @@ def _elsewhere(
 ) -> dict[str, Any]:
     """Scores on the test splits of other sets, and what is left once the method is taken off.
 
-    The encoder comes back as its base: the method is taken off. ``reread`` counts the base's
-    tensors that the method had trained, and that only the base's own files could bring back.
+    The encoder comes back as its base: the method is taken off. ``base_equal`` says whether that is
+    bit for bit what it was before training (in a run that was resumed, before it was resumed; None
+    where the training was another call's); ``reread`` counts the base's tensors that the method had
+    trained, and that only the base's own files could bring back.
     """
     scored = {}
     for name, other in also.items():
@@ -274,13 +290,13 @@ def _elsewhere(
         pairs = prepare(encoder, test_split)
         result = evaluate(encoder, pairs, progress)
         i2t, t2i = result.standard
-        scored[data_label(name, other.whole)] = {
+        scored[name] = {
             "scores": result.scores, "scores_relaxed": result.scores_relaxed,
             "pixel_digest": pairs.pixel_digest,
             "test_queries": query_counts(result, pairs.image_of, test_split.classes, False),
         }  # fmt: skip
     reread = detach(encoder)
-    equal = _digest_of(encoder) == untouched
+    equal = _digest_of(encoder) == untouched if untouched else None
     return {"elsewhere": scored, "removed": {"base_equal": equal, "reread": len(reread)}}
 
 

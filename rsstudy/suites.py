@@ -12,11 +12,11 @@ from typing import Any
 from rsstudy.encoders import tiny_delta
 from rsstudy.errors import Busy, StudyError
 from rsstudy.files import is_held
-from rsstudy.grids import Arm, Scale, arms, only
+from rsstudy.grids import Arm, Scale, arms, name_of, only
 from rsstudy.live import Board, Progress
 from rsstudy.pretraining import pretrain, usual
 from rsstudy.protocol import choose
-from rsstudy.run import Run, execute, label_of, objective_label
+from rsstudy.run import Run, execute
 from rsstudy.training import Diverged
 
 # How far a search goes beyond its learning rates while the best lies at an end of them.
@@ -88,7 +88,7 @@ def run_arms(
                     work.add(task, record)
                 if work.over and board.arms[index].state not in ("done", "failed"):
                     first = next((r for r in work.records() if r is not None), None)
-                    board.end(index, None if first is None else shown_scores(first)["mean_recall"])
+                    board.end(index, None if first is None else _score(first, works[index].arm))
             if not did:
                 time.sleep(POLL_SECONDS)  # what is left is under way elsewhere
     return [record for work in works for record in work.records() if record is not None]
@@ -176,18 +176,14 @@ def _same_set(record: Mapping[str, Any], data: str, seen: dict[str, tuple[str, s
         )
 
 
-def shown_scores(record: Mapping[str, Any]) -> Mapping[str, float]:
-    """A run's scores on test, or on validation where it ends there."""
-    found: Mapping[str, float] = record["scores" if "scores" in record else "validation_scores"]
+def shown_scores(record: Mapping[str, Any], test: bool) -> Mapping[str, float]:
+    """A run's scores on test, or on validation where its arm ends there."""
+    found: Mapping[str, float] = record["scores" if test else "validation_scores"]
     return found
 
 
-def name_of(arm: Arm, several: bool = False) -> str:
-    """An arm's name for a reader: method, what differs, objective, and the set among several."""
-    names = [label_of(arm.run), objective_label(arm.run), arm.run.data * several]
-    if isinstance(arm.run.after, Run):
-        names.append(f"after {arm.run.after.data}")
-    return " · ".join(name for name in names if name)
+def _score(record: Mapping[str, Any], arm: Arm) -> float:
+    return shown_scores(record, arm.test)["mean_recall"]
 
 
 def beyond(tried: Mapping[float, tuple[Run, dict[str, Any] | None]]) -> float | None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from rsstudy.comparison import mean_with_interval
 from rsstudy.grids import UPDATED, Scale, arms, recorded
-from rsstudy.retrieval import recall_interval
-from rsstudy.statistics import compare
+from rsstudy.statistics import Contrast, compare, corrected
 
 Record = Mapping[str, Any]
 
@@ -35,8 +35,8 @@ def stages(table: pd.DataFrame, scale: Scale = "bench") -> dict[str, dict[str, l
         table: from ``rsstudy.records.read_records``.
 
     Returns:
-        methods whose first two stages are on record; the base stands among them as ``zero-shot``,
-        with the stages first and second for its scores on the two sets.
+        methods whose first two stages are on record, the second begun from the first; the base
+        stands among them as ``zero-shot``, whose stages are its scores on the two sets.
     """
     names = {"first set": "first", "second set after the first": "second",
              "second set alone": "alone"}  # fmt: skip
@@ -48,7 +48,16 @@ def stages(table: pd.DataFrame, scale: Scale = "bench") -> dict[str, dict[str, l
             found.setdefault("zero-shot", {})[stage] = records
         else:
             found.setdefault(arm.level, {})[names[arm.factor]] = records
+    for of in found.values():
+        own = {record["identity"] for record in of["first"]}
+        of["second"] = [r for r in of["second"] if _began(r) in {None, *own}]
     return {m: of for m, of in found.items() if of["first"] and of["second"]}
+
+
+def _began(record: Record) -> str | None:
+    """The identity of the run that this one started from."""
+    found: str | None = record["config"].get("after", {}).get("identity")
+    return found
 
 
 def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
@@ -61,22 +70,25 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
         (before it was trained on), ``new_alone``, ``new_second`` and ``gained`` likewise;
         ``natural_base``, ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and
         ``train_seconds`` of the update; ``base_equal`` (bit for bit, the method taken off) and
-        ``reread`` (tensors that only the base's own files brought back). Means over seeds.
+        ``reread`` (tensors that only the base's own files brought back). Means over seeds; verdicts
+        are corrected over all of the table.
     """
     old, new, natural = UPDATED[scale]
     found = stages(table, scale)
     base = found.pop("zero-shot", None)
-    rows = []
-    for method, of in found.items():
+    rows: list[dict[str, Any]] = []
+    contrasts: list[tuple[int, str, Contrast]] = []
+    for at, (method, of) in enumerate(found.items()):
         first, second, alone = of["first"], of["second"], of["alone"]
         before, after = [on(r, old) for r in first], [on(r, old) for r in second]
-        row: dict[str, Any] = {
+        contrasts.append((at, "forgotten", compare(before, after)))
+        if alone:
+            contrasts.append((at, "gained", compare(second, alone)))
+        rows.append({
             "method": method, "seeds": len(second),
             "old_first": _mean(before), "old_second": _mean(after),
-            **_contrast("forgotten", before, after),
             "new_first": _mean([on(r, new) for r in first]),
             "new_alone": _mean(alone), "new_second": _mean(second),
-            **(_contrast("gained", second, alone) if alone else {}),
             "natural_base": _mean([on(r, natural) for r in base["first"]]) if base else None,
             "natural_first": _mean([on(r, natural) for r in first]),
             "natural_second": _mean([on(r, natural) for r in second]),
@@ -85,8 +97,13 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
             "train_seconds": sum(r["cost"]["train_seconds"] for r in second) / len(second),
             "base_equal": all(r["removed"]["base_equal"] for r in [*first, *second]),
             "reread": max(r["removed"]["reread"] for r in [*first, *second]),
+        })  # fmt: skip
+    judged = corrected([contrast for *_, contrast in contrasts])
+    for (at, name, _), contrast in zip(contrasts, judged, strict=True):
+        rows[at] |= {
+            name: contrast.estimate, f"{name}_low": contrast.low, f"{name}_high": contrast.high,
+            f"{name}_verdict": contrast.verdict,
         }  # fmt: skip
-        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -98,8 +115,8 @@ def by_step(table: pd.DataFrame, which: str, scale: Scale = "bench") -> pd.DataF
             ``natural`` (the base, after both steps).
 
     Returns:
-        a row a method: method, before, after, each with ``_low`` and ``_high`` (95 % over test
-        pictures, of the first seed). Percent.
+        a row a method: method, before, after, each with ``_low`` and ``_high`` (see
+        ``rsstudy.comparison.mean_with_interval``). Percent.
     """
     old, new, natural = UPDATED[scale]
     data = {"old": old, "new": new, "natural": natural}[which]
@@ -112,9 +129,8 @@ def by_step(table: pd.DataFrame, which: str, scale: Scale = "bench") -> pd.DataF
             continue
         row: dict[str, Any] = {"method": method}
         for name, records in (("before", befores), ("after", of["second"])):
-            mine = [on(record, data) for record in records]
-            low, high = recall_interval(mine[0]["test_queries"])
-            row |= {name: _mean(mine), f"{name}_low": low, f"{name}_high": high}
+            mean, low, high = mean_with_interval([on(record, data) for record in records])
+            row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -122,9 +138,3 @@ def by_step(table: pd.DataFrame, which: str, scale: Scale = "bench") -> pd.DataF
 def _mean(records: Sequence[Record]) -> float | None:
     scores = [record["scores"]["mean_recall"] for record in records]
     return sum(scores) / len(scores) if scores else None
-
-
-def _contrast(name: str, one: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]:
-    found = compare(one, other)
-    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high,
-            f"{name}_verdict": found.verdict}  # fmt: skip

@@ -16,11 +16,13 @@ from rsstudy.cost_tables import (
     energy,
     measured_steps,
     memory,
+    paper_scale,
     read_benchmarks,
     read_counted,
 )
 from rsstudy.costs import Power, Use
 from rsstudy.errors import StudyError
+from rsstudy.grids import arms
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -142,3 +144,21 @@ def test_every_cost_figure_can_be_drawn_and_says_what_it_shows(paper, found):
     for figure in drawn:
         assert len(figure.get_label().split()) > 3
         assert figure.axes[0].get_xlabel()
+
+
+def test_the_hours_at_paper_scale_are_the_counted_work_over_the_rate(tmp_path):
+    rows = [
+        {"suite": "compare", "data": "ucm", "runs": 3, "teraflops": 36_000.0},
+        {"suite": "compare", "data": "ucm", "runs": 1, "teraflops": None},
+        {"suite": "benchmark", "data": "ucm", "runs": 2, "teraflops": 72_000.0},
+    ]
+    (tmp_path / "paper.json").write_text(json.dumps({"rows": rows}))
+    one, other = paper_scale(tmp_path / "paper.json", rates=(10,)).to_dict("records")
+    assert (one["runs"], one["hours at 10 TFLOP/s"], one["exaflops"]) == (4, 1.0, 0.036)
+    assert other["hours at 10 TFLOP/s"] == 2.0
+    with pytest.raises(StudyError, match="holds no plan"):
+        paper_scale(tmp_path / "absent.json")
+    committed = paper_scale(RESULTS / "plans" / "paper.json")
+    for suite in ("compare", "benchmark"):
+        runs = sum(arm.count() for arm in arms(suite, "paper"))
+        assert committed.loc[committed["suite"] == suite, "runs"].sum() == runs

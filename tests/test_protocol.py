@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rsstudy.errors import StudyError
-from rsstudy.grids import BENCHMARK_EPOCHS, SCALES
+from rsstudy.grids import BENCHMARK_EPOCHS, SCALES, UPDATE_EPOCHS
 from rsstudy.protocol import choose
 from rsstudy.records import read_choices, read_records
 
@@ -33,7 +33,7 @@ def test_the_page_of_differences_says_what_the_recipes_say():
     }
     bench, paper = SCALES["bench"].recipe, SCALES["paper"].recipe
     assert rows["Epochs"][1].startswith(f"{bench.epochs}; ")
-    assert rows["Epochs"][1].endswith(f" {BENCHMARK_EPOCHS['bench']}")
+    assert f" {BENCHMARK_EPOCHS['bench']}; on RSICD {UPDATE_EPOCHS['bench']}" in rows["Epochs"][1]
     assert rows["Epochs"][2] == str(paper.epochs) and rows["Epochs"][0] == "30"
     assert rows["Batch"] == ["16", str(bench.batch), str(paper.batch)]
     assert rows["Seeds"][2] == str(SCALES["paper"].seeds)
@@ -48,4 +48,6 @@ def test_the_page_of_differences_says_what_the_recipes_say():
     real = table[table["data"].isin(["ucm", "rsicd", "rsitmd"])]
     assert set(real["image_size"]) == {112}
     assert {record["environment"]["device"] for record in real["record"]} == {"cpu"}
-    assert set(real[real["data"] != "ucm"]["method"]) == {"zero-shot"}
+    on_rsicd = real[(real["data"] == "rsicd") & (real["method"] != "zero-shot")]
+    assert {r["config"]["recipe"]["epochs"] for r in on_rsicd["record"]} == {UPDATE_EPOCHS["bench"]}
+    assert set(real["data"]) == {"ucm", "rsicd"}

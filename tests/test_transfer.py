@@ -13,11 +13,11 @@ from rsstudy import grids
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
 from rsstudy.figures import before_and_after
-from rsstudy.grids import SCALES, UPDATED, UPDATING, arms, recorded
+from rsstudy.grids import SCALES, UPDATED, UPDATING, arms, name_of, recorded
 from rsstudy.records import as_table, read_choices, read_record
 from rsstudy.run import ADAPTER, RECORD, Run, execute
-from rsstudy.suites import name_of, run_suite
-from rsstudy.training import Recipe
+from rsstudy.suites import run_suite
+from rsstudy.training import Diverged, Recipe
 from rsstudy.updates import by_step, updates
 
 RECIPE = Recipe(epochs=1, batch=3, learning_rate=1e-2, precision="fp32")
@@ -104,11 +104,45 @@ def test_a_run_does_not_start_from_another_kind_of_run(changed, said, old, new, 
         done(replace(replace(first, **changed), data=new, after=first), tmp_path)
 
 
-def test_a_run_does_not_start_from_one_that_is_not_finished(old, new, tmp_path):
+def test_a_run_without_a_test_leaves_the_one_before_it_untested_too(old, new, tmp_path):
     first = Run(old, "tiny@random", recipe=RECIPE)
-    _, folder = execute(first, None, tmp_path / "runs", progress=False, test=False)
-    with pytest.raises(StudyError, match="validated: finish it first"):
-        done(Run(new, "tiny@random", recipe=RECIPE, after=folder), tmp_path)
+    second = Run(new, "tiny@random", recipe=RECIPE, after=first)
+    record, _ = execute(second, None, tmp_path / "runs", progress=False, test=False)
+    found = [read_record(path) for path in (tmp_path / "runs").glob(f"*/{RECORD}")]
+    assert {r["status"] for r in found} == {"validated"} and len(found) == 2
+    finished, _ = done(second, tmp_path)
+    assert finished["identity"] == record["identity"] and finished["status"] == "finished"
+
+
+def test_a_run_does_not_start_from_one_that_diverged(old, new, tmp_path):
+    first = Run(old, "tiny@random", recipe=replace(RECIPE, learning_rate=1e30, clip_norm=0))
+    with pytest.raises(Diverged):
+        done(first, tmp_path)
+    [folder] = (tmp_path / "runs").iterdir()
+    with pytest.raises(StudyError, match="diverged: name another"):
+        done(Run(new, "tiny@random", recipe=first.recipe, after=folder), tmp_path)
+
+
+def test_a_finished_run_needs_the_weights_it_started_from_no_more(old, new, tmp_path):
+    first = Run(old, "tiny@random", recipe=RECIPE)
+    second = Run(new, "tiny@random", recipe=RECIPE, after=first)
+    record, _ = done(second, tmp_path)
+    [folder] = [f for f in (tmp_path / "runs").iterdir() if f.name != record["id"]]
+    (folder / ADAPTER).unlink()
+    assert done(second, tmp_path)[0] == record
+    with pytest.raises(StudyError, match="no weights at"):
+        done(replace(second, recipe=replace(RECIPE, epochs=2)), tmp_path)
+
+
+def test_two_sets_of_one_name_are_refused(old, tmp_path):
+    with pytest.raises(StudyError, match="two sets are named set"):
+        done(Run(old, "tiny@random", recipe=RECIPE, also=(old,)), tmp_path)
+
+
+def test_what_another_call_trained_is_not_called_untouched(old, new, tmp_path):
+    run = Run(old, "tiny@random", recipe=RECIPE, also=(new,))
+    execute(run, None, tmp_path / "runs", progress=False, test=False)
+    assert done(run, tmp_path)[0]["removed"] == {"base_equal": None, "reread": 0}
 
 
 def test_the_suite_updates_each_method_from_its_own_first_step(own_cache, tmp_path, monkeypatch):
@@ -131,6 +165,9 @@ def test_the_suite_updates_each_method_from_its_own_first_step(own_cache, tmp_pa
             assert set(record["elsewhere"]) == set(names) - {arm.run.data}
     assert len(recorded(rows, table)) == len(records) == len(rows) == 2 + 3 * len(UPDATING)
     by_method = updates(table, "smoke").set_index("method")
+    foreign = [{**r, "config": {**r["config"], "after": {**r["config"]["after"], "identity": "x"}}}
+               if "after" in r["config"] else r for r in records]  # fmt: skip
+    assert updates(as_table(foreign), "smoke").empty  # begun from other runs than those on record
     assert set(by_method.index) == set(UPDATING)
     of = {(r["config"]["method"], r["config"]["data"], "after" in r["config"]): r for r in records}
     for method, row in by_method.iterrows():

@@ -1,0 +1,197 @@
+"""The front page: the study's question, answered in one picture and five sentences.
+
+The question is the paper's: does training a small part keep up with training all of it? Every
+number comes from records; what a verdict says is chosen by the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rsstudy.claims import SETS, Evidence, read_evidence
+from rsstudy.comparison import mean_with_interval
+from rsstudy.errors import StudyError
+from rsstudy.files import whole_file
+from rsstudy.grids import UPDATED, arms, only, recorded
+from rsstudy.records import read_records
+from rsstudy.statistics import Contrast, Verdict, compare, corrected
+from rsstudy.updates import updates
+
+Record = Mapping[str, Any]
+
+# The rows of the picture: a name, the method and the objective.
+NOTHING, PAPERS, ADAPTER, HEADS, ALL = (
+    "nothing trained", "the paper's adapter with HMMC", "the paper's adapter with InfoNCE",
+    "both heads alone", "all of it trained",
+)  # fmt: skip
+SHOWN: tuple[tuple[str, str, str], ...] = (
+    (NOTHING, "zero-shot", "infonce"), (PAPERS, "mrs-adapter", "hmmc"),
+    (ADAPTER, "mrs-adapter", "infonce"), (HEADS, "linear-probe", "infonce"),
+    (ALL, "full", "infonce"),
+)  # fmt: skip
+FIRST, SECOND = UPDATED["bench"][:2]
+# Methods that train no small part.
+LARGE = ("zero-shot", "full", "single-language")
+TOLD: dict[Verdict, str] = {
+    "better": "is ahead of", "worse": "is behind", "comparable": "is comparable to",
+    "undecided": "is not told from",
+}  # fmt: skip
+
+
+def shown_runs(results: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The records behind the picture, by set and row's name."""
+    evidence = read_evidence(results)
+    found = {}
+    for data in (SECOND, FIRST):
+        for name, method, objective in SHOWN:
+            runs = _runs(evidence, data, method, objective)
+            if runs:
+                found[data, name] = runs
+    return found
+
+
+def _runs(evidence: Evidence, data: str, method: str, objective: str) -> list[dict[str, Any]]:
+    if data == SECOND:
+        return evidence.compared(method, objective)
+    chosen = [
+        arm for suite in ("transfer", "better") for arm in arms(suite, "bench")
+        if (arm.run.data, arm.run.method, arm.run.objective) == (data, method, objective)
+    ]  # fmt: skip
+    for arm in chosen:
+        runs = list(recorded([arm], evidence.further)["record"])
+        if runs:
+            return runs
+    return []
+
+
+def picture_table(results: Path) -> pd.DataFrame:
+    """A row for each set and arm of the picture.
+
+    Columns data, name, mean_recall (mean over seeds, percent), low, high (95 % over test pictures,
+    mean over seeds), seeds, trained (parameters), of (parameters in all).
+    """
+    rows = []
+    found = shown_runs(results)
+    whole = max(r["trained_parameters"]["total"] for runs in found.values() for r in runs)
+    for (data, name), runs in found.items():
+        mean, low, high = mean_with_interval(runs)
+        trained = runs[0]["trained_parameters"]["total"]
+        rows.append({"data": data, "name": name, "mean_recall": mean, "low": low, "high": high,
+                     "seeds": len(runs), "trained": trained, "of": whole})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def sentences(results: Path) -> list[str]:
+    """The answer, in five; the verdicts of the first three are corrected together.
+
+    Raises:
+        StudyError: a run that it needs is not on record.
+    """
+    runs = shown_runs(results)
+    needed = [(SECOND, n) for n, *_ in SHOWN] + [(FIRST, n) for n in (NOTHING, ADAPTER, ALL)]
+    for data, name in needed:
+        if (data, name) not in runs:
+            raise StudyError(f"no run on record for {name} on {data}: do the suites benchmark "
+                             "and transfer")  # fmt: skip
+    here = {name: runs[SECOND, name] for name, *_ in SHOWN}
+    there = {name: runs[FIRST, name] for name in (NOTHING, ADAPTER, ALL)}
+    asked = [(here[ADAPTER], here[ALL]), (there[ADAPTER], there[ALL]),
+             (here[PAPERS], here[ADAPTER]), (here[ADAPTER], here[HEADS])]  # fmt: skip
+    whole, elsewhere, hmmc, probe = corrected([compare(*sides) for sides in asked])
+    trained, total = (here[n][0]["trained_parameters"]["total"] for n in (ADAPTER, ALL))
+    looks = there[ADAPTER][0]["config"]["recipe"]["epochs"]
+    worse, none, better = _beside(results, here[ADAPTER])
+    others = worse + none + better
+    return [
+        f"Training {trained:,} of {total / 1e6:.1f} million parameters takes mean recall on "
+        f"{SETS[SECOND]} from {_mean(here[NOTHING]):.1f} to {_mean(here[ADAPTER]):.1f} %, training "
+        f"all of them to {_mean(here[ALL]):.1f} %: the small part {TOLD[whole.verdict]} the whole "
+        f"({_said(whole)} points; {_seeds(here[ADAPTER])} against {_seeds(here[ALL])}).",
+        f"On {SETS[FIRST]}, in {looks} look{'s' * (looks > 1)} at each picture, it goes from "
+        f"{_mean(there[NOTHING]):.1f} to {_mean(there[ADAPTER]):.1f} % and to "
+        f"{_mean(there[ALL]):.1f} %: there the small part {TOLD[elsewhere.verdict]} the whole "
+        f"({_said(elsewhere)}).",
+        f"With the paper's objective, HMMC in its public hinge form, the adapter "
+        f"{TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)}), and that one "
+        f"{TOLD[probe.verdict]} a linear probe ({_said(probe)}).",
+        f"Of the {others} other ways to train a small part, {better} are shown to do better than "
+        f"the paper's adapter with InfoNCE, {worse} to do worse, and {none} neither.",
+        _of_updates(results),
+    ]  # fmt: skip
+
+
+def _beside(results: Path, adapter: Sequence[Record]) -> tuple[int, int, int]:
+    """How many of the benchmark's other small parts are worse than the adapter, neither, better."""
+    table = read_records(results / "benchmark")
+    rows = [
+        arm for arm in only(arms("benchmark", "bench"), [SECOND], [], [])
+        if not arm.run.train_heads and arm.run.method not in LARGE
+        and (arm.run.method, arm.run.method_settings) != ("mrs-adapter", {})
+    ]  # fmt: skip
+    found = [list(recorded([arm], table)["record"]) for arm in rows]
+    verdicts = [c.verdict for c in corrected([compare(runs, adapter) for runs in found if runs])]
+    worse, better = verdicts.count("worse"), verdicts.count("better")
+    return worse, len(verdicts) - worse - better, better
+
+
+def _of_updates(results: Path) -> str:
+    table = read_records(*(results / name for name in ("transfer", "benchmark", "seeds")))
+    changed = updates(table).set_index("method")
+    small, large = changed.loc["mrs-adapter"], changed.loc["full"]
+    untouched = small.base_equal and not small.reread
+    kept = "leaves the encoder bit for bit as it was"
+    if not untouched:
+        kept = "does not leave the encoder as it was"
+    lost = {"better": "loses", "worse": "gains"}
+
+    def change(row: pd.Series) -> str:
+        verb = lost.get(row.forgotten_verdict, "is not shown to lose; the estimate is")
+        points = abs(row.forgotten) if row.forgotten_verdict in lost else row.forgotten
+        return f"{verb} {points:.1f} points"
+
+    return (
+        f"An update by the small part is a file of {small.shipped_bytes / 1e6:.1f} MB instead of "
+        f"{large.shipped_bytes / 1e6:.0f} MB, and taking it off {kept}; trained on from "
+        f"{SETS[FIRST]} to {SETS[SECOND]}, it {change(small)} on {SETS[FIRST]}, and full "
+        f"fine-tuning {change(large)}."
+    )
+
+
+def write_answer(results: Path, folder: Path) -> list[str]:
+    """Write the picture, ``answer.svg``, and ``answer.md``, which shows it above the sentences.
+
+    Raises:
+        StudyError: as ``sentences``.
+    """
+    import matplotlib.pyplot as plt  # writes below the home folder, which a table has no use for
+
+    from rsstudy.figures import answer as draw
+    from rsstudy.figures import use_style
+
+    found = sentences(results)
+    use_style()
+    figure = draw(picture_table(results))
+    fixed = plt.rc_context({"svg.hashsalt": "rsstudy"})  # else every drawing has other names
+    with fixed, whole_file(Path(folder) / "answer.svg") as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    listed = "\n".join(f"{number}. {text}" for number, text in enumerate(found, start=1))
+    page = f"```{{image}} answer.svg\n:alt: {figure.get_label()}\n:width: 100%\n```\n\n{listed}\n"
+    with whole_file(Path(folder) / "answer.md") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return found
+
+
+def _said(contrast: Contrast) -> str:
+    return f"{contrast.estimate:+.1f}, {contrast.low:+.1f} to {contrast.high:+.1f}"
+
+
+def _seeds(runs: Sequence[Record]) -> str:
+    return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
+
+
+def _mean(runs: Sequence[Record]) -> float:
+    return sum(record["scores"]["mean_recall"] for record in runs) / len(runs)

@@ -1,0 +1,101 @@
+"""The front page's answer is what the records give, and its words follow the verdicts."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rsstudy.answer import (
+    ADAPTER,
+    ALL,
+    FIRST,
+    NOTHING,
+    PAPERS,
+    SECOND,
+    TOLD,
+    picture_table,
+    sentences,
+    shown_runs,
+    write_answer,
+)
+from rsstudy.errors import StudyError
+from rsstudy.records import read_records, readable
+from rsstudy.updates import stages
+
+ROOT = Path(__file__).parents[1]
+RESULTS, BOOK = ROOT / "results", ROOT / "book"
+
+
+def test_the_committed_answer_is_what_the_records_give(tmp_path):
+    found = write_answer(RESULTS, tmp_path)
+    for name in ("answer.md", "answer.svg"):
+        assert (tmp_path / name).read_text() == (BOOK / name).read_text(), (
+            f"book/{name} is out of date: run `rsstudy answer`"
+        )
+    assert len(found) == 5
+    assert "answer.md" in (BOOK / "index.md").read_text()
+    assert "answer.svg" in (BOOK / "answer.md").read_text()
+
+
+def test_the_picture_shows_every_run_behind_it(tmp_path):
+    table = picture_table(RESULTS)
+    assert set(table["data"]) == {"ucm", "rsicd"}
+    assert ((table["low"] < table["mean_recall"]) & (table["mean_recall"] < table["high"])).all()
+    svg = (BOOK / "answer.svg").read_text()
+    assert svg.count("<!-- UCM-Captions -->") == 1
+
+
+@pytest.fixture
+def turned(tmp_path):
+    """``turned(records, **changes)``: the sentences once these records say something else."""
+    shutil.copytree(RESULTS, tmp_path / "results")
+
+    def change(records, **changes):
+        for record in records:
+            [path] = (tmp_path / "results").glob(f"**/{record['id']}/record.json")
+            path.write_text(readable({**record, **changes}))
+        return sentences(tmp_path / "results")
+
+    return change
+
+
+def as_in(record):
+    return {name: record[name] for name in ("scores", "test_queries")}
+
+
+def test_the_words_follow_the_verdict(turned):
+    runs = shown_runs(RESULTS)
+    [nothing], [hmmc] = runs[SECOND, NOTHING], runs[SECOND, PAPERS][:1]
+    said = turned(runs[SECOND, ALL], **as_in(nothing))  # all of it, trained, does what nothing does
+    assert f"the small part {TOLD['better']} the whole" in said[0]
+    said = turned([hmmc], **as_in(runs[SECOND, ADAPTER][0]))
+    assert f"{TOLD['worse']} the same adapter" not in said[2]
+    [poor], full = runs[FIRST, NOTHING], runs[FIRST, ALL]
+    assert f"{TOLD['better']} the whole" in turned(full, **as_in(poor))[1]
+
+
+def test_what_is_said_of_updates_follows_their_records(turned):
+    table = read_records(RESULTS / "transfer")
+    [second] = stages(table)["mrs-adapter"]["second"]
+    [first] = stages(table)["mrs-adapter"]["first"]
+    assert "it loses" in sentences(RESULTS)[4]
+    spoiled = {"base_equal": False, "reread": 0}
+    assert "does not leave the encoder as it was" in turned([second], removed=spoiled)[4]
+    kept = {**second["elsewhere"], FIRST: {**second["elsewhere"][FIRST], **as_in(first)}}
+    assert "it is not shown to lose" in turned([second], elsewhere=kept)[4]
+
+
+def test_an_answer_without_its_runs_is_refused(tmp_path):
+    shutil.copytree(RESULTS, tmp_path / "results")
+    shutil.rmtree(tmp_path / "results" / "benchmark")
+    with pytest.raises(StudyError, match="no run on record"):
+        sentences(tmp_path / "results")
+
+
+def test_no_sentence_holds_a_number_of_its_own():
+    source = (ROOT / "rsstudy" / "answer.py").read_text()
+    spoken = source[source.index("def sentences") : source.index("def write_answer")]
+    words = " ".join(re.findall(r'f?"([^"\n]*)"', spoken))
+    words = re.sub(r"{[^}]*}", "", words)
+    assert "looks" not in words and "the whole" in words and not re.findall(r"\d", words)
