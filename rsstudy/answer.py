@@ -26,7 +26,7 @@ Record = Mapping[str, Any]
 # The rows of the picture: a name, the method and the objective.
 NOTHING, PAPERS, ADAPTER, HEADS, ALL = (
     "nothing trained", "the paper's adapter with HMMC", "the paper's adapter with InfoNCE",
-    "both heads alone", "all of it trained",
+    "a linear probe (both heads)", "all of it trained",
 )  # fmt: skip
 SHOWN: tuple[tuple[str, str, str], ...] = (
     (NOTHING, "zero-shot", "infonce"), (PAPERS, "mrs-adapter", "hmmc"),
@@ -91,6 +91,7 @@ def sentences(results: Path) -> list[str]:
     Raises:
         StudyError: a run that it needs is not on record.
     """
+    evidence = read_evidence(results)
     runs = shown_runs(results)
     needed = [(SECOND, n) for n, *_ in SHOWN] + [(FIRST, n) for n in (NOTHING, ADAPTER, ALL)]
     for data, name in needed:
@@ -103,23 +104,28 @@ def sentences(results: Path) -> list[str]:
              (here[PAPERS], here[ADAPTER]), (here[ADAPTER], here[HEADS])]  # fmt: skip
     whole, elsewhere, hmmc, probe = corrected([compare(*sides) for sides in asked])
     trained, total = (here[n][0]["trained_parameters"]["total"] for n in (ADAPTER, ALL))
-    looks = there[ADAPTER][0]["config"]["recipe"]["epochs"]
+    looks = _epochs(there[ADAPTER])
+    long, plain = (evidence.runs("compare", "mrs-adapter", name) for name in ("hmmc", "infonce"))
+    later = f"; in {_epochs(long)}: {_said(compare(long, plain))}" if long and plain else ""
     worse, none, better = _beside(results, here[ADAPTER])
     others = worse + none + better
     return [
-        f"Training {trained:,} of {total / 1e6:.1f} million parameters takes mean recall on "
-        f"{SETS[SECOND]} from {_mean(here[NOTHING]):.1f} to {_mean(here[ADAPTER]):.1f} %, training "
-        f"all of them to {_mean(here[ALL]):.1f} %: the small part {TOLD[whole.verdict]} the whole "
+        f"Training {trained:,} of {total / 1e6:.1f} million parameters for "
+        f"{_epochs(here[ADAPTER])} takes mean recall on {SETS[SECOND]} from "
+        f"{_mean(here[NOTHING]):.1f} to {_mean(here[ADAPTER]):.1f} %, training all of them to "
+        f"{_mean(here[ALL]):.1f} %: the small part {TOLD[whole.verdict]} the whole "
         f"({_said(whole)} points; {_seeds(here[ADAPTER])} against {_seeds(here[ALL])}).",
-        f"On {SETS[FIRST]}, in {looks} look{'s' * (looks > 1)} at each picture, it goes from "
+        f"On {SETS[FIRST]}, in {looks} at learning rates chosen on {SETS[SECOND]}, it goes from "
         f"{_mean(there[NOTHING]):.1f} to {_mean(there[ADAPTER]):.1f} % and to "
         f"{_mean(there[ALL]):.1f} %: there the small part {TOLD[elsewhere.verdict]} the whole "
-        f"({_said(elsewhere)}).",
+        f"({_said(elsewhere)}; {_seeds(there[ADAPTER])} against {_seeds(there[ALL])}).",
         f"With the paper's objective, HMMC in its public hinge form, the adapter "
-        f"{TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)}), and that one "
-        f"{TOLD[probe.verdict]} a linear probe ({_said(probe)}).",
+        f"{TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)} in "
+        f"{_epochs(here[PAPERS])}{later}), and that one {TOLD[probe.verdict]} a linear probe "
+        f"({_said(probe)}).",
         f"Of the {others} other ways to train a small part, {better} are shown to do better than "
-        f"the paper's adapter with InfoNCE, {worse} to do worse, and {none} neither.",
+        f"the paper's adapter with InfoNCE, {worse} to do worse, and {none} neither "
+        f"({SETS[SECOND]}, mostly one seed).",
         _of_updates(results),
     ]  # fmt: skip
 
@@ -150,8 +156,9 @@ def _of_updates(results: Path) -> str:
 
     def change(row: pd.Series) -> str:
         verb = lost.get(row.forgotten_verdict, "is not shown to lose; the estimate is")
-        points = abs(row.forgotten) if row.forgotten_verdict in lost else row.forgotten
-        return f"{verb} {points:.1f} points"
+        sign = -1 if verb == "gains" else 1
+        low, high = sorted((sign * row.forgotten_low, sign * row.forgotten_high))
+        return f"{verb} {sign * row.forgotten:.1f} points ({low:.1f} to {high:.1f})"
 
     return (
         f"An update by the small part is a file of {small.shipped_bytes / 1e6:.1f} MB instead of "
@@ -187,6 +194,11 @@ def write_answer(results: Path, folder: Path) -> list[str]:
 
 def _said(contrast: Contrast) -> str:
     return f"{contrast.estimate:+.1f}, {contrast.low:+.1f} to {contrast.high:+.1f}"
+
+
+def _epochs(runs: Sequence[Record]) -> str:
+    epochs = runs[0]["config"]["recipe"]["epochs"]
+    return f"{epochs} epoch{'s' * (epochs > 1)}"
 
 
 def _seeds(runs: Sequence[Record]) -> str:

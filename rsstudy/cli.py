@@ -635,6 +635,7 @@ def answer_command(results: Path, out: Path) -> None:
 
     for text in write_answer(results, out):
         click.echo(text)
+    click.echo(f"\nwritten to {out / 'answer.md'} and {out / 'answer.svg'}")
 
 
 @cli.command("report", short_help="Make every table of the book from the records.")
@@ -789,6 +790,8 @@ def _print_scores(record: dict[str, Any], more: dict[str, Any], as_json: bool) -
         "id": record["id"], **more, "status": record["status"], "best_epoch": record["best_epoch"],
         "trained_parameters": record["trained_parameters"],
         **{name: record[name] for name in ("validation_scores", "scores") if name in record},
+        **({"base_untouched_once_taken_off": record["removed"]["base_equal"]}
+           if "removed" in record else {}),
         **({"elsewhere": {name: {"scores": found["scores"]}
                           for name, found in record["elsewhere"].items()}}
            if "elsewhere" in record else {}),

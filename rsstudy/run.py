@@ -232,7 +232,7 @@ def _also(run: Run, own: ImageTextSet, data_root: Path | None) -> dict[str, Open
     """The sets that a run is scored on beside its own, by the names that its record gives them.
 
     Raises:
-        StudyError: one is not there, has no test split, or two have one name.
+        StudyError: one is not there, has no test split, or has the name of another.
     """
     published = dataclasses.replace(run.recipe, validation="published")
     found: dict[str, Opened] = {}
@@ -240,8 +240,10 @@ def _also(run: Run, own: ImageTextSet, data_root: Path | None) -> dict[str, Open
         opened = open_splits(name, published, run.seed, data_root)
         opened.whole.require("test")
         label = data_label(name, opened.whole)
-        if label in found or label == data_label(run.data, own):
-            raise StudyError(f"two sets are named {label}: a record could not tell them apart")
+        if label == data_label(run.data, own):
+            raise StudyError(f"{label} is the set that is trained on, and scored as it is")
+        if label in found:
+            raise StudyError(f"{label} is named twice among the sets to score")
         found[label] = opened
     return found
 

@@ -98,4 +98,4 @@ def test_no_sentence_holds_a_number_of_its_own():
     spoken = source[source.index("def sentences") : source.index("def write_answer")]
     words = " ".join(re.findall(r'f?"([^"\n]*)"', spoken))
     words = re.sub(r"{[^}]*}", "", words)
-    assert "looks" not in words and "the whole" in words and not re.findall(r"\d", words)
+    assert "the whole" in words and not re.findall(r"\d", words)

@@ -135,8 +135,10 @@ def test_a_finished_run_needs_the_weights_it_started_from_no_more(old, new, tmp_
 
 
 def test_two_sets_of_one_name_are_refused(old, tmp_path):
-    with pytest.raises(StudyError, match="two sets are named set"):
+    with pytest.raises(StudyError, match="set is the set that is trained on"):
         done(Run(old, "tiny@random", recipe=RECIPE, also=(old,)), tmp_path)
+    with pytest.raises(StudyError, match="is named twice"):
+        done(Run(old, "tiny@random", recipe=RECIPE, also=("scenes", "scenes")), tmp_path)
 
 
 def test_what_another_call_trained_is_not_called_untouched(old, new, tmp_path):
