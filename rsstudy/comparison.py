@@ -172,6 +172,15 @@ def mean_with_interval(records: Sequence[Record]) -> tuple[float, float, float]:
     return sum(means) / len(means), low, high
 
 
+def shared_seeds(
+    one: Sequence[Record], other: Sequence[Record]
+) -> tuple[list[Record], list[Record]]:
+    """Those records of two arms whose seed both have, so that a contrast is paired throughout."""
+    seeds = {r["config"]["seed"] for r in one} & {r["config"]["seed"] for r in other}
+    kept = [[r for r in side if r["config"]["seed"] in seeds] for side in (one, other)]
+    return kept[0], kept[1]
+
+
 def on_validation(rows: Sequence[Arm], *folders: Path) -> pd.DataFrame:
     """What the arms of a suite scored on validation, whether their runs went on to test or not.
 

@@ -44,7 +44,7 @@ from rsstudy.updates import updates
 CHAPTERS = {
     "data": "01_data", "adapter": "02_adapter", "hmmc": "03_hmmc", "comparison": "04_comparison",
     "costs": "05_costs", "claims": "06_claims", "machines": "07_machines",
-    "updates": "09_updates", "answer": "index",
+    "updates": "09_updates", "better": "10_better", "answer": "index",
 }  # fmt: skip
 
 # Where the runs of the suite better lie; some are further seeds of arms of the benchmark.
@@ -201,6 +201,8 @@ TABLES: dict[str, Table] = {
     "costs-targets": Table("costs", "speeds beside what they are held to", _targets),
     "updates": Table("updates", "what updates are worth, cost and make forgotten", _updates),
     "updates-runs": Table("updates", "every run of the suite transfer", _runs("transfer")),
+    "candidates": Table("better", "what was tried, on validation", _candidates),
+    "better": Table("better", "the chosen candidate and the paper's adapter, fresh seeds", _better),
     "answer": Table("answer", "the front page's picture", picture_table),
     "claims": Table("claims", "the verdicts", _verdicts),
     "printed-recalls": Table("claims", "printed recalls that no one run can give", _printed),

@@ -10,6 +10,7 @@ from rsstudy.comparison import (
     pareto_front,
     recall_by_class,
     right_where_others_miss,
+    shared_seeds,
     side_by_side,
 )
 from rsstudy.errors import StudyError
@@ -147,3 +148,11 @@ def test_a_choice_at_an_end_of_its_search_is_found():
     found = chosen_at_an_end(choices).set_index("arm")
     assert found["end"].to_dict() == {"bottom": "lowest", "top": "highest"}
     assert found["learning_rate"].to_dict() == {"bottom": 0.1, "top": 0.3}
+
+
+def test_only_seeds_that_both_arms_have_are_compared():
+    one, other = ([{"id": name + str(s), "config": {"seed": s}} for s in seeds]
+                  for name, seeds in (("a", (0, 1, 2)), ("b", (2, 1, 5))))  # fmt: skip
+    kept = shared_seeds(one, other)
+    assert [[r["id"] for r in side] for side in kept] == [["a1", "a2"], ["b2", "b1"]]
+    assert shared_seeds(one, []) == ([], [])
