@@ -25,8 +25,8 @@ Record = Mapping[str, Any]
 
 # The rows of the picture: a name, the method and the objective.
 NOTHING, PAPERS, ADAPTER, HEADS, ALL = (
-    "nothing trained", "the paper's adapter with HMMC", "the paper's adapter with InfoNCE",
-    "a linear probe (both heads)", "all of it trained",
+    "nothing trained", "adapter, HMMC (the paper)", "adapter, InfoNCE", "linear probe (heads)",
+    "all of it trained",
 )  # fmt: skip
 SHOWN: tuple[tuple[str, str, str], ...] = (
     (NOTHING, "zero-shot", "infonce"), (PAPERS, "mrs-adapter", "hmmc"),
@@ -186,7 +186,7 @@ def write_answer(results: Path, folder: Path) -> list[str]:
     with fixed, whole_file(Path(folder) / "answer.svg") as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
     listed = "\n".join(f"{number}. {text}" for number, text in enumerate(found, start=1))
-    page = f"```{{image}} answer.svg\n:alt: {figure.get_label()}\n:width: 100%\n```\n\n{listed}\n"
+    page = f"```{{image}} answer.svg\n:alt: {figure.get_label()}\n:width: 560px\n```\n\n{listed}\n"
     with whole_file(Path(folder) / "answer.md") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return found

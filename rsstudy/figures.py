@@ -304,8 +304,8 @@ def answer(table: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(table["name"]))
     sets = list(dict.fromkeys(table["data"]))
     figure, axes = plt.subplots(
-        len(sets), 1, figsize=(WIDTH, len(sets) * (0.42 * len(names) + 0.9)), squeeze=False
-    )
+        len(sets), 1, figsize=(0.72 * WIDTH, len(sets) * (0.36 * len(names) + 0.9)), squeeze=False
+    )  # narrow, for it is not scrolled on a phone
     words = []
     for axis, data in zip(axes.flat, sets, strict=True):
         title = look_of(data, sets)[0]
@@ -315,17 +315,16 @@ def answer(table: pd.DataFrame) -> Figure:
             bars = [[row.mean_recall - row.low], [row.high - row.mean_recall]]
             axis.errorbar(row.mean_recall, at, xerr=bars, capsize=3, color="0.2")
             part = "all" if share == 100 else f"{share:.1f} %" if share else "none"
-            axis.annotate(f"{row.mean_recall:.1f}   ({part})", (row.high, at), (6, 0),
+            axis.annotate(f"{row.mean_recall:.1f}  ({part})", (row.high, at), (6, 0),
                           textcoords="offset points", va="center", fontsize=10)  # fmt: skip
             words.append(f"{title}, {row.name} ({part} of the parameters trained) "
                          f"{row.mean_recall:.1f} ({row.low:.1f} to {row.high:.1f})")  # fmt: skip
         axis.set_yticks(range(len(names)), names)
         axis.set(ylim=(len(names) - 0.5, -0.6), title=title)
-        axis.set_xlim(0, 1.28 * table.loc[table["data"] == data, "high"].max())
+        axis.set_xlim(0, 1.5 * table.loc[table["data"] == data, "high"].max())
         axis.grid(visible=False, axis="y")
     axes.flat[-1].set_xlabel(
-        "mean recall on test, %\n"
-        "(in brackets the share of parameters trained; lines: 95 % over test pictures)"
+        "mean recall on test, % (share trained)\nlines: 95 % over test pictures"
     )
     figure.set_label(f"Mean recall on test, %: {'; '.join(words)}.")
     return figure
