@@ -85,8 +85,11 @@ def picture_table(results: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def sentences(results: Path) -> list[str]:
+def sentences(results: Path, resamples: int = 10_000) -> list[str]:
     """The answer, in five; the verdicts of the first three are corrected together.
+
+    Args:
+        resamples: of the many contrasts of the fourth.
 
     Raises:
         StudyError: a run that it needs is not on record.
@@ -107,7 +110,7 @@ def sentences(results: Path) -> list[str]:
     looks = _epochs(there[ADAPTER])
     long, plain = (evidence.runs("compare", "mrs-adapter", name) for name in ("hmmc", "infonce"))
     later = f"; in {_epochs(long)}: {_said(compare(long, plain))}" if long and plain else ""
-    worse, none, better = _beside(results, here[ADAPTER])
+    worse, none, better = _beside(results, here[ADAPTER], resamples)
     others = worse + none + better
     return [
         f"Training {trained:,} of {total / 1e6:.1f} million parameters for "
@@ -130,7 +133,7 @@ def sentences(results: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _beside(results: Path, adapter: Sequence[Record]) -> tuple[int, int, int]:
+def _beside(results: Path, adapter: Sequence[Record], resamples: int) -> tuple[int, int, int]:
     """How many of the benchmark's other small parts are worse than the adapter, neither, better."""
     table = read_records(results / "benchmark")
     rows = [
@@ -139,7 +142,8 @@ def _beside(results: Path, adapter: Sequence[Record]) -> tuple[int, int, int]:
         and (arm.run.method, arm.run.method_settings) != ("mrs-adapter", {})
     ]  # fmt: skip
     found = [list(recorded([arm], table)["record"]) for arm in rows]
-    verdicts = [c.verdict for c in corrected([compare(runs, adapter) for runs in found if runs])]
+    contrasts = [compare(runs, adapter, resamples=resamples) for runs in found if runs]
+    verdicts = [contrast.verdict for contrast in corrected(contrasts)]
     worse, better = verdicts.count("worse"), verdicts.count("better")
     return worse, len(verdicts) - worse - better, better
 
@@ -186,7 +190,7 @@ def write_answer(results: Path, folder: Path) -> list[str]:
     with fixed, whole_file(Path(folder) / "answer.svg") as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
     listed = "\n".join(f"{number}. {text}" for number, text in enumerate(found, start=1))
-    page = f"```{{image}} answer.svg\n:alt: {figure.get_label()}\n:width: 560px\n```\n\n{listed}\n"
+    page = f"```{{image}} answer.svg\n:alt: {figure.get_label()}\n:width: 520px\n```\n\n{listed}\n"
     with whole_file(Path(folder) / "answer.md") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return found

@@ -304,7 +304,7 @@ def answer(table: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(table["name"]))
     sets = list(dict.fromkeys(table["data"]))
     figure, axes = plt.subplots(
-        len(sets), 1, figsize=(0.72 * WIDTH, len(sets) * (0.36 * len(names) + 0.9)), squeeze=False
+        len(sets), 1, figsize=(0.64 * WIDTH, len(sets) * (0.36 * len(names) + 0.9)), squeeze=False
     )  # narrow, for it is not scrolled on a phone
     words = []
     for axis, data in zip(axes.flat, sets, strict=True):
@@ -321,7 +321,7 @@ def answer(table: pd.DataFrame) -> Figure:
                          f"{row.mean_recall:.1f} ({row.low:.1f} to {row.high:.1f})")  # fmt: skip
         axis.set_yticks(range(len(names)), names)
         axis.set(ylim=(len(names) - 0.5, -0.6), title=title)
-        axis.set_xlim(0, 1.5 * table.loc[table["data"] == data, "high"].max())
+        axis.set_xlim(0, 1.75 * table.loc[table["data"] == data, "high"].max())
         axis.grid(visible=False, axis="y")
     axes.flat[-1].set_xlabel(
         "mean recall on test, % (share trained)\nlines: 95 % over test pictures"
