@@ -324,7 +324,7 @@ def answer(table: pd.DataFrame) -> Figure:
         axis.set_xlim(0, 1.75 * table.loc[table["data"] == data, "high"].max())
         axis.grid(visible=False, axis="y")
     axes.flat[-1].set_xlabel(
-        "mean recall on test, % (share trained)\nlines: 95 % over test pictures"
+        "mean recall on test, %\nlines: 95 % over test pictures\nin brackets: share trained"
     )
     figure.set_label(f"Mean recall on test, %: {'; '.join(words)}.")
     return figure
