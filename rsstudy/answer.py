@@ -17,7 +17,6 @@ from rsstudy.comparison import mean_with_interval
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
 from rsstudy.grids import UPDATED, arms, only, recorded
-from rsstudy.records import read_records
 from rsstudy.statistics import Contrast, Verdict, compare, corrected
 from rsstudy.updates import updates
 
@@ -42,9 +41,8 @@ TOLD: dict[Verdict, str] = {
 }  # fmt: skip
 
 
-def shown_runs(results: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def shown_runs(evidence: Evidence) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """The records behind the picture, by set and row's name."""
-    evidence = read_evidence(results)
     found = {}
     for data in (SECOND, FIRST):
         for name, method, objective in SHOWN:
@@ -68,14 +66,14 @@ def _runs(evidence: Evidence, data: str, method: str, objective: str) -> list[di
     return []
 
 
-def picture_table(results: Path) -> pd.DataFrame:
+def picture_table(evidence: Evidence) -> pd.DataFrame:
     """A row for each set and arm of the picture.
 
     Columns data, name, mean_recall (mean over seeds, percent), low, high (95 % over test pictures,
     mean over seeds), seeds, trained (parameters), of (parameters in all).
     """
     rows = []
-    found = shown_runs(results)
+    found = shown_runs(evidence)
     whole = max(r["trained_parameters"]["total"] for runs in found.values() for r in runs)
     for (data, name), runs in found.items():
         mean, low, high = mean_with_interval(runs)
@@ -85,7 +83,7 @@ def picture_table(results: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def sentences(results: Path, resamples: int = 10_000) -> list[str]:
+def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
     """The answer, in five; the verdicts of the first three are corrected together.
 
     Args:
@@ -94,8 +92,7 @@ def sentences(results: Path, resamples: int = 10_000) -> list[str]:
     Raises:
         StudyError: a run that it needs is not on record.
     """
-    evidence = read_evidence(results)
-    runs = shown_runs(results)
+    runs = shown_runs(evidence)
     needed = [(SECOND, n) for n, *_ in SHOWN] + [(FIRST, n) for n in (NOTHING, ADAPTER, ALL)]
     for data, name in needed:
         if (data, name) not in runs:
@@ -110,7 +107,7 @@ def sentences(results: Path, resamples: int = 10_000) -> list[str]:
     looks = _epochs(there[ADAPTER])
     long, plain = (evidence.runs("compare", "mrs-adapter", name) for name in ("hmmc", "infonce"))
     later = f"; in {_epochs(long)}: {_said(compare(long, plain))}" if long and plain else ""
-    worse, none, better = _beside(results, here[ADAPTER], resamples)
+    worse, none, better = _beside(evidence, here[ADAPTER], resamples)
     others = worse + none + better
     return [
         f"Training {trained:,} of {total / 1e6:.1f} million parameters for "
@@ -129,34 +126,33 @@ def sentences(results: Path, resamples: int = 10_000) -> list[str]:
         f"Of the {others} other ways to train a small part, {better} are shown to do better than "
         f"the paper's adapter with InfoNCE, {worse} to do worse, and {none} neither "
         f"({SETS[SECOND]}, mostly one seed).",
-        _of_updates(results),
+        _of_updates(evidence),
     ]  # fmt: skip
 
 
-def _beside(results: Path, adapter: Sequence[Record], resamples: int) -> tuple[int, int, int]:
+def _beside(evidence: Evidence, adapter: Sequence[Record], resamples: int) -> tuple[int, int, int]:
     """How many of the benchmark's other small parts are worse than the adapter, neither, better."""
-    table = read_records(results / "benchmark")
     rows = [
         arm for arm in only(arms("benchmark", "bench"), [SECOND], [], [])
         if not arm.run.train_heads and arm.run.method not in LARGE
         and (arm.run.method, arm.run.method_settings) != ("mrs-adapter", {})
     ]  # fmt: skip
-    found = [list(recorded([arm], table)["record"]) for arm in rows]
+    found = [list(recorded([arm], evidence.benchmark)["record"]) for arm in rows]
     contrasts = [compare(runs, adapter, resamples=resamples) for runs in found if runs]
     verdicts = [contrast.verdict for contrast in corrected(contrasts)]
     worse, better = verdicts.count("worse"), verdicts.count("better")
     return worse, len(verdicts) - worse - better, better
 
 
-def _of_updates(results: Path) -> str:
-    table = read_records(*(results / name for name in ("transfer", "benchmark", "seeds")))
+def _of_updates(evidence: Evidence) -> str:
+    table = pd.concat([evidence.further, evidence.benchmark], ignore_index=True)
     changed = updates(table).set_index("method")
     small, large = changed.loc["mrs-adapter"], changed.loc["full"]
     untouched = small.base_equal and not small.reread
     kept = "leaves the encoder bit for bit as it was"
     if not untouched:
         kept = "does not leave the encoder as it was"
-    lost = {"better": "loses", "worse": "gains"}
+    lost = {"lost": "loses", "gained": "gains"}
 
     def change(row: pd.Series) -> str:
         verb = lost.get(row.forgotten_verdict, "is not shown to lose; the estimate is")
@@ -183,9 +179,10 @@ def write_answer(results: Path, folder: Path) -> list[str]:
     from rsstudy.figures import answer as draw
     from rsstudy.figures import use_style
 
-    found = sentences(results)
+    evidence = read_evidence(results)
+    found = sentences(evidence)
     use_style()
-    figure = draw(picture_table(results))
+    figure = draw(picture_table(evidence))
     fixed = plt.rc_context({"svg.hashsalt": "rsstudy"})  # else every drawing has other names
     with fixed, whole_file(Path(folder) / "answer.svg") as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})

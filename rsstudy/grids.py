@@ -495,7 +495,9 @@ def _better(scale: Scale) -> Iterator[Arm]:
         for objective, at_bench in FRAMEWORK_RATES.items():
             rate = _rate(scale, MRS, at_bench)
             recipe = replace(setting.recipe, learning_rate=rate, epochs=epochs)
-            run = Run(data, setting.encoder, MRS, objective, recipe)
+            # With InfoNCE on the first set it is a run of the suite transfer.
+            also = UPDATED[scale][1:] if data in looks and objective == "infonce" else ()
+            run = Run(data, setting.encoder, MRS, objective, recipe, also=also)
             rows.append((f"MRS adapter, {objective}", run))
         for level, run in rows:
             seeds = 1 if scale == "smoke" else FRESH_SEEDS

@@ -47,8 +47,9 @@ CHAPTERS = {
     "updates": "09_updates", "better": "10_better", "answer": "index",
 }  # fmt: skip
 
-# Where the runs of the suite better lie; some are further seeds of arms of the benchmark.
-FRESH_RUNS = ("better", "seeds")
+# Where the runs of the suite better lie; some are further seeds of arms of the benchmark, and some
+# the suite transfer's.
+FRESH_RUNS = ("better", "seeds", "transfer")
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,10 @@ def _better(results: Path) -> pd.DataFrame:
     return recorded(arms("better", "bench"), table).drop(columns=["record"])
 
 
+def _answer(results: Path) -> pd.DataFrame:
+    return picture_table(read_evidence(results))
+
+
 TABLES: dict[str, Table] = {
     "counts": Table("data", "published counts beside those found", _counts),
     "near-duplicates": Table("data", "near-duplicate pictures", _near),
@@ -203,7 +208,7 @@ TABLES: dict[str, Table] = {
     "updates-runs": Table("updates", "every run of the suite transfer", _runs("transfer")),
     "candidates": Table("better", "what was tried, on validation", _candidates),
     "better": Table("better", "the chosen candidate and the paper's adapter, fresh seeds", _better),
-    "answer": Table("answer", "the front page's picture", picture_table),
+    "answer": Table("answer", "the front page's picture", _answer),
     "claims": Table("claims", "the verdicts", _verdicts),
     "printed-recalls": Table("claims", "printed recalls that no one run can give", _printed),
     "printed-means": Table("claims", "printed means that do not follow from their rows", _means),

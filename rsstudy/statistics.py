@@ -170,38 +170,41 @@ def compare(
         StudyError: a side has no records, or two of one seed; the records are of several test sets;
             they form fewer than two clusters of equal size.
     """
-    queries = _one_test_set([*a, *b])
-    seeds_a, seeds_b = _seeds(a), _seeds(b)
-    label, size = _clusters(queries, cluster)
-    sums_a, sums_b = (_cluster_sums(side, score, protocol, label) for side in (a, b))
-    random = np.random.default_rng(seed)
-    difference = sums_a.mean(axis=0) - sums_b.mean(axis=0)
-    estimate = float(_score(difference.sum(axis=1), size.sum(axis=1)))
-    drawn = np.empty(resamples)
-    clusters = size.shape[1]
-    for start in range(0, resamples, 1000):  # in parts, to bound memory
-        part = drawn[start : start + 1000]
-        times = random.multinomial(clusters, np.full(clusters, 1 / clusters), len(part))
-        part[:] = _score(difference @ times.T, size @ times.T)
-    effective = _effective(size)
-    widened = (effective / (effective - 1)) ** 0.5 * _t_tails(effective - 1, resamples, random)
-    drawn = estimate + widened * (drawn - estimate)
-    whole = size.sum(axis=1)
-    drawn += _seed_deviations(
-        seeds_a, _score(sums_a.sum(axis=2).T, whole[:, None]),
-        seeds_b, _score(sums_b.sum(axis=2).T, whole[:, None]), resamples, random,
-    )  # fmt: skip
-    low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
+    label, size = _clusters(_one_test_set([*a, *b]), cluster)
+    sides = [(_seeds(side), _cluster_sums(side, score, protocol, label)) for side in (a, b)]
+    return _contrast(sides, size, margin, alpha, resamples, seed)
 
-    def chance(beyond: np.ndarray) -> float:
-        return (1 + int(beyond.sum())) / (resamples + 1)
 
-    return Contrast(
-        estimate, float(low), float(high),
-        p=min(1.0, 2 * min(chance(drawn <= 0), chance(drawn >= 0))),
-        p_equivalence=max(chance(drawn <= -margin), chance(drawn >= margin)),
-        margin=margin, alpha=alpha, seeds=(len(seeds_a), len(seeds_b)), clusters=clusters,
-    )  # fmt: skip
+def compare_changes(
+    a: Sequence[tuple[Record, Record]],
+    b: Sequence[tuple[Record, Record]],
+    score: str = "mean_recall",
+    margin: float = EQUIVALENCE_MARGIN,
+    alpha: float = 0.05,
+    resamples: int = 10_000,
+) -> Contrast:
+    """What a step changed a method's score by, against what it changed another's by.
+
+    Args:
+        a, b: pairs of records on one test set, before and after, each pair of one seed.
+        score, margin, alpha, resamples: as ``compare``, whose standard protocol and clusters by
+            text are taken.
+
+    Returns:
+        positive where A gained more, or lost less.
+
+    Raises:
+        StudyError: as ``compare``; the records of a pair are of two seeds.
+    """
+    label, size = _clusters(_one_test_set([r for pair in (*a, *b) for r in pair]), "text")
+    sides = []
+    for pairs in (a, b):
+        before, after = ([pair[which] for pair in pairs] for which in (0, 1))
+        if _seeds(before) != _seeds(after):
+            raise StudyError("before and after are of different seeds: give pairs of one run each")
+        then, now = (_cluster_sums(side, score, "standard", label) for side in (before, after))
+        sides.append((_seeds(after), now - then))
+    return _contrast(sides, size, margin, alpha, resamples)
 
 
 def equivalence_over_seeds(
@@ -356,6 +359,42 @@ def _cluster_sums(
             if f"t2i_r{k}" in taken:
                 found[1] += np.bincount(of_caption, t2i.recall(k))
     return 100 / len(taken) * sums
+
+
+def _contrast(
+    sides: Sequence[tuple[list[int], np.ndarray]], size: np.ndarray, margin: float, alpha: float,
+    resamples: int, seed: int = 0,
+) -> Contrast:  # fmt: skip
+    """The bootstrap of ``compare``, from the seeds of each side and its sums over clusters."""
+    (seeds_a, sums_a), (seeds_b, sums_b) = sides
+    random = np.random.default_rng(seed)
+    difference = sums_a.mean(axis=0) - sums_b.mean(axis=0)
+    estimate = float(_score(difference.sum(axis=1), size.sum(axis=1)))
+    drawn = np.empty(resamples)
+    clusters = size.shape[1]
+    for start in range(0, resamples, 1000):  # in parts, to bound memory
+        part = drawn[start : start + 1000]
+        times = random.multinomial(clusters, np.full(clusters, 1 / clusters), len(part))
+        part[:] = _score(difference @ times.T, size @ times.T)
+    effective = _effective(size)
+    widened = (effective / (effective - 1)) ** 0.5 * _t_tails(effective - 1, resamples, random)
+    drawn = estimate + widened * (drawn - estimate)
+    whole = size.sum(axis=1)
+    drawn += _seed_deviations(
+        seeds_a, _score(sums_a.sum(axis=2).T, whole[:, None]),
+        seeds_b, _score(sums_b.sum(axis=2).T, whole[:, None]), resamples, random,
+    )  # fmt: skip
+    low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
+
+    def chance(beyond: np.ndarray) -> float:
+        return (1 + int(beyond.sum())) / (resamples + 1)
+
+    return Contrast(
+        estimate, float(low), float(high),
+        p=min(1.0, 2 * min(chance(drawn <= 0), chance(drawn >= 0))),
+        p_equivalence=max(chance(drawn <= -margin), chance(drawn >= margin)),
+        margin=margin, alpha=alpha, seeds=(len(seeds_a), len(seeds_b)), clusters=clusters,
+    )  # fmt: skip
 
 
 def _score(sums: np.ndarray, size: np.ndarray) -> np.ndarray:

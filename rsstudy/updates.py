@@ -14,9 +14,14 @@ import pandas as pd
 
 from rsstudy.comparison import mean_with_interval
 from rsstudy.grids import UPDATED, Scale, arms, recorded
-from rsstudy.statistics import Contrast, compare, corrected
+from rsstudy.statistics import Contrast, compare, compare_changes, corrected
 
 Record = Mapping[str, Any]
+
+# To whose forgetting that of the others is held.
+WHOLE = "full"
+# What "before" against "after" says of a step.
+CHANGED = {"better": "lost", "worse": "gained"}
 
 
 def on(record: Record, data: str) -> dict[str, Any]:
@@ -69,22 +74,31 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
     Returns:
         columns method, seeds; for the first set ``old_first`` and ``old_second`` (mean recall after
         each step, percent), ``forgotten`` with ``forgotten_low``, ``forgotten_high`` (points lost
-        by the second step, 95 %) and its ``forgotten_verdict``; for the second set ``new_first``
-        (before it was trained on), ``new_alone``, ``new_second`` and ``gained`` likewise;
-        ``natural_base``, ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and
-        ``train_seconds`` of the update; ``base_equal`` (bit for bit, the method taken off) and
-        ``reread`` (tensors that only the base's own files brought back). Means over seeds; verdicts
-        are corrected over all of the table.
+        by the second step, 95 %) and its ``forgotten_verdict`` (lost, gained, comparable or
+        undecided), and ``spared`` likewise (points by which it lost less than full fine-tuning
+        with the same seeds; better, worse, comparable or undecided; NaN for that one itself); for
+        the second set ``new_first`` (before it was trained on), ``new_alone``, ``new_second`` and
+        ``gained`` likewise (the detour's scores less those without); ``natural_base``,
+        ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and ``train_seconds``
+        of the update; ``base_equal`` (bit for bit, the method taken off) and ``reread`` (tensors
+        that only the base's own files brought back). Means over seeds; verdicts are corrected over
+        all of the table.
     """
     old, new, natural = UPDATED[scale]
     found = stages(table, scale)
     base = found.pop("zero-shot", None)
     rows: list[dict[str, Any]] = []
     contrasts: list[tuple[int, str, Contrast]] = []
+    changes = {m: _pairs(of, old) for m, of in found.items()}
     for at, (method, of) in enumerate(found.items()):
         first, second, alone = of["first"], of["second"], of["alone"]
-        before, after = [on(r, old) for r in first], [on(r, old) for r in second]
+        before, after = zip(*changes[method].values(), strict=True)
         contrasts.append((at, "forgotten", compare(before, after)))
+        ours, theirs = changes[method], changes.get(WHOLE, {})
+        seeds = [seed for seed in ours if seed in theirs and method != WHOLE]
+        if seeds:
+            spared = compare_changes([ours[s] for s in seeds], [theirs[s] for s in seeds])
+            contrasts.append((at, "spared", spared))
         if alone:
             contrasts.append((at, "gained", compare(second, alone)))
         rows.append({
@@ -103,9 +117,10 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
         })  # fmt: skip
     judged = corrected([contrast for *_, contrast in contrasts])
     for (at, name, _), contrast in zip(contrasts, judged, strict=True):
+        verdict = contrast.verdict
         rows[at] |= {
             name: contrast.estimate, f"{name}_low": contrast.low, f"{name}_high": contrast.high,
-            f"{name}_verdict": contrast.verdict,
+            f"{name}_verdict": CHANGED.get(verdict, verdict) if name == "forgotten" else verdict,
         }  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -136,6 +151,12 @@ def by_step(table: pd.DataFrame, which: str, scale: Scale = "bench") -> pd.DataF
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _pairs(of: Mapping[str, list[dict]], data: str) -> dict[int, tuple[dict, dict]]:
+    """By seed, its scores on a set after the first step, and after the second."""
+    first, second = ({r["config"]["seed"]: on(r, data) for r in of[s]} for s in ("first", "second"))
+    return {seed: (first[seed], second[seed]) for seed in first if seed in second}
 
 
 def _mean(records: Sequence[Record]) -> float | None:

@@ -19,6 +19,7 @@ from rsstudy.answer import (
     shown_runs,
     write_answer,
 )
+from rsstudy.claims import read_evidence
 from rsstudy.errors import StudyError
 from rsstudy.records import read_records, readable
 from rsstudy.updates import stages
@@ -39,7 +40,7 @@ def test_the_committed_answer_is_what_the_records_give(tmp_path):
 
 
 def test_the_picture_shows_every_run_behind_it(tmp_path):
-    table = picture_table(RESULTS)
+    table = picture_table(read_evidence(RESULTS))
     assert set(table["data"]) == {"ucm", "rsicd"}
     assert ((table["low"] < table["mean_recall"]) & (table["mean_recall"] < table["high"])).all()
     svg = (BOOK / "answer.svg").read_text()
@@ -55,7 +56,7 @@ def turned(tmp_path):
         for record in records:
             [path] = (tmp_path / "results").glob(f"**/{record['id']}/record.json")
             path.write_text(readable({**record, **changes}))
-        return sentences(tmp_path / "results", resamples=100)
+        return sentences(read_evidence(tmp_path / "results"), resamples=100)
 
     return change
 
@@ -65,7 +66,7 @@ def as_in(record):
 
 
 def test_the_words_follow_the_verdict(turned):
-    runs = shown_runs(RESULTS)
+    runs = shown_runs(read_evidence(RESULTS))
     [nothing], [hmmc] = runs[SECOND, NOTHING], runs[SECOND, PAPERS][:1]
     said = turned(runs[SECOND, ALL], **as_in(nothing))  # all of it, trained, does what nothing does
     assert f"the small part {TOLD['better']} the whole" in said[0]
@@ -90,7 +91,7 @@ def test_an_answer_without_its_runs_is_refused(tmp_path):
     shutil.copytree(RESULTS, tmp_path / "results")
     shutil.rmtree(tmp_path / "results" / "benchmark")
     with pytest.raises(StudyError, match="no run on record"):
-        sentences(tmp_path / "results")
+        sentences(read_evidence(tmp_path / "results"))
 
 
 def test_no_sentence_holds_a_number_of_its_own():

@@ -18,6 +18,7 @@ from rsstudy.statistics import (
     Contrast,
     clusters_of,
     compare,
+    compare_changes,
     corrected,
     equivalence_over_seeds,
     holm,
@@ -199,6 +200,34 @@ def test_equal_runs_are_comparable_and_too_few_queries_leave_it_open():
     assert same.estimate == 0 and same.p == 1 and same.verdict == "comparable"
     noisy = compare([random_record(0)], [random_record(1)], resamples=500)
     assert noisy.p > 0.05 and noisy.verdict == "undecided"
+
+
+def test_changes_from_one_start_are_told_as_what_came_of_them():
+    start, a, b = ([random_record(10 * kind + seed) for seed in range(3)] for kind in range(3))
+    for kind in (start, a, b):
+        for seed, found in enumerate(kind):
+            found["config"]["seed"] = seed
+    told = compare(a, b)
+    pairs = [list(zip(start, side, strict=True)) for side in (a, b)]
+    found = compare_changes(*pairs)
+    for name in ("estimate", "low", "high", "p", "p_equivalence"):
+        assert getattr(found, name) == pytest.approx(getattr(told, name)), name
+    back = compare_changes(*reversed(pairs))
+    assert (back.estimate, back.low) == pytest.approx((-found.estimate, -found.high))
+    assert compare_changes(pairs[0], pairs[0]).estimate == 0
+
+
+def test_a_change_is_after_less_before_and_pairs_runs_of_one_seed():
+    records = [random_record(seed) for seed in range(4)]
+    mean = [scores(*counts_of(r["test_queries"]))["mean_recall"] for r in records]
+    for found in records:
+        found["config"]["seed"] = 0
+    (a, then), (b, later) = records[:2], records[2:]
+    found = compare_changes([(a, then)], [(b, later)])
+    assert found.estimate == pytest.approx(mean[1] - mean[0] - (mean[3] - mean[2]))
+    other = {**then, "config": {"seed": 1}}
+    with pytest.raises(StudyError, match="different seeds"):
+        compare_changes([(a, other)], [(b, later)])
 
 
 def test_a_verdict_is_comparable_only_within_the_margin_and_never_for_lack_of_evidence():

@@ -132,6 +132,21 @@ def test_the_confirmed_candidate_is_the_new_one_that_validation_prefers():
         assert developed.isdisjoint(run.seed for run in arm.repeats(arm.run))
 
 
+@pytest.mark.parametrize("scale", ["bench", "paper"])
+def test_the_paper_s_adapter_on_the_first_set_is_trained_once_for_two_suites(scale):
+    updated = {
+        repr(run) for arm in arms("transfer", scale) for run in arm.repeats(arm.run)
+        if arm.factor == "first set"
+    }  # fmt: skip
+    first = grids.UPDATED[scale][0]
+    [arm] = [
+        arm for arm in arms("better", scale)
+        if (arm.run.data, arm.run.method, arm.run.objective) == (first, grids.MRS, "infonce")
+    ]  # fmt: skip
+    shared = updated & {repr(run) for run in arm.repeats(arm.run)}
+    assert len(shared) == SCALES[scale].seeds - grids.FRESH_SEED
+
+
 def test_a_second_call_trains_nothing(small, tmp_path, monkeypatch):
     first = once(tmp_path)
     assert (

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -179,6 +180,8 @@ def test_the_suite_updates_each_method_from_its_own_first_step(own_cache, tmp_pa
         alone = of[method, names[1], False]["scores"]["mean_recall"]
         assert row.forgotten == pytest.approx(before - after)
         assert row.gained == pytest.approx(second["scores"]["mean_recall"] - alone)
+        spared = by_method.loc["full", "forgotten"] - row.forgotten
+        assert row.spared == pytest.approx(spared) if method != "full" else np.isnan(row.spared)
         assert row.natural_second == second["elsewhere"][names[2]]["scores"]["mean_recall"]
         assert row.base_equal and (row.reread > 0) == (method in ("full", "linear-probe"))
     for which in ("old", "new", "natural"):
