@@ -62,10 +62,26 @@ def read_counted(path: Path) -> pd.DataFrame:
 
 
 def measured_steps(record: Record) -> pd.DataFrame:
-    """The rows of the benchmark ``steps`` by name, with medians in place of their spread."""
+    """The rows of the benchmark ``steps`` by name: medians, at one speed of the machine.
+
+    Each method is timed in a process of its own, and a machine's speed drifts between them. So its
+    seconds and joules are scaled to where the limit, timed in turns with it, takes what it takes in
+    the middle of all methods. A step of two views has a limit of its own: it is scaled by its one
+    view, also timed in turns, to that method's step.
+    """
     rows = pd.json_normalize(record["rows"], sep=" ")
     rows.columns = [column.removesuffix(" seconds") for column in rows.columns]
-    return rows.set_index(_names(rows))
+    rows = rows.set_index(_names(rows))
+    two_views = rows.index[rows.get("one view", pd.Series(index=rows.index)).notna()]
+    limits = rows["limit"].drop(two_views)
+    scale = (limits.median() / limits).reindex(rows.index)
+    for name in two_views:
+        own = rows.loc[name, "label"]
+        if own in limits.index:
+            scale[name] = scale[own] * rows.loc[own, "step"] / rows.loc[name, "one view"]
+    timed = [c for c in rows.columns if c.split()[0] in ("step", "limit") and "over" not in c]
+    timed += [c for c in rows.columns if c.startswith("one view") or c == "joules_a_step"]
+    return rows.assign(**{c: rows[c] * scale.fillna(1.0) for c in timed})
 
 
 def _names(rows: pd.DataFrame) -> pd.Index:
@@ -99,6 +115,28 @@ def counted_beside_measured(counted: pd.DataFrame, measured: pd.DataFrame) -> pd
     flops = counted.loc[both, "step_flops"] / counted.loc["full", "step_flops"]
     seconds = measured.loc[both, "step"] / measured.loc["full", "step"]
     return pd.DataFrame({"counted": flops, "measured": seconds, "apart": seconds / flops})
+
+
+def held_in_a_step(counted: pd.DataFrame, steps: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """What a training step holds beyond the model, as measured and as counted.
+
+    Counted are gradients, moments and what is kept for the backward pass, in fp32.
+
+    Args:
+        counted: of the encoder that was measured.
+        batch: of the benchmark ``steps``.
+
+    Returns:
+        a row a method: name, trained, file, moments, step and counted (MB), images a second.
+    """
+    both = steps.loc[[name for name in steps.index if name in counted.index]]
+    parts = memory(counted.loc[both.index], batch).drop(columns=["weights"])
+    table = pd.DataFrame({
+        "trained": both["trained"], "file, MB": both["stored_bytes"] / 1e6,
+        "moments, MB": both["optimizer_bytes"] / 1e6, "step, MB": both["above_model_bytes"] / 1e6,
+        "counted, MB": parts.sum(axis=1) / 1e6, "images a second": both["batch"] / both["step"],
+    })  # fmt: skip
+    return table.rename_axis("name").reset_index()
 
 
 def abstract_claims(counted: pd.DataFrame, steps: pd.DataFrame, others: Record) -> pd.DataFrame:

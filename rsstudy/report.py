@@ -22,17 +22,21 @@ from rsstudy.comparison import on_validation, side_by_side
 from rsstudy.cost_tables import (
     abstract_claims,
     against_targets,
+    break_even,
+    energy,
+    held_in_a_step,
     measured_steps,
     paper_scale,
     read_counted,
 )
 from rsstudy.cost_tables import read_benchmarks as read_speed
+from rsstudy.costs import Use
 from rsstudy.data.audit import beside_published
 from rsstudy.dials import gains, slopes
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
 from rsstudy.grids import arms, only, recorded
-from rsstudy.machines import read_tally
+from rsstudy.machines import held_by_each, read_tally
 from rsstudy.machines import side_by_side as processes_side_by_side
 from rsstudy.records import read_choices, read_records
 from rsstudy.reported import granularity, read_reported, unsound_means
@@ -50,6 +54,8 @@ CHAPTERS = {
 # Where the runs of the suite better lie; some are further seeds of arms of the benchmark, and some
 # the suite transfer's.
 FRESH_RUNS = ("better", "seeds", "transfer")
+# Energy is told for an epoch of UCM-Captions.
+ENERGY_PAIRS = 1680
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,35 @@ def _steps(results: Path) -> pd.DataFrame:
     return measured_steps(read_speed(results / "benchmarks")["steps"]).reset_index()
 
 
+def _held(results: Path) -> pd.DataFrame:
+    counted = read_counted(results / "costs" / "vits14-minilm.json")
+    record = read_speed(results / "benchmarks")["steps"]
+    return held_in_a_step(counted, measured_steps(record), record["settings"]["batch"])
+
+
+def _energy(results: Path) -> pd.DataFrame:
+    steps = measured_steps(read_speed(results / "benchmarks")["steps"])
+    return energy(steps, ENERGY_PAIRS).reset_index()
+
+
+def _pays(results: Path) -> pd.DataFrame:
+    counted = read_counted(results / "costs" / "ViT-B-32.json")
+    steps = measured_steps(read_speed(results / "benchmarks")["steps"])
+    return break_even(counted, steps, Use()).rename_axis("name").reset_index()
+
+
+def _sharding(results: Path) -> pd.DataFrame:
+    encoders = ("ViT-B-32", "ViT-L-14", "ViT-H-14")
+    return held_by_each(
+        {name: read_counted(results / "costs" / f"{name}.json") for name in encoders}, batch=32
+    )
+
+
+def _hmmc(results: Path) -> pd.DataFrame:
+    table = read_records(results / "bench")
+    return recorded(only(arms("hmmc", "bench"), ["ucm"], [], []), table).drop(columns=["record"])
+
+
 def _verdicts(results: Path) -> pd.DataFrame:
     claims = ledger(results)
     return pd.DataFrame([{"id": c.id, "claim": c.claim, "verdict": c.verdict} for c in claims])
@@ -187,12 +222,13 @@ TABLES: dict[str, Table] = {
     "similarity": Table("data", "how alike pictures and captions are", _similarity),
     "searched-runs": Table("adapter", "every run of the suites compare and hmmc", _runs("bench")),
     "searches": Table("adapter", "what their searches compared", _searches("bench")),
+    "hmmc": Table("hmmc", "HMMC, its forms and controls on real pictures", _hmmc),
     "dials": Table("hmmc", "HMMC's gain along the dials", _slopes),
     "dials-runs": Table("hmmc", "every run of the dial experiment", _runs("dials")),
     "comparison": Table("comparison", "all methods, frozen heads", _comparison(False)),
     "comparison-heads": Table("comparison", "all methods, trained heads", _comparison(True)),
     "comparison-runs": Table("comparison", "every run of it", _runs("benchmark")),
-    "comparison-seeds": Table("comparison", "further seeds of three arms", _runs("seeds")),
+    "comparison-seeds": Table("comparison", "further seeds of some arms", _runs("seeds")),
     "comparison-searches": Table("comparison", "what its searches compared",
                                  _searches("benchmark")),
     "costs-ViT-B-32": Table("costs", "counted on ViT-B/32", _counted("ViT-B-32")),
@@ -201,6 +237,9 @@ TABLES: dict[str, Table] = {
                                  _counted("vits14-minilm")),
     "costs-abstract": Table("costs", "the abstract's three numbers", _abstract),
     "costs-steps": Table("costs", "training steps as timed", _steps),
+    "costs-held": Table("costs", "what a step holds beside what was counted", _held),
+    "costs-energy": Table("costs", "energy of an epoch of UCM-Captions", _energy),
+    "costs-pays": Table("costs", "from when an adapter pays", _pays),
     "costs-paper-scale": Table("costs", "what the suites take at paper scale",
                                lambda results: paper_scale(results / "plans" / "paper.json")),
     "costs-targets": Table("costs", "speeds beside what they are held to", _targets),
@@ -212,6 +251,7 @@ TABLES: dict[str, Table] = {
     "claims": Table("claims", "the verdicts", _verdicts),
     "printed-recalls": Table("claims", "printed recalls that no one run can give", _printed),
     "printed-means": Table("claims", "printed means that do not follow from their rows", _means),
+    "sharding": Table("machines", "what there is to shard", _sharding),
     "two-processes": Table("machines", "losses of one and of two processes", _two),
     "kills": Table("machines", "where kills fell", _kills),
     "fuzz": Table("machines", "damaged files, by reader", _fuzz),

@@ -40,7 +40,7 @@ def stages(table: pd.DataFrame, scale: Scale = "bench") -> dict[str, dict[str, l
         table: from ``rsstudy.records.read_records``.
 
     Returns:
-        methods whose first two stages are on record, the second begun from the first, and alone
+        methods whose first two stages are on record, the second begun from the first, and all
         with the same seeds; the base stands among them as ``zero-shot``, whose stages are its
         scores on the two sets.
     """
@@ -58,7 +58,8 @@ def stages(table: pd.DataFrame, scale: Scale = "bench") -> dict[str, dict[str, l
         own = {record["identity"] for record in of["first"]}
         of["second"] = [r for r in of["second"] if _began(r) in {None, *own}]
         seeds = {record["config"]["seed"] for record in of["second"]}
-        of["alone"] = [r for r in of.get("alone", []) if r["config"]["seed"] in seeds]
+        for stage in ("first", "alone"):
+            of[stage] = [r for r in of.get(stage, []) if r["config"]["seed"] in seeds]
     return {m: of for m, of in found.items() if of["first"] and of["second"]}
 
 

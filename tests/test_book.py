@@ -47,6 +47,18 @@ SEEN = """(async () => {
       const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
       return box.scrollWidth > box.clientWidth && !scrolls;
     }).map((box) => box.textContent),
+    hidden: [...document.querySelectorAll(".bd-article .cell_output pre")].filter(
+      (box) => box.scrollWidth > box.clientWidth
+    ).map((box) => box.textContent),
+    touching: [...document.querySelectorAll(".bd-article tr")].flatMap((row) => {
+      const boxes = [...row.cells].filter((cell) => cell.textContent.trim()).map((cell) => {
+        const range = document.createRange();
+        range.selectNodeContents(cell);
+        return [cell.textContent.trim(), range.getBoundingClientRect()];
+      });
+      return boxes.slice(1).filter(([, box], at) => box.left - boxes[at][1].right < 6)
+        .map(([words], at) => words);
+    }),
     width: document.documentElement.scrollWidth,
   };
 })()"""
@@ -214,6 +226,14 @@ def test_letters_in_a_figure_can_be_read_on_a_phone(seen):
 
 def test_code_scrolls_in_its_own_box_on_a_phone(seen):
     assert {page: facts["cut"] for page, facts in seen.items() if facts["cut"]} == {}
+
+
+def test_what_a_cell_prints_can_be_read_without_scrolling(seen):
+    assert {page: facts["hidden"] for page, facts in seen.items() if facts["hidden"]} == {}
+
+
+def test_columns_of_a_table_do_not_touch(seen):
+    assert {page: facts["touching"] for page, facts in seen.items() if facts["touching"]} == {}
 
 
 def test_no_page_is_wider_than_a_phone(seen):

@@ -109,6 +109,30 @@ def test_counted_and_measured_are_both_relative_to_full(found, bench):
     assert again.loc["lora", "apart"] == pytest.approx(2 * both.loc["lora", "apart"])
 
 
+def test_a_machine_that_slows_down_between_two_methods_changes_no_comparison(found, bench):
+    names = ("step", "limit", "one view")
+    for slowed in ("full", "mrs-adapter", "lora"):
+        record = copy.deepcopy(found["steps"])
+        rows = [row for row in record["rows"] if row["label"] == slowed]
+        assert rows
+        for row in rows:
+            row["joules_a_step"] *= 1.4
+            for name in set(names) & set(row):
+                row[name] = {key: 1.4 * value for key, value in row[name].items()}
+        before, after = (measured_steps(of) for of in (found["steps"], record))
+        for column in ("step", "joules_a_step"):
+            shares = [of[column] / of.loc["dora", column] for of in (before, after)]
+            pd.testing.assert_series_equal(*shares, rtol=1e-9)
+
+
+def test_two_views_are_told_by_what_they_took_beside_one(found):
+    steps = measured_steps(found["steps"])
+    ratio = steps.loc["mrs-adapter, hmmc", "step"] / steps.loc["mrs-adapter", "step"]
+    assert ratio == pytest.approx(steps.loc["mrs-adapter, hmmc", "step over one view"], rel=0.01)
+    limits = steps["limit"].drop("mrs-adapter, hmmc")
+    assert limits.to_numpy() == pytest.approx(limits.median())
+
+
 def test_what_replaces_the_base_never_pays_from_anywhere(paper, found):
     table = break_even(paper, measured_steps(found["steps"]), Use(tasks=1, updates=1, users=1))
     assert pd.isna(table.loc["full", "pays from"]) and table.loc["full", "training"] == 1

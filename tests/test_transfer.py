@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
 from rsstudy.figures import before_and_after
 from rsstudy.grids import SCALES, UPDATED, UPDATING, arms, name_of, recorded
-from rsstudy.records import as_table, read_choices, read_record
+from rsstudy.records import as_table, read_choices, read_record, read_records
 from rsstudy.run import ADAPTER, RECORD, Run, execute
 from rsstudy.suites import run_suite
 from rsstudy.training import Diverged, Recipe
@@ -190,6 +191,21 @@ def test_the_suite_updates_each_method_from_its_own_first_step(own_cache, tmp_pa
             (shown["before_low"] <= shown["before"]) & (shown["after"] >= shown["after_low"])
         ).all()
         assert "then" in before_and_after(shown, "before", "after", which).get_label()
+
+
+def test_a_seed_that_has_gone_half_the_way_counts_on_neither_side():
+    results = Path(__file__).parents[1] / "results"
+    table = read_records(*(results / name for name in ("transfer", "benchmark", "seeds")))
+    records = [r for r in table["record"] if r["config"]["seed"] == 0]
+    first, other = (
+        next(r for r in records if (r["config"]["data"], r["config"]["method"]) == ("rsicd", name))
+        for name in ("full", "linear-probe")
+    )
+    begun = {**other, "config": {**first["config"], "seed": 1}, "label": first["label"]}
+    found = [as_table(of) for of in (records, [*records, begun])]
+    pd.testing.assert_frame_equal(*map(updates, found))
+    for which in ("old", "new", "natural"):
+        pd.testing.assert_frame_equal(*(by_step(of, which) for of in found))
 
 
 def test_the_suites_rates_are_those_that_the_benchmark_chose():
