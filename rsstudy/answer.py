@@ -55,15 +55,7 @@ def shown_runs(evidence: Evidence) -> dict[tuple[str, str], list[dict[str, Any]]
 def _runs(evidence: Evidence, data: str, method: str, objective: str) -> list[dict[str, Any]]:
     if data == SECOND:
         return evidence.compared(method, objective)
-    chosen = [
-        arm for suite in ("transfer", "better") for arm in arms(suite, "bench")
-        if (arm.run.data, arm.run.method, arm.run.objective) == (data, method, objective)
-    ]  # fmt: skip
-    for arm in chosen:
-        runs = list(recorded([arm], evidence.further)["record"])
-        if runs:
-            return runs
-    return []
+    return evidence.on_first(method, objective)
 
 
 def picture_table(evidence: Evidence) -> pd.DataFrame:

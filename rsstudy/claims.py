@@ -17,12 +17,11 @@ import pandas as pd
 from rsstudy.dials import curves, gains, slopes
 from rsstudy.encoders import create
 from rsstudy.files import whole_file
-from rsstudy.grids import CONTROLLED, DIALS, SCALES, arm_of, arms, only, recorded
+from rsstudy.grids import CONTROLLED, DIALS, SCALES, UPDATED, arm_of, arms, only, recorded
 from rsstudy.methods import attach, count_trained, create_method
 from rsstudy.records import read_records
 from rsstudy.reported import granularity, leads, read_reported, read_table
 from rsstudy.statistics import Contrast, compare, holm, smallest_gap
-from rsstudy.updates import stages
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested here"]
 VERDICTS: tuple[Verdict, ...] = (
@@ -81,6 +80,17 @@ class Evidence:
             if not arm.run.train_heads and arm.run.encoder == encoder:
                 more = replace(arm, seeds=MOST_SEEDS)
                 return list(recorded([more], self.benchmark)["record"])
+        return []
+
+    def on_first(self, method: str, objective: str = "infonce") -> list[dict[str, Any]]:
+        """The records of a method on the set that the suite transfer begins with; maybe none."""
+        first = UPDATED["bench"][0]
+        for suite in ("transfer", "better"):
+            for arm in arms(suite, "bench"):
+                if (arm.run.data, arm.run.method, arm.run.objective) == (first, method, objective):
+                    found = list(recorded([arm], self.further)["record"])
+                    if found:
+                        return found
         return []
 
     def runs(self, suite: str, method: str, objective: str) -> list[dict[str, Any]]:
@@ -318,12 +328,11 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
     if not (adapter and full and framework):
         return _open(paper, "The runs of the analogue are not on this record.")
     found = compare(framework, full)
-    on_first = stages(evidence.further)
-    first: list[list[dict[str, Any]]] = []
+    first = [evidence.on_first(method) for method in ("mrs-adapter", "full")]
     elsewhere = ""
-    if {"mrs-adapter", "full"} <= set(on_first):
-        first = [on_first[method]["first"] for method in ("mrs-adapter", "full")]
-        elsewhere = f"; on {_setting(first[0])}, it is {_said(compare(first[0], first[1]))}"
+    if all(first):
+        told = _said(compare(first[0], first[1]))
+        elsewhere = f"; on {_setting(first[0])} against {_seeds(first[1])}, it is {told}"
     gap = smallest_gap(adapter, full)
     return {
         "paper": dict(paper) | _by_set("lead over full fine-tuning", over),

@@ -64,16 +64,18 @@ def read_counted(path: Path) -> pd.DataFrame:
 def measured_steps(record: Record) -> pd.DataFrame:
     """The rows of the benchmark ``steps`` by name: medians, at one speed of the machine.
 
-    Each method is timed in a process of its own, and a machine's speed drifts between them. So its
-    seconds and joules are scaled to where the limit, timed in turns with it, takes what it takes in
-    the middle of all methods. A step of two views has a limit of its own: it is scaled by its one
-    view, also timed in turns, to that method's step.
+    Each method is timed in a process of its own, and a machine's speed drifts between them. So the
+    seconds and joules of its step are scaled to where the limit, timed in turns with it, takes what
+    it takes in the middle of all methods. A step of two views has a limit of its own: it is scaled
+    by its one view, also timed in turns, to that method's step. They are NaN where there is neither
+    to scale by. Column ``as timed`` keeps a step's seconds as they were, for rates; those of
+    embedding, which are told beside the base's of the same process, are as timed, too.
     """
     rows = pd.json_normalize(record["rows"], sep=" ")
     rows.columns = [column.removesuffix(" seconds") for column in rows.columns]
     rows = rows.set_index(_names(rows))
     two_views = rows.index[rows.get("one view", pd.Series(index=rows.index)).notna()]
-    limits = rows["limit"].drop(two_views)
+    limits = rows.get("limit", pd.Series(index=rows.index, dtype=float)).drop(two_views)
     scale = (limits.median() / limits).reindex(rows.index)
     for name in two_views:
         own = rows.loc[name, "label"]
@@ -81,7 +83,8 @@ def measured_steps(record: Record) -> pd.DataFrame:
             scale[name] = scale[own] * rows.loc[own, "step"] / rows.loc[name, "one view"]
     timed = [c for c in rows.columns if c.split()[0] in ("step", "limit") and "over" not in c]
     timed += [c for c in rows.columns if c.startswith("one view") or c == "joules_a_step"]
-    return rows.assign(**{c: rows[c] * scale.fillna(1.0) for c in timed})
+    scaled = {c: rows[c] * scale for c in timed}
+    return rows.assign(**scaled, **{"as timed": rows["step"]})
 
 
 def _names(rows: pd.DataFrame) -> pd.Index:
@@ -127,7 +130,8 @@ def held_in_a_step(counted: pd.DataFrame, steps: pd.DataFrame, batch: int) -> pd
         batch: of the benchmark ``steps``.
 
     Returns:
-        a row a method: name, trained, file, moments, step and counted (MB), images a second.
+        a row a method: name, trained, file, moments, step and counted (MB), images a second (at the
+        one speed of ``measured_steps``).
     """
     both = steps.loc[[name for name in steps.index if name in counted.index]]
     parts = memory(counted.loc[both.index], batch).drop(columns=["weights"])
@@ -194,7 +198,7 @@ def against_targets(found: Mapping[str, Record], counted: pd.DataFrame) -> pd.Da
         ours, full = steps.loc["mrs-adapter"], steps.loc["full"]
         measured["full time"] = ours["step"] / full["step"]
         measured["full memory"] = ours["peak_bytes"] / full["peak_bytes"]
-        measured["rate"] = share_of_rate(counted.loc["mrs-adapter"], 256, ours["step"],
+        measured["rate"] = share_of_rate(counted.loc["mrs-adapter"], 256, ours["as timed"],
                                          found["rate"])  # fmt: skip
     rows = []
     for key, (what, bound, most, where) in TARGETS.items():

@@ -122,7 +122,8 @@ def read_record(path: Path) -> dict[str, Any]:
 def read_records(*folders: Path) -> pd.DataFrame:
     """The finished runs below some folders as a table; see ``as_table``.
 
-    A run that a search passed over is left out (see ``rsstudy.protocol.choose``).
+    A run that a search passed over is left out (see ``rsstudy.protocol.choose``), and of copies of
+    one run, in several folders, all but the first.
     """
     paths = [path for folder in folders for path in sorted(Path(folder).glob(f"**/{RECORD}"))]
     passed_over: set[str] = set()
@@ -131,7 +132,14 @@ def read_records(*folders: Path) -> pd.DataFrame:
             choice = read_choice(path)
             passed_over |= {c["id"] for c in choice["candidates"]} - {choice["chosen"]}
     records = [record for path in paths if "label" in (record := read_record(path))]
-    return as_table([record for record in records if record["id"] not in passed_over])
+    once = {record["id"]: record for record in reversed(records)}  # of copies, the first
+    return as_table(
+        [
+            record
+            for record in records
+            if once[record["id"]] is record and record["id"] not in passed_over
+        ]
+    )
 
 
 def read_validated(*folders: Path) -> list[dict[str, Any]]:

@@ -236,7 +236,7 @@ TABLES: dict[str, Table] = {
     "costs-vits14-minilm": Table("costs", "counted on the bench encoder",
                                  _counted("vits14-minilm")),
     "costs-abstract": Table("costs", "the abstract's three numbers", _abstract),
-    "costs-steps": Table("costs", "training steps as timed", _steps),
+    "costs-steps": Table("costs", "training steps, at one speed of the machine", _steps),
     "costs-held": Table("costs", "what a step holds beside what was counted", _held),
     "costs-energy": Table("costs", "energy of an epoch of UCM-Captions", _energy),
     "costs-pays": Table("costs", "from when an adapter pays", _pays),

@@ -170,8 +170,11 @@ def compare(
         StudyError: a side has no records, or two of one seed; the records are of several test sets;
             they form fewer than two clusters of equal size.
     """
+    seeds = [_seeds(side) for side in (a, b)]
     label, size = _clusters(_one_test_set([*a, *b]), cluster)
-    sides = [(_seeds(side), _cluster_sums(side, score, protocol, label)) for side in (a, b)]
+    sides = [
+        (of, _cluster_sums(r, score, protocol, label)) for of, r in zip(seeds, (a, b), strict=True)
+    ]
     return _contrast(sides, size, margin, alpha, resamples, seed)
 
 
@@ -196,12 +199,13 @@ def compare_changes(
     Raises:
         StudyError: as ``compare``; the records of a pair are of two seeds.
     """
-    label, size = _clusters(_one_test_set([r for pair in (*a, *b) for r in pair]), "text")
-    sides = []
-    for pairs in (a, b):
-        before, after = ([pair[which] for pair in pairs] for which in (0, 1))
+    changes = [tuple([pair[which] for pair in pairs] for which in (0, 1)) for pairs in (a, b)]
+    for before, after in changes:
         if _seeds(before) != _seeds(after):
             raise StudyError("before and after are of different seeds: give pairs of one run each")
+    label, size = _clusters(_one_test_set([r for pair in (*a, *b) for r in pair]), "text")
+    sides = []
+    for before, after in changes:
         then, now = (_cluster_sums(side, score, "standard", label) for side in (before, after))
         sides.append((_seeds(after), now - then))
     return _contrast(sides, size, margin, alpha, resamples)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from rsstudy.comparison import mean_with_interval
+from rsstudy.comparison import mean_with_interval, shared_seeds
 from rsstudy.grids import UPDATED, Scale, arms, recorded
 from rsstudy.statistics import Contrast, compare, compare_changes, corrected
 
@@ -40,9 +40,9 @@ def stages(table: pd.DataFrame, scale: Scale = "bench") -> dict[str, dict[str, l
         table: from ``rsstudy.records.read_records``.
 
     Returns:
-        methods whose first two stages are on record, the second begun from the first, and all
-        with the same seeds; the base stands among them as ``zero-shot``, whose stages are its
-        scores on the two sets.
+        methods whose first two stages are on record, with the same seeds, each second begun from
+        its seed's first; alone has those of them that were run; the base stands among them as
+        ``zero-shot``, whose stages are its scores on the two sets.
     """
     names = {"first set": "first", "second set after the first": "second",
              "second set alone": "alone"}  # fmt: skip
@@ -55,11 +55,11 @@ def stages(table: pd.DataFrame, scale: Scale = "bench") -> dict[str, dict[str, l
         else:
             found.setdefault(arm.level, {})[names[arm.factor]] = records
     for of in found.values():
-        own = {record["identity"] for record in of["first"]}
-        of["second"] = [r for r in of["second"] if _began(r) in {None, *own}]
-        seeds = {record["config"]["seed"] for record in of["second"]}
+        own = {record["config"]["seed"]: record["identity"] for record in of["first"]}
+        of["second"] = [r for r in of["second"] if _began(r) in (None, own.get(_seed(r)))]
+        seeds = {_seed(record) for record in of["second"]}
         for stage in ("first", "alone"):
-            of[stage] = [r for r in of.get(stage, []) if r["config"]["seed"] in seeds]
+            of[stage] = [r for r in of.get(stage, []) if _seed(r) in seeds]
     return {m: of for m, of in found.items() if of["first"] and of["second"]}
 
 
@@ -67,6 +67,10 @@ def _began(record: Record) -> str | None:
     """The identity of the run that this one started from."""
     found: str | None = record["config"].get("after", {}).get("identity")
     return found
+
+
+def _seed(record: Record) -> int:
+    return int(record["config"]["seed"])
 
 
 def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
@@ -77,13 +81,14 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
         each step, percent), ``forgotten`` with ``forgotten_low``, ``forgotten_high`` (points lost
         by the second step, 95 %) and its ``forgotten_verdict`` (lost, gained, comparable or
         undecided), and ``spared`` likewise (points by which it lost less than full fine-tuning
-        with the same seeds; better, worse, comparable or undecided; NaN for that one itself); for
-        the second set ``new_first`` (before it was trained on), ``new_alone``, ``new_second`` and
-        ``gained`` likewise (the detour's scores less those without); ``natural_base``,
-        ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and ``train_seconds``
-        of the update; ``base_equal`` (bit for bit, the method taken off) and ``reread`` (tensors
-        that only the base's own files brought back). Means over seeds; verdicts are corrected over
-        all of the table.
+        with the ``spared_seeds`` that both have; better, worse, comparable or undecided; NaN
+        where there is none, and for that one itself); for the second set, over the seeds that were
+        run alone, too, ``new_first`` (before it was trained on), ``new_alone``, ``new_second`` and
+        ``gained`` likewise (the detour's scores less those without; NaN without such seeds);
+        ``natural_base``, ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and
+        ``train_seconds`` of the update; ``base_equal`` (bit for bit, the method taken off) and
+        ``reread`` (tensors that only the base's own files brought back). Means over seeds; verdicts
+        are corrected over all of the table.
     """
     old, new, natural = UPDATED[scale]
     found = stages(table, scale)
@@ -92,7 +97,8 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
     contrasts: list[tuple[int, str, Contrast]] = []
     changes = {m: _pairs(of, old) for m, of in found.items()}
     for at, (method, of) in enumerate(found.items()):
-        first, second, alone = of["first"], of["second"], of["alone"]
+        first, second = of["first"], of["second"]
+        both, alone = shared_seeds(second, of["alone"])
         before, after = zip(*changes[method].values(), strict=True)
         contrasts.append((at, "forgotten", compare(before, after)))
         ours, theirs = changes[method], changes.get(WHOLE, {})
@@ -101,12 +107,15 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
             spared = compare_changes([ours[s] for s in seeds], [theirs[s] for s in seeds])
             contrasts.append((at, "spared", spared))
         if alone:
-            contrasts.append((at, "gained", compare(second, alone)))
+            contrasts.append((at, "gained", compare(both, alone)))
         rows.append({
-            "method": method, "seeds": len(second),
+            "method": method, "seeds": len(second), "spared_seeds": len(seeds),
+            **{name + end: None if end == "_verdict" else float("nan")
+               for name in ("forgotten", "spared", "gained")
+               for end in ("", "_low", "_high", "_verdict")},
             "old_first": _mean(before), "old_second": _mean(after),
             "new_first": _mean([on(r, new) for r in first]),
-            "new_alone": _mean(alone), "new_second": _mean(second),
+            "new_alone": _mean(alone), "new_second": _mean(both or second),
             "natural_base": _mean([on(r, natural) for r in base["first"]]) if base else None,
             "natural_first": _mean([on(r, natural) for r in first]),
             "natural_second": _mean([on(r, natural) for r in second]),
@@ -143,11 +152,16 @@ def by_step(table: pd.DataFrame, which: str, scale: Scale = "bench") -> pd.DataF
     base = found.pop("zero-shot", {})
     rows = []
     for method, of in found.items():
-        befores = {"old": of["first"], "new": of["alone"], "natural": base.get("first", [])}[which]
+        befores: Sequence[Record] = of["first"]
+        afters: Sequence[Record] = of["second"]
+        if which == "new":
+            befores, afters = shared_seeds(of["alone"], afters)
+        elif which == "natural":
+            befores = base.get("first", [])
         if not befores:
             continue
         row: dict[str, Any] = {"method": method}
-        for name, records in (("before", befores), ("after", of["second"])):
+        for name, records in (("before", befores), ("after", afters)):
             mean, low, high = mean_with_interval([on(record, data) for record in records])
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
@@ -156,7 +170,7 @@ def by_step(table: pd.DataFrame, which: str, scale: Scale = "bench") -> pd.DataF
 
 def _pairs(of: Mapping[str, list[dict]], data: str) -> dict[int, tuple[dict, dict]]:
     """By seed, its scores on a set after the first step, and after the second."""
-    first, second = ({r["config"]["seed"]: on(r, data) for r in of[s]} for s in ("first", "second"))
+    first, second = ({_seed(r): on(r, data) for r in of[s]} for s in ("first", "second"))
     return {seed: (first[seed], second[seed]) for seed in first if seed in second}
 
 

@@ -50,6 +50,8 @@ SEEN = """(async () => {
     hidden: [...document.querySelectorAll(".bd-article .cell_output pre")].filter(
       (box) => box.scrollWidth > box.clientWidth
     ).map((box) => box.textContent),
+    printed: document.querySelectorAll(".bd-article .cell_output pre").length,
+    rows: document.querySelectorAll(".bd-article tr").length,
     touching: [...document.querySelectorAll(".bd-article tr")].flatMap((row) => {
       const boxes = [...row.cells].filter((cell) => cell.textContent.trim()).map((cell) => {
         const range = document.createRange();
@@ -229,10 +231,12 @@ def test_code_scrolls_in_its_own_box_on_a_phone(seen):
 
 
 def test_what_a_cell_prints_can_be_read_without_scrolling(seen):
+    assert sum(facts["printed"] for facts in seen.values()) > 0
     assert {page: facts["hidden"] for page, facts in seen.items() if facts["hidden"]} == {}
 
 
 def test_columns_of_a_table_do_not_touch(seen):
+    assert sum(facts["rows"] for facts in seen.values()) > 0
     assert {page: facts["touching"] for page, facts in seen.items() if facts["touching"]} == {}
 
 

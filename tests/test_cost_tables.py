@@ -125,6 +125,30 @@ def test_a_machine_that_slows_down_between_two_methods_changes_no_comparison(fou
             pd.testing.assert_series_equal(*shares, rtol=1e-9)
 
 
+def test_a_step_without_a_limit_beside_it_is_not_set_beside_others(found):
+    record = copy.deepcopy(found["steps"])
+    record["rows"] = [r for r in record["rows"]
+                      if (r["label"], r["objective"]) != ("mrs-adapter", "infonce")]  # fmt: skip
+    steps = measured_steps(record)
+    assert pd.isna(steps.loc["mrs-adapter, hmmc", "step"]) and steps["step"].isna().sum() == 1
+    assert steps["as timed"].notna().all()
+    for row in record["rows"]:
+        row.pop("limit", None)
+    assert measured_steps(record)["step"].isna().all()
+
+
+def test_a_rate_is_of_the_seconds_that_were_timed(found, bench):
+    other = copy.deepcopy(found)
+    other["steps"]["environment"]["device"] = "cuda"
+    other["steps"]["settings"]["batch"] = 256
+    [row] = [r for r in other["steps"]["rows"]
+             if (r["label"], r["objective"]) == ("mrs-adapter", "infonce")]  # fmt: skip
+    flops = bench.loc["mrs-adapter", "step_flops"] * 256 / row["step"]["seconds"]
+    rate = other["rate"]["rows"]["bfloat16"]["flops_a_second"]
+    rows = against_targets(other, bench).set_index("what")["measured"]
+    assert rows["share of the matrix-product rate, ViT-B/32, PETL"] == pytest.approx(flops / rate)
+
+
 def test_two_views_are_told_by_what_they_took_beside_one(found):
     steps = measured_steps(found["steps"])
     ratio = steps.loc["mrs-adapter, hmmc", "step"] / steps.loc["mrs-adapter", "step"]

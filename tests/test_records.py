@@ -1,6 +1,7 @@
 """Records are whole, readable by people, and come back as they were."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +54,15 @@ def test_a_failed_write_keeps_the_older_record(tmp_path):
 def test_unfinished_runs_are_no_rows(tmp_path):
     write_record(tmp_path / "one", {**PLAIN, "status": "diverged"})
     assert read_records(tmp_path).empty
+
+
+def test_a_run_that_lies_in_two_folders_is_one_row(tmp_path):
+    committed = next((Path(__file__).parents[1] / "results" / "transfer").glob("*/record.json"))
+    record = read_record(committed)
+    for folder in ("one", "other"):
+        write_record(tmp_path / folder / record["id"], record)
+    table = read_records(tmp_path / "one", tmp_path / "other")
+    assert list(table["id"]) == [record["id"]]
 
 
 def test_identity_depends_on_values_not_on_their_order():

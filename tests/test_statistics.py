@@ -228,6 +228,9 @@ def test_a_change_is_after_less_before_and_pairs_runs_of_one_seed():
     other = {**then, "config": {"seed": 1}}
     with pytest.raises(StudyError, match="different seeds"):
         compare_changes([(a, other)], [(b, later)])
+    for nothing in (lambda: compare_changes([], []), lambda: compare([], [])):
+        with pytest.raises(StudyError, match="at least one"):
+            nothing()
 
 
 def test_a_verdict_is_comparable_only_within_the_margin_and_never_for_lack_of_evidence():

@@ -20,7 +20,7 @@ from rsstudy.records import as_table, read_choices, read_record, read_records
 from rsstudy.run import ADAPTER, RECORD, Run, execute
 from rsstudy.suites import run_suite
 from rsstudy.training import Diverged, Recipe
-from rsstudy.updates import by_step, updates
+from rsstudy.updates import by_step, stages, updates
 
 RECIPE = Recipe(epochs=1, batch=3, learning_rate=1e-2, precision="fp32")
 
@@ -201,11 +201,31 @@ def test_a_seed_that_has_gone_half_the_way_counts_on_neither_side():
         next(r for r in records if (r["config"]["data"], r["config"]["method"]) == ("rsicd", name))
         for name in ("full", "linear-probe")
     )
-    begun = {**other, "config": {**first["config"], "seed": 1}, "label": first["label"]}
-    found = [as_table(of) for of in (records, [*records, begun])]
+    begun = {**other, "config": {**first["config"], "seed": 1}, "label": first["label"],
+             "identity": "another"}  # fmt: skip
+    second = next(r for r in records if "after" in r["config"] and r["config"]["method"] == "full")
+    astray = {**second, "config": {**second["config"], "seed": 1}}  # begun from seed 0's
+    found = [as_table(of) for of in (records, [*records, begun, astray])]
     pd.testing.assert_frame_equal(*map(updates, found))
     for which in ("old", "new", "natural"):
         pd.testing.assert_frame_equal(*(by_step(of, which) for of in found))
+
+
+def test_the_detour_is_held_to_runs_alone_of_the_same_seeds():
+    results = Path(__file__).parents[1] / "results"
+    table = read_records(*(results / name for name in ("transfer", "benchmark", "seeds")))
+    of = stages(table)["mrs-adapter"]
+    assert len(of["second"]) > 1
+    gone = next(r for r in of["alone"] if r["config"]["seed"] == 1)
+    less = table[table["id"] != gone["id"]]
+    row = updates(less).set_index("method").loc["mrs-adapter"]
+    shown = by_step(less, "new").set_index("method").loc["mrs-adapter"]
+    kept = [r for r in of["second"] if r["config"]["seed"] != 1]
+    mean = np.mean([r["scores"]["mean_recall"] for r in kept])
+    assert row.seeds == len(of["second"]) and row.new_second == pytest.approx(mean)
+    assert row.gained == pytest.approx(mean - row.new_alone) and shown.after == pytest.approx(mean)
+    alone = updates(less[less["method"] != "full"]).set_index("method").loc["mrs-adapter"]
+    assert np.isnan(alone.spared) and alone.spared_verdict is None and alone.spared_seeds == 0
 
 
 def test_the_suites_rates_are_those_that_the_benchmark_chose():
