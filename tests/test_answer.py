@@ -78,13 +78,13 @@ def test_the_words_follow_the_verdict(turned):
 
 def test_what_is_said_of_updates_follows_their_records(turned):
     table = read_records(RESULTS / "transfer")
-    [second] = stages(table)["mrs-adapter"]["second"]
-    [first] = stages(table)["mrs-adapter"]["first"]
+    seconds = stages(table)["mrs-adapter"]["second"]
+    second, first = seconds[0], stages(table)["mrs-adapter"]["first"][0]
     assert "it loses" in turned([])[4]
     spoiled = {"base_equal": False, "reread": 0}
     assert "does not leave the encoder as it was" in turned([second], removed=spoiled)[4]
     kept = {**second["elsewhere"], FIRST: {**second["elsewhere"][FIRST], **as_in(first)}}
-    assert "it is not shown to lose" in turned([second], elsewhere=kept)[4]
+    assert "it is not shown to lose" in turned(seconds, elsewhere=kept)[4]
 
 
 def test_an_answer_without_its_runs_is_refused(tmp_path):
