@@ -82,9 +82,9 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
         by the second step, 95 %) and its ``forgotten_verdict`` (lost, gained, comparable or
         undecided), and ``spared`` likewise (points by which it lost less than full fine-tuning
         with the ``spared_seeds`` that both have; better, worse, comparable or undecided; NaN
-        where there is none, and for that one itself); for the second set, over the seeds that were
-        run alone, too, ``new_first`` (before it was trained on), ``new_alone``, ``new_second`` and
-        ``gained`` likewise (the detour's scores less those without; NaN without such seeds);
+        where there is none, and for that one itself); for the second set ``new_first`` (before it
+        was trained on) and, over the seeds that were run alone, too, ``new_alone``, ``new_second``
+        and ``gained`` likewise (the detour's scores less those without; NaN without such seeds);
         ``natural_base``, ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and
         ``train_seconds`` of the update; ``base_equal`` (bit for bit, the method taken off) and
         ``reread`` (tensors that only the base's own files brought back). Means over seeds; verdicts
