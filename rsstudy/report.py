@@ -54,8 +54,6 @@ CHAPTERS = {
 # Where the runs of the suite better lie; some are further seeds of arms of the benchmark, and some
 # the suite transfer's.
 FRESH_RUNS = ("better", "seeds", "transfer")
-# Energy is told for an epoch of UCM-Captions.
-ENERGY_PAIRS = 1680
 
 
 @dataclass(frozen=True)
@@ -147,9 +145,15 @@ def _held(results: Path) -> pd.DataFrame:
     return held_in_a_step(counted, measured_steps(record), record["settings"]["batch"])
 
 
+def epoch_pairs(results: Path) -> int:
+    """The pairs of an epoch of UCM-Captions, for which energy is told: one a training picture."""
+    checked = json.loads((results / "data" / "ucm.json").read_text("utf-8"))
+    return int(checked["splits"]["train"]["images"])
+
+
 def _energy(results: Path) -> pd.DataFrame:
     steps = measured_steps(read_speed(results / "benchmarks")["steps"])
-    return energy(steps, ENERGY_PAIRS).reset_index()
+    return energy(steps, epoch_pairs(results)).reset_index()
 
 
 def _pays(results: Path) -> pd.DataFrame:

@@ -171,7 +171,7 @@ def by_step(table: pd.DataFrame, which: str, scale: Scale = "bench") -> pd.DataF
 def _pairs(of: Mapping[str, list[dict]], data: str) -> dict[int, tuple[dict, dict]]:
     """By seed, its scores on a set after the first step, and after the second."""
     first, second = ({_seed(r): on(r, data) for r in of[s]} for s in ("first", "second"))
-    return {seed: (first[seed], second[seed]) for seed in first if seed in second}
+    return {seed: (first[seed], second[seed]) for seed in first}
 
 
 def _mean(records: Sequence[Record]) -> float | None:
