@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from rsstudy.benchmark import BENCHMARK
+from rsstudy.benchmark import BENCHMARK, Row
 from rsstudy.encoders import MODALITIES, PLACES, create
 from rsstudy.errors import StudyError, unknown
 from rsstudy.methods import attach, count_trained, create_method
@@ -157,16 +157,19 @@ def _arm(run: Run, scale: Scale, seeds: int, factor: str = "", level: object = "
     return Arm(run, rates, seeds, factor, str(level))
 
 
+# What is trained with InfoNCE and with HMMC in the suites compare and objectives.
+COMPARED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("linear-probe", {}), ("mrs-adapter", {}), ("mrs-adapter", {"share_layers": False}),
+    ("full", {}),
+)  # fmt: skip
+
+
 def _compare(scale: Scale) -> Iterator[Arm]:
     setting = SCALES[scale]
-    methods: list[tuple[str, dict[str, Any]]] = [
-        ("linear-probe", {}), ("mrs-adapter", {}), ("mrs-adapter", {"share_layers": False}),
-        ("full", {}),
-    ]  # fmt: skip
     for data in setting.data:
         zero_shot = Run(data, setting.encoder, "zero-shot", recipe=setting.recipe)
         yield Arm(zero_shot, (setting.recipe.learning_rate,), 1)
-        for method, settings in methods:
+        for method, settings in COMPARED:
             for objective in ("infonce", "hmmc"):
                 run = Run(data, setting.encoder, method, objective, recipe_for(scale, method),
                           method_settings=settings)  # fmt: skip
@@ -345,29 +348,41 @@ SEARCHED_WITH: dict[Scale, float] = {"bench": 0.25}
 
 def _benchmark(scale: Scale) -> Iterator[Arm]:
     """Every method, first with frozen heads (the primary table), then with trained ones."""
-    setting = _one_by_one(scale)
-    for data in setting.data:
+    for data in _one_by_one(scale).data:
         for train_heads in (False, True):
             for row in BENCHMARK:
                 has_heads = row.method in ("zero-shot", "linear-probe", "full")
                 if train_heads and has_heads:
                     continue  # stands in the first table: its heads are what they are
-                encoder, size = setting.encoder, setting.recipe.image_size
-                if row.encoder:
-                    encoder, size = OTHER_ENCODERS[row.encoder, scale]
-                recipe = replace(
-                    setting.recipe,
-                    learning_rate=recipe_for(scale, row.encoder or row.method).learning_rate,
-                    epochs=BENCHMARK_EPOCHS.get(scale, setting.recipe.epochs),
-                    image_size=size,
-                )
-                run = Run(data, encoder, row.method, row.objective, recipe,
-                          train_heads=train_heads, method_settings=dict(row.settings))  # fmt: skip
-                if row.method == "zero-shot":
-                    yield Arm(run, (recipe.learning_rate,), 1, row.family, label_of(run))
-                    continue
-                arm = _arm(run, scale, setting.seeds, row.family, label_of(run))
-                yield replace(arm, searched_with=SEARCHED_WITH.get(scale, 1.0))
+                yield _benchmark_arm(scale, data, row, train_heads)
+
+
+def _benchmark_arm(scale: Scale, data: str, row: Row, train_heads: bool = False) -> Arm:
+    setting = _one_by_one(scale)
+    encoder, size = setting.encoder, setting.recipe.image_size
+    if row.encoder:
+        encoder, size = OTHER_ENCODERS[row.encoder, scale]
+    recipe = replace(
+        setting.recipe,
+        learning_rate=recipe_for(scale, row.encoder or row.method).learning_rate,
+        epochs=BENCHMARK_EPOCHS.get(scale, setting.recipe.epochs),
+        image_size=size,
+    )
+    run = Run(data, encoder, row.method, row.objective, recipe,
+              train_heads=train_heads, method_settings=dict(row.settings))  # fmt: skip
+    if row.method == "zero-shot":
+        return Arm(run, (recipe.learning_rate,), 1, row.family, label_of(run))
+    arm = _arm(run, scale, setting.seeds, row.family, label_of(run))
+    return replace(arm, searched_with=SEARCHED_WITH.get(scale, 1.0))
+
+
+def _objectives(scale: Scale) -> Iterator[Arm]:
+    """HMMC on all that is trained in the suite compare; half of the arms are the benchmark's."""
+    for data in _one_by_one(scale).data:
+        for method, settings in COMPARED:
+            for objective in ("infonce", "hmmc"):
+                arm = _benchmark_arm(scale, data, Row("", method, settings, objective=objective))
+                yield replace(arm, factor=label_of(arm.run), level=objective)
 
 
 # Which methods the suite data-efficiency follows, and with what shares of the training pictures.
@@ -516,6 +531,8 @@ SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
              "same compute"),
     "benchmark": (_benchmark, "every method of parameter-efficient transfer, with frozen heads and "
                   "with trained ones"),
+    "objectives": (_objectives, "HMMC against InfoNCE for all that the suite compare trains, in "
+                   "the benchmark's shorter runs"),
     "data-efficiency": (_data_efficiency, "five of the benchmark's methods with 10, 25, 50 and "
                         "100 % of the training pictures, over as many steps"),
     "transfer": (_transfer, "four methods adapted to one set and then to a newer one: what the "
