@@ -38,12 +38,13 @@ book: $(FIRST_PAGE) ## the smoke runs, the executed notebooks and the HTML book
 	@"$(BIN)/python" -c 'import pathlib, sys; page = pathlib.Path(sys.argv[1]).resolve(); \
 		print(f"\nThe book is ready. Open its first page:\n  {page}\n  {page.as_uri()}")' $<
 
-# Test files are shared out over WORKERS processes. A thread each, for they would fight over the cores.
+# Files are shared out over WORKERS processes. A thread each, for they would fight over the cores.
 WORKERS ?= 2
+test: export OMP_NUM_THREADS := 1
 test: $(ENVIRONMENT) ## every test, then every notebook cell against its committed output
 	@status=0; \
-	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile tests/ || status=$$?; \
-	"$(BIN)/python" -m pytest --nbval notebooks/ || status=$$?; \
+	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile tests/ || status=$$?; \
+	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile --nbval notebooks/ || status=$$?; \
 	exit $$status
 
 # What epochs are measured on; generated scenes where no real sets lie.
@@ -123,10 +124,12 @@ $(STAMPS)/pages: FORCE
 $(STAMPS)/records: runs/.smoke FORCE
 	$(call checksums,results runs,\( -path 'results/*' -o -name record.json \))
 
+# How many smoke runs at once; more than one wants a GPU each, or none at all.
+JOBS ?= 1
 runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 	@set -e; for suite in compare adapter hmmc; do \
 		echo "runs: the suite $$suite at scale smoke"; \
-		"$(BIN)/rsstudy" suite $$suite --scale smoke; \
+		"$(BIN)/rsstudy" suite $$suite --scale smoke --jobs $(JOBS); \
 	done
 	@mkdir -p $(@D) && touch $@
 
