@@ -41,11 +41,8 @@ book: $(FIRST_PAGE) ## the smoke runs, the executed notebooks and the HTML book
 # Files are shared out over WORKERS processes. A thread each, for they would fight over the cores.
 WORKERS ?= 2
 test: export OMP_NUM_THREADS := 1
-test: $(ENVIRONMENT) ## every test, then every notebook cell against its committed output
-	@status=0; \
-	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile tests/ || status=$$?; \
-	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile --nbval notebooks/ || status=$$?; \
-	exit $$status
+test: $(ENVIRONMENT) ## every test, and every notebook cell against its committed output
+	@"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile --nbval tests/ notebooks/
 
 # What epochs are measured on; generated scenes where no real sets lie.
 BENCH_DATA ?= $(if $(RSSTUDY_DATA),ucm,scenes?images=600)
