@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from rsstudy.answer import picture_table
-from rsstudy.claims import ledger, read_evidence
+from rsstudy.claims import MOST_SEEDS, ledger, read_evidence
 from rsstudy.comparison import on_validation, side_by_side
 from rsstudy.cost_tables import (
     abstract_claims,
@@ -50,6 +50,9 @@ CHAPTERS = {
     "costs": "05_costs", "claims": "06_claims", "machines": "07_machines",
     "updates": "09_updates", "better": "10_better", "answer": "index",
 }  # fmt: skip
+
+# Where the runs of the suite objectives lie; half of its arms are the benchmark's.
+OBJECTIVES_RUNS = ("benchmark", "seeds", "objectives")
 
 # Where the runs of the suite better lie; some are further seeds of arms of the benchmark, and some
 # the suite transfer's.
@@ -174,6 +177,14 @@ def _hmmc(results: Path) -> pd.DataFrame:
     return recorded(only(arms("hmmc", "bench"), ["ucm"], [], []), table).drop(columns=["record"])
 
 
+def _objectives(results: Path) -> pd.DataFrame:
+    rows = [
+        replace(arm, seeds=MOST_SEEDS) for arm in only(arms("objectives", "bench"), ["ucm"], [], [])
+    ]
+    table = read_records(*(results / name for name in OBJECTIVES_RUNS))
+    return recorded(rows, table).drop(columns=["record"])
+
+
 def _verdicts(results: Path) -> pd.DataFrame:
     claims = ledger(results)
     return pd.DataFrame([{"id": c.id, "claim": c.claim, "verdict": c.verdict} for c in claims])
@@ -227,6 +238,8 @@ TABLES: dict[str, Table] = {
     "searched-runs": Table("adapter", "every run of the suites compare and hmmc", _runs("bench")),
     "searches": Table("adapter", "what their searches compared", _searches("bench")),
     "hmmc": Table("hmmc", "HMMC, its forms and controls on real pictures", _hmmc),
+    "objectives": Table("hmmc", "HMMC and InfoNCE for all that is trained", _objectives),
+    "objectives-searches": Table("hmmc", "what its searches compared", _searches("objectives")),
     "dials": Table("hmmc", "HMMC's gain along the dials", _slopes),
     "dials-runs": Table("hmmc", "every run of the dial experiment", _runs("dials")),
     "comparison": Table("comparison", "all methods, frozen heads", _comparison(False)),

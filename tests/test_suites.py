@@ -132,6 +132,15 @@ def test_the_confirmed_candidate_is_the_new_one_that_validation_prefers():
         assert developed.isdisjoint(run.seed for run in arm.repeats(arm.run))
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_what_the_suite_objectives_shares_with_the_benchmark_is_trained_once(scale):
+    shown = {repr(arm.run) for arm in arms("benchmark", scale)}
+    shared = [arm for arm in arms("objectives", scale) if repr(arm.run) in shown]
+    sets = len({arm.run.data for arm in shared})
+    assert len(shared) == 5 * sets  # all with InfoNCE, and the paper's adapter with HMMC
+    assert {a.run.method for a in shared if a.run.objective == "hmmc"} == {grids.MRS}
+
+
 @pytest.mark.parametrize("scale", ["bench", "paper"])
 def test_the_paper_s_adapter_on_the_first_set_is_trained_once_for_two_suites(scale):
     updated = {
