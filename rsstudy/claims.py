@@ -73,24 +73,27 @@ class Evidence:
     further: pd.DataFrame
 
     def compared(
-        self, method: str, objective: str = "infonce", encoder: str = SCALES["bench"].encoder
-    ) -> list[dict[str, Any]]:
-        """The records of an arm of the benchmark with frozen heads, all its seeds; maybe none."""
+        self, method: str, objective: str = "infonce", encoder: str = SCALES["bench"].encoder,
+        train_heads: bool = False,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """The records of an arm of the benchmark, all its seeds; maybe none."""
         for arm in only(arms("benchmark", "bench"), [ANALOGUE], [method], [objective]):
-            if not arm.run.train_heads and arm.run.encoder == encoder:
+            if arm.run.train_heads == train_heads and arm.run.encoder == encoder:
                 more = replace(arm, seeds=MOST_SEEDS)
                 return list(recorded([more], self.benchmark)["record"])
         return []
 
-    def on_first(self, method: str, objective: str = "infonce") -> list[dict[str, Any]]:
+    def on_first(
+        self, method: str, objective: str = "infonce", train_heads: bool = False
+    ) -> list[dict[str, Any]]:
         """The records of a method on the set that the suite transfer begins with; maybe none.
 
         Some of the suite better's are further seeds of that suite's.
         """
-        wanted = (UPDATED["bench"][0], method, objective)
+        wanted = (UPDATED["bench"][0], method, objective, train_heads)
         rows = [
             arm for suite in ("transfer", "better") for arm in arms(suite, "bench")
-            if (arm.run.data, arm.run.method, arm.run.objective) == wanted
+            if (arm.run.data, arm.run.method, arm.run.objective, arm.run.train_heads) == wanted
         ]  # fmt: skip
         found = recorded(rows, self.further).drop_duplicates("id").sort_values("seed")
         return list(found["record"])

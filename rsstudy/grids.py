@@ -417,16 +417,18 @@ def _data_efficiency(scale: Scale) -> Iterator[Arm]:
 
 
 # What the suite transfer updates: a set first, then another that comes later, then the domain that
-# the encoder comes from, which is only looked at. Methods with their learning rates: what the suite
-# benchmark's searches chose on UCM-Captions (tests/test_transfer.py).
+# the encoder comes from, which is only looked at. Methods, whether their heads are trained, too (as
+# full fine-tuning's are), and the learning rates that the suite benchmark's searches chose on
+# UCM-Captions (tests/test_transfer.py).
 UPDATED: dict[Scale, tuple[str, str, str]] = {
     "smoke": ("scenes?images=150", "scenes?images=150&seed=1", "scenes-ground?images=150"),
     "bench": ("rsicd", "ucm", "flickr8k"),
     "paper": ("rsicd", "ucm", "flickr8k"),
 }
-UPDATING: dict[str, float] = {
-    "mrs-adapter": 3e-3, "full": 1e-4, "linear-probe": 3e-3, "adapter": 3e-3,
-}  # fmt: skip
+UPDATING: tuple[tuple[str, bool, float], ...] = (
+    ("mrs-adapter", False, 3e-3), ("full", False, 1e-4), ("linear-probe", False, 3e-3),
+    ("adapter", False, 3e-3), ("mrs-adapter", True, 1e-3),
+)  # fmt: skip
 # The first set is so much larger that one look at each picture is as many steps as five at the
 # second's.
 UPDATE_EPOCHS: dict[Scale, int] = {"bench": 1}
@@ -438,24 +440,27 @@ def _transfer(scale: Scale) -> Iterator[Arm]:
     first, second, natural = UPDATED[scale]
     epochs = setting.recipe.epochs
 
-    def run(data: str, method: str, epochs: int, also: tuple[str, ...], after: Run | None) -> Run:
-        recipe = replace(setting.recipe, epochs=epochs, learning_rate=_rate(
-            scale, method, UPDATING.get(method, setting.recipe.learning_rate)))  # fmt: skip
-        return Run(data, setting.encoder, method, "infonce", recipe, also=also, after=after)
+    def run(row: tuple[str, bool, float], data: str, epochs: int, also: tuple[str, ...] = (),
+            after: Run | None = None) -> Run:  # fmt: skip
+        method, train_heads, rate = row
+        recipe = replace(setting.recipe, epochs=epochs, learning_rate=_rate(scale, method, rate))
+        return Run(data, setting.encoder, method, "infonce", recipe, train_heads=train_heads,
+                   also=also, after=after)  # fmt: skip
 
+    nothing = ("zero-shot", False, setting.recipe.learning_rate)
     for data in (first, second):
         others = tuple(name for name in (first, second, natural) if name != data)
-        zero_shot = run(data, "zero-shot", epochs, others, None)
+        zero_shot = run(nothing, data, epochs, others)
         yield Arm(zero_shot, (zero_shot.recipe.learning_rate,), 1, "zero-shot", data)
-    for method in UPDATING:
-        one = run(first, method, UPDATE_EPOCHS.get(scale, epochs), (second, natural), None)
+    for row in UPDATING:
+        one = run(row, first, UPDATE_EPOCHS.get(scale, epochs), (second, natural))
         later = BENCHMARK_EPOCHS.get(scale, epochs)
         for what, of in (
             ("first set", one),
-            ("second set after the first", run(second, method, later, (first, natural), one)),
-            ("second set alone", run(second, method, later, (), None)),  # the benchmark's own
+            ("second set after the first", run(row, second, later, (first, natural), one)),
+            ("second set alone", run(row, second, later)),  # the benchmark's own
         ):
-            yield Arm(of, (of.recipe.learning_rate,), setting.seeds, what, method)
+            yield Arm(of, (of.recipe.learning_rate,), setting.seeds, what, label_of(of))
 
 
 # Designs and recipes with no more trained parameters than the MRS adapter on ViT-B/32, tried on the
