@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rsstudy.claims import SETS, Evidence, read_evidence
-from rsstudy.comparison import mean_with_interval
+from rsstudy.comparison import mean_with_interval, name_of_row
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
 from rsstudy.grids import UPDATED, arms, only, recorded
@@ -33,11 +33,14 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
     (ALL, "full", "infonce"),
 )  # fmt: skip
 FIRST, SECOND = UPDATED["bench"][:2]
+SPARED: dict[str | None, str] = {
+    "better": "it forgets less", "worse": "it forgets more", "comparable": "it forgets as much",
+}  # fmt: skip
 # Methods that train no small part.
 LARGE = ("zero-shot", "full", "single-language")
 TOLD: dict[Verdict, str] = {
     "better": "is ahead of", "worse": "is behind", "comparable": "is comparable to",
-    "undecided": "is not told from",
+    "undecided": "is not shown to differ from",
 }  # fmt: skip
 
 
@@ -62,7 +65,7 @@ def picture_table(evidence: Evidence) -> pd.DataFrame:
     """A row for each set and arm of the picture.
 
     Columns data, name, mean_recall (mean over seeds, percent), low, high (95 % over test pictures,
-    mean over seeds), seeds, trained (parameters), of (parameters in all).
+    mean over seeds), seeds, trained (parameters), of (all parameters), records (ids of the runs).
     """
     rows = []
     found = shown_runs(evidence)
@@ -71,7 +74,8 @@ def picture_table(evidence: Evidence) -> pd.DataFrame:
         mean, low, high = mean_with_interval(runs)
         trained = runs[0]["trained_parameters"]["total"]
         rows.append({"data": data, "name": name, "mean_recall": mean, "low": low, "high": high,
-                     "seeds": len(runs), "trained": trained, "of": whole})  # fmt: skip
+                     "seeds": len(runs), "trained": trained, "of": whole,
+                     "records": " ".join(record["id"] for record in runs)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -99,41 +103,77 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
     looks = _epochs(there[ADAPTER])
     long, plain = (evidence.runs("compare", "mrs-adapter", name) for name in ("hmmc", "infonce"))
     later = f"; in {_epochs(long)}: {_said(compare(long, plain))}" if long and plain else ""
-    worse, none, better = _beside(evidence, here[ADAPTER], resamples)
-    others = worse + none + better
+    rising = ", and still rises when it is stopped" * all(map(_still_rising, here[PAPERS]))
+    heads = _with_heads(evidence, there[ALL])
+    beside = others_beside(evidence, here[ADAPTER], resamples)
+    counts = beside["verdict"].value_counts()
+    better, worse = counts.get("better", 0), counts.get("worse", 0)
+    reach = ((beside["high"] - beside["low"]) / 2).median()
     return [
         f"Training {trained:,} of {total / 1e6:.1f} million parameters for "
         f"{_epochs(here[ADAPTER])} takes mean recall on {SETS[SECOND]} from "
         f"{_mean(here[NOTHING]):.1f} to {_mean(here[ADAPTER]):.1f} %, training all of them to "
         f"{_mean(here[ALL]):.1f} %: the small part {TOLD[whole.verdict]} the whole "
         f"({_said(whole)} points; {_seeds(here[ADAPTER])} against {_seeds(here[ALL])}).",
-        f"On {SETS[FIRST]}, in {looks} at learning rates chosen on {SETS[SECOND]}, it goes from "
-        f"{_mean(there[NOTHING]):.1f} to {_mean(there[ADAPTER]):.1f} % and to "
-        f"{_mean(there[ALL]):.1f} %: there the small part {TOLD[elsewhere.verdict]} the whole "
-        f"({_said(elsewhere)}; {_seeds(there[ADAPTER])} against {_seeds(there[ALL])}).",
+        f"On {SETS[FIRST]}, in {looks} at learning rates chosen on {SETS[SECOND]}, the small part "
+        f"reaches {_mean(there[ADAPTER]):.1f} % and the whole {_mean(there[ALL]):.1f} % "
+        f"(untrained: {_mean(there[NOTHING]):.1f} %): there the small part "
+        f"{TOLD[elsewhere.verdict]} the whole ({_said(elsewhere)}; {_seeds(there[ADAPTER])} "
+        f"against {_seeds(there[ALL])}){heads}.",
         f"With the paper's objective, HMMC in its public hinge form, the adapter "
         f"{TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)} in "
-        f"{_epochs(here[PAPERS])}{later}), and that one {TOLD[probe.verdict]} a linear probe "
-        f"({_said(probe)}).",
-        f"Of the {others} other ways to train a small part, {better} are shown to do better than "
-        f"the paper's adapter with InfoNCE, {worse} to do worse, and {none} neither "
-        f"({SETS[SECOND]}, mostly one seed).",
+        f"{_epochs(here[PAPERS])}{later}){rising}; with InfoNCE it {TOLD[probe.verdict]} a linear "
+        f"probe ({_said(probe)}).",
+        f"Of the {len(beside)} other ways to train a small part, {better} are shown to do better "
+        f"than the paper's adapter with InfoNCE, {worse} to do worse, and "
+        f"{len(beside) - better - worse} neither, with intervals that reach some {reach:.0f} "
+        f"points to either side ({SETS[SECOND]}, mostly one seed).",
         _of_updates(evidence),
     ]  # fmt: skip
 
 
-def _beside(evidence: Evidence, adapter: Sequence[Record], resamples: int) -> tuple[int, int, int]:
-    """How many of the benchmark's other small parts are worse than the adapter, neither, better."""
+def others_beside(
+    evidence: Evidence, adapter: Sequence[Record], resamples: int = 10_000
+) -> pd.DataFrame:
+    """The benchmark's other small parts less the paper's adapter, on the second set.
+
+    Returns:
+        a row an arm with frozen heads, the best first: name, seeds (of it), estimate, low, high
+        (points, 95 %), p (corrected over the rows), verdict.
+    """
     rows = [
         arm for arm in only(arms("benchmark", "bench"), [SECOND], [], [])
         if not arm.run.train_heads and arm.run.method not in LARGE
         and (arm.run.method, arm.run.method_settings) != ("mrs-adapter", {})
     ]  # fmt: skip
-    found = [list(recorded([arm], evidence.benchmark)["record"]) for arm in rows]
-    contrasts = [compare(runs, adapter, resamples=resamples) for runs in found if runs]
-    verdicts = [contrast.verdict for contrast in corrected(contrasts)]
-    worse, better = verdicts.count("worse"), verdicts.count("better")
-    return worse, len(verdicts) - worse - better, better
+    found = recorded(rows, evidence.benchmark)
+    by_arm = {
+        name_of_row(next(runs.itertuples())): list(runs["record"])
+        for _, runs in found.groupby(["label", "objective_label"], sort=False)
+    }
+    contrasts = corrected([compare(runs, adapter, resamples=resamples) for runs in by_arm.values()])
+    table = pd.DataFrame([
+        {"name": name, "seeds": contrast.seeds[0], "estimate": contrast.estimate,
+         "low": contrast.low, "high": contrast.high, "p": contrast.p, "verdict": contrast.verdict}
+        for name, contrast in zip(by_arm, contrasts, strict=True)
+    ])  # fmt: skip
+    return table.sort_values("estimate", ascending=False, ignore_index=True)
+
+
+def _still_rising(record: Record) -> bool:
+    return bool(record["best_epoch"] == record["config"]["recipe"]["epochs"])
+
+
+def _with_heads(evidence: Evidence, whole: Sequence[Record]) -> str:
+    """What the adapter does where its heads are trained, as the whole's are."""
+    runs = evidence.on_first("mrs-adapter", train_heads=True)
+    if not runs:
+        return ""
+    beside = compare(runs, whole)
+    return (
+        f"; with the heads trained, too, as the whole's are, it reaches {_mean(runs):.1f} % and "
+        f"{TOLD[beside.verdict]} the whole ({_said(beside)}; {_seeds(runs)})"
+    )
 
 
 def _of_updates(evidence: Evidence) -> str:
@@ -146,6 +186,10 @@ def _of_updates(evidence: Evidence) -> str:
         kept = "does not leave the encoder as it was"
     lost = {"lost": "loses", "gained": "gains"}
 
+    spared = SPARED.get(small.spared_verdict, "that it forgets less is not shown")
+    if pd.notna(small.spared):
+        spared += f" ({small.spared:+.1f}, {small.spared_low:+.1f} to {small.spared_high:+.1f})"
+
     def change(row: pd.Series) -> str:
         verb = lost.get(row.forgotten_verdict, "is not shown to lose; the estimate is")
         sign = -1 if verb == "gains" else 1
@@ -156,7 +200,7 @@ def _of_updates(evidence: Evidence) -> str:
         f"An update by the small part is a file of {small.shipped_bytes / 1e6:.1f} MB instead of "
         f"{large.shipped_bytes / 1e6:.0f} MB, and taking it off {kept}; trained on from "
         f"{SETS[FIRST]} to {SETS[SECOND]}, it {change(small)} on {SETS[FIRST]}, and full "
-        f"fine-tuning {change(large)}."
+        f"fine-tuning {change(large)}: {spared}."
     )
 
 
@@ -174,15 +218,28 @@ def write_answer(results: Path, folder: Path) -> list[str]:
     evidence = read_evidence(results)
     found = sentences(evidence)
     use_style()
-    figure = draw(picture_table(evidence))
+    table = picture_table(evidence)
+    figure = draw(table)
     fixed = plt.rc_context({"svg.hashsalt": "rsstudy"})  # else every drawing has other names
     with fixed, whole_file(Path(folder) / "answer.svg") as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
     listed = "\n".join(f"{number}. {text}" for number, text in enumerate(found, start=1))
-    page = f"```{{image}} answer.svg\n:alt: {figure.get_label()}\n:width: 520px\n```\n\n{listed}\n"
+    page = (
+        f"```{{image}} answer.svg\n:alt: {figure.get_label()}\n:width: 520px\n```\n\n{listed}\n\n"
+        f"```{{dropdown}} The runs behind the picture\n{_behind(table)}\n```\n"
+    )
     with whole_file(Path(folder) / "answer.md") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return found
+
+
+def _behind(table: pd.DataFrame) -> str:
+    """A list of the runs of each bar; each is a folder below ``results``."""
+    rows = zip(table["data"], table["name"], table["records"], strict=True)
+    return "\n".join(
+        f"- {SETS[data]}, {name}: {', '.join(f'`{run}`' for run in records.split())}"
+        for data, name, records in rows
+    )
 
 
 def _said(contrast: Contrast) -> str:

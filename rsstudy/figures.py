@@ -611,7 +611,8 @@ def by_factor(table: pd.DataFrame) -> Figure:
 def verdicts(claims: Sequence[Mapping[str, Any]]) -> Figure:
     """The paper's claims, a row each, under the verdict that each got."""
     columns = claimed.VERDICTS
-    look = dict(zip(columns, (("C2", "o"), ("C1", "D"), ("C3", "X"), ("0.5", "s")), strict=True))
+    look = dict(zip(columns, (("C2", "o"), ("C1", "D"), ("C3", "X"), ("C0", "^"), ("0.5", "s")),
+                    strict=True))  # fmt: skip
     figure, axis = plt.subplots(figsize=(WIDTH, 0.5 * len(claims) + 0.9))
     for at, claim in enumerate(claims):
         color, mark = look[claim["verdict"]]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from rsstudy.costs import Analytic, analytic
 from rsstudy.data.sources import PUBLIC, known_sets, load
-from rsstudy.encoders import create
+from rsstudy.encoders import create, tiny_delta
 from rsstudy.errors import StudyError
 from rsstudy.grids import Arm, is_run, name_of, recorded
 from rsstudy.methods import attach, create_method, trained
@@ -155,6 +155,8 @@ def _missing_weights(encoder: str) -> str:
     """The weights of an encoder, if they are not here; fetched on first use."""
     import open_clip  # behind rsstudy.encoders: see rsstudy.encoders.compat
 
+    if encoder == "tiny" and not tiny_delta().exists():
+        return "the pretrained encoder tiny; the suite pretrains it first, in a minute or two"
     model, _, weights = encoder.partition("+")[0].partition("@")
     if model not in open_clip.list_models() or weights == "random":
         return ""

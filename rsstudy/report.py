@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from rsstudy.answer import picture_table
+from rsstudy.answer import others_beside, picture_table
 from rsstudy.claims import MOST_SEEDS, ledger, read_evidence
 from rsstudy.comparison import on_validation, side_by_side
 from rsstudy.cost_tables import (
@@ -231,6 +231,11 @@ def _answer(results: Path) -> pd.DataFrame:
     return picture_table(read_evidence(results))
 
 
+def _others(results: Path) -> pd.DataFrame:
+    evidence = read_evidence(results)
+    return others_beside(evidence, evidence.compared("mrs-adapter"))
+
+
 TABLES: dict[str, Table] = {
     "counts": Table("data", "published counts beside those found", _counts),
     "near-duplicates": Table("data", "near-duplicate pictures", _near),
@@ -265,6 +270,7 @@ TABLES: dict[str, Table] = {
     "candidates": Table("better", "what was tried, on validation", _candidates),
     "better": Table("better", "the chosen candidate and the paper's adapter, fresh seeds", _better),
     "answer": Table("answer", "the front page's picture", _answer),
+    "answer-others": Table("answer", "other small parts less the paper's adapter", _others),
     "claims": Table("claims", "the verdicts", _verdicts),
     "printed-recalls": Table("claims", "printed recalls that no one run can give", _printed),
     "printed-means": Table("claims", "printed means that do not follow from their rows", _means),

@@ -178,6 +178,19 @@ def test_torchvision_imports_beside_a_cpu_torch():
     assert done.stdout.strip() == "fine", done.stderr
 
 
+@pytest.mark.parametrize(
+    "tag",
+    ["openai", "metaclip_400m", "laion400m_e31", "laion2b_s34b_b79k", "datacomp_xl_s13b_b90k"],
+)
+def test_a_tag_has_the_activation_that_its_weights_were_trained_with(tag):
+    encoder = create(f"ViT-B-32@{tag}", meta=True)
+    quick = open_clip.get_pretrained_cfg("ViT-B-32", tag).get("quick_gelu", False)
+    assert quick == (tag[:7] not in ("laion2b", "datacom"))
+    kinds = {type(module).__name__ for module in encoder.model.modules()}
+    assert ("QuickGELU" in kinds) == quick and ("GELU" in kinds) != quick
+    assert encoder.architecture == "ViT-B-32" + "-quickgelu" * quick
+
+
 def test_a_tags_own_preprocessing_is_used_or_refused():
     clip = create("ViT-B-32@openai", meta=True)
     assert clip.architecture == "ViT-B-32-quickgelu"

@@ -93,7 +93,11 @@ def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
     except (OSError, RuntimeError) as problem:  # a name too long, no such user, no permission
         raise StudyError(f"cannot look at {name_or_path[:80]}: {problem}") from None
     if found:
-        return _read(path, None, f": neither Parquet shards nor a {JSON} with its pictures")
+        return _read(
+            path, None, f": neither Parquet shards nor a {JSON} with its pictures, "
+            '{"images": [{"filename": "a.jpg", "split": "train", '
+            '"sentences": [{"raw": "a caption ."}]}]}'
+        )  # fmt: skip
     if len(path.parts) > 1 or path.suffix or "/" in name_or_path:
         raise StudyError(f"{path} does not exist; give a folder, a {JSON} or a known name")
     raise unknown("data set", name_or_path, [*PUBLIC, *GENERATED])

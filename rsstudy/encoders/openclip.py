@@ -45,8 +45,8 @@ def openclip(
 ) -> DualEncoder:
     """The open_clip model ``name`` with ``weights``: a pretrained tag, a file, or ``random``.
 
-    OpenAI's weights want the quick-GELU form of a model, which is chosen for the tag ``openai``;
-    for a file, name the form yourself (``ViT-B-32-quickgelu``).
+    Some weights, OpenAI's among them, were trained with a quick GELU: for a tag, the form that
+    open_clip lists it with is chosen; for a file, name it yourself (``ViT-B-32-quickgelu``).
 
     Raises:
         StudyError: unknown model or tag, weights absent, out of reach or of another shape.
@@ -61,7 +61,8 @@ def openclip(
         raise StudyError(f"no weights file at {path}")
     if tag and not meta:
         path = _download(name, tag)
-    quick_gelu = config.get("quick_gelu", False) or tag == "openai"
+    trained_with = (open_clip.get_pretrained_cfg(name, tag) if tag else None) or {}
+    quick_gelu = bool(config.get("quick_gelu") or trained_with.get("quick_gelu"))
     device = "meta" if meta else "cpu"
     with torch.random.fork_rng(devices=[]), torch.device(device), _quiet():
         torch.manual_seed(0)
