@@ -7,12 +7,14 @@ number comes from records; what a verdict says is chosen by the verdict.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from rsstudy.claims import SETS, Evidence, read_evidence
+from rsstudy.claims import MOST_SEEDS, SETS, Evidence, read_evidence
 from rsstudy.comparison import mean_with_interval, name_of_row
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
@@ -103,12 +105,11 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
     looks = _epochs(there[ADAPTER])
     long, plain = (evidence.runs("compare", "mrs-adapter", name) for name in ("hmmc", "infonce"))
     later = f"; in {_epochs(long)}: {_said(compare(long, plain))}" if long and plain else ""
-    rising = ", and still rises when it is stopped" * all(map(_still_rising, here[PAPERS]))
     heads = _with_heads(evidence, there[ALL])
     beside = others_beside(evidence, here[ADAPTER], resamples)
-    counts = beside["verdict"].value_counts()
-    better, worse = counts.get("better", 0), counts.get("worse", 0)
-    reach = ((beside["high"] - beside["low"]) / 2).median()
+    verdicts = [contrast.verdict for contrast in beside.values()]
+    better, worse = verdicts.count("better"), verdicts.count("worse")
+    reach = median((contrast.high - contrast.low) / 2 for contrast in beside.values())
     return [
         f"Training {trained:,} of {total / 1e6:.1f} million parameters for "
         f"{_epochs(here[ADAPTER])} takes mean recall on {SETS[SECOND]} from "
@@ -122,7 +123,7 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         f"against {_seeds(there[ALL])}){heads}.",
         f"With the paper's objective, HMMC in its public hinge form, the adapter "
         f"{TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)} in "
-        f"{_epochs(here[PAPERS])}{later}){rising}; with InfoNCE it {TOLD[probe.verdict]} a linear "
+        f"{_epochs(here[PAPERS])}{later}); with InfoNCE it {TOLD[probe.verdict]} a linear "
         f"probe ({_said(probe)}).",
         f"Of the {len(beside)} other ways to train a small part, {better} are shown to do better "
         f"than the paper's adapter with InfoNCE, {worse} to do worse, and "
@@ -134,34 +135,24 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
 
 def others_beside(
     evidence: Evidence, adapter: Sequence[Record], resamples: int = 10_000
-) -> pd.DataFrame:
+) -> dict[str, Contrast]:
     """The benchmark's other small parts less the paper's adapter, on the second set.
 
     Returns:
-        a row an arm with frozen heads, the best first: name, seeds (of it), estimate, low, high
-        (points, 95 %), p (corrected over the rows), verdict.
+        by the name of each arm with frozen heads, the best first; corrected over all of them.
     """
     rows = [
-        arm for arm in only(arms("benchmark", "bench"), [SECOND], [], [])
+        replace(arm, seeds=MOST_SEEDS) for arm in only(arms("benchmark", "bench"), [SECOND], [], [])
         if not arm.run.train_heads and arm.run.method not in LARGE
         and (arm.run.method, arm.run.method_settings) != ("mrs-adapter", {})
     ]  # fmt: skip
-    found = recorded(rows, evidence.benchmark)
     by_arm = {
-        name_of_row(next(runs.itertuples())): list(runs["record"])
-        for _, runs in found.groupby(["label", "objective_label"], sort=False)
-    }
-    contrasts = corrected([compare(runs, adapter, resamples=resamples) for runs in by_arm.values()])
-    table = pd.DataFrame([
-        {"name": name, "seeds": contrast.seeds[0], "estimate": contrast.estimate,
-         "low": contrast.low, "high": contrast.high, "p": contrast.p, "verdict": contrast.verdict}
-        for name, contrast in zip(by_arm, contrasts, strict=True)
-    ])  # fmt: skip
-    return table.sort_values("estimate", ascending=False, ignore_index=True)
-
-
-def _still_rising(record: Record) -> bool:
-    return bool(record["best_epoch"] == record["config"]["recipe"]["epochs"])
+        name_of_row(next(runs.itertuples())): compare(list(runs["record"]), adapter,
+                                                      resamples=resamples)
+        for _, runs in recorded(rows, evidence.benchmark).groupby(["label", "objective_label"])
+    }  # fmt: skip
+    found = dict(zip(by_arm, corrected(list(by_arm.values())), strict=True))
+    return dict(sorted(found.items(), key=lambda item: -item[1].estimate))
 
 
 def _with_heads(evidence: Evidence, whole: Sequence[Record]) -> str:

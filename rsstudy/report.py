@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +233,11 @@ def _answer(results: Path) -> pd.DataFrame:
 
 def _others(results: Path) -> pd.DataFrame:
     evidence = read_evidence(results)
-    return others_beside(evidence, evidence.compared("mrs-adapter"))
+    found = others_beside(evidence, evidence.compared("mrs-adapter"))
+    return pd.DataFrame([
+        {"name": name, **asdict(contrast), "verdict": contrast.verdict}
+        for name, contrast in found.items()
+    ])  # fmt: skip
 
 
 TABLES: dict[str, Table] = {
