@@ -24,15 +24,16 @@ from rsstudy.updates import updates
 
 Record = Mapping[str, Any]
 
-# The rows of the picture: a name, the method and the objective.
-NOTHING, PAPERS, ADAPTER, HEADS, ALL = (
+# The rows of the picture: a name, the method, the objective, and whether the heads are trained with
+# it, as full fine-tuning trains them.
+NOTHING, PAPERS, ADAPTER, HEADS, BOTH, ALL = (
     "nothing trained", "adapter, HMMC (the paper)", "adapter, InfoNCE", "linear probe (heads)",
-    "all of it trained",
+    "adapter and heads, InfoNCE", "all of it trained",
 )  # fmt: skip
-SHOWN: tuple[tuple[str, str, str], ...] = (
-    (NOTHING, "zero-shot", "infonce"), (PAPERS, "mrs-adapter", "hmmc"),
-    (ADAPTER, "mrs-adapter", "infonce"), (HEADS, "linear-probe", "infonce"),
-    (ALL, "full", "infonce"),
+SHOWN: tuple[tuple[str, str, str, bool], ...] = (
+    (NOTHING, "zero-shot", "infonce", False), (PAPERS, "mrs-adapter", "hmmc", False),
+    (ADAPTER, "mrs-adapter", "infonce", False), (HEADS, "linear-probe", "infonce", False),
+    (BOTH, "mrs-adapter", "infonce", True), (ALL, "full", "infonce", False),
 )  # fmt: skip
 FIRST, SECOND = UPDATED["bench"][:2]
 SPARED: dict[str | None, str] = {
@@ -50,17 +51,14 @@ def shown_runs(evidence: Evidence) -> dict[tuple[str, str], list[dict[str, Any]]
     """The records behind the picture, by set and row's name."""
     found = {}
     for data in (SECOND, FIRST):
-        for name, method, objective in SHOWN:
-            runs = _runs(evidence, data, method, objective)
+        for name, method, objective, train_heads in SHOWN:
+            if data == SECOND:
+                runs = evidence.compared(method, objective, train_heads=train_heads)
+            else:
+                runs = evidence.on_first(method, objective, train_heads)
             if runs:
                 found[data, name] = runs
     return found
-
-
-def _runs(evidence: Evidence, data: str, method: str, objective: str) -> list[dict[str, Any]]:
-    if data == SECOND:
-        return evidence.compared(method, objective)
-    return evidence.on_first(method, objective)
 
 
 def picture_table(evidence: Evidence) -> pd.DataFrame:
@@ -91,21 +89,29 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         StudyError: a run that it needs is not on record.
     """
     runs = shown_runs(evidence)
-    needed = [(SECOND, n) for n, *_ in SHOWN] + [(FIRST, n) for n in (NOTHING, ADAPTER, ALL)]
-    for data, name in needed:
+    compared = (NOTHING, ADAPTER, BOTH, ALL)
+    for data, name in [(SECOND, n) for n, *_ in SHOWN] + [(FIRST, n) for n in compared]:
         if (data, name) not in runs:
             raise StudyError(f"no run on record for {name} on {data}: do the suites benchmark "
                              "and transfer")  # fmt: skip
     here = {name: runs[SECOND, name] for name, *_ in SHOWN}
-    there = {name: runs[FIRST, name] for name in (NOTHING, ADAPTER, ALL)}
-    asked = [(here[ADAPTER], here[ALL]), (there[ADAPTER], there[ALL]),
+    there = {name: runs[FIRST, name] for name in compared}
+    asked = [(here[ADAPTER], here[ALL]), (here[BOTH], here[ALL]),
+             (there[ADAPTER], there[ALL]), (there[BOTH], there[ALL]),
              (here[PAPERS], here[ADAPTER]), (here[ADAPTER], here[HEADS])]  # fmt: skip
-    whole, elsewhere, hmmc, probe = corrected([compare(*sides) for sides in asked])
+    whole, headed, elsewhere, headed_elsewhere, hmmc, probe = corrected(
+        [compare(*sides) for sides in asked]
+    )
     trained, total = (here[n][0]["trained_parameters"]["total"] for n in (ADAPTER, ALL))
     looks = _epochs(there[ADAPTER])
     long, plain = (evidence.runs("compare", "mrs-adapter", name) for name in ("hmmc", "infonce"))
     later = f"; in {_epochs(long)}: {_said(compare(long, plain))}" if long and plain else ""
-    heads = _with_heads(evidence, there[ALL])
+    heads = [
+        f"; with the heads trained, too, as the whole's are, the small part reaches "
+        f"{_mean(of[BOTH]):.1f} % and {TOLD[found.verdict]} it ({_said(found)}; "
+        f"{_seeds(of[BOTH])})"
+        for of, found in ((here, headed), (there, headed_elsewhere))
+    ]
     beside = others_beside(evidence, here[ADAPTER], resamples)
     verdicts = [contrast.verdict for contrast in beside.values()]
     better, worse = verdicts.count("better"), verdicts.count("worse")
@@ -115,12 +121,13 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         f"{_epochs(here[ADAPTER])} takes mean recall on {SETS[SECOND]} from "
         f"{_mean(here[NOTHING]):.1f} to {_mean(here[ADAPTER]):.1f} %, training all of them to "
         f"{_mean(here[ALL]):.1f} %: the small part {TOLD[whole.verdict]} the whole "
-        f"({_said(whole)} points; {_seeds(here[ADAPTER])} against {_seeds(here[ALL])}).",
+        f"({_said(whole)} points; {_seeds(here[ADAPTER])} against {_seeds(here[ALL])})"
+        f"{heads[0]}.",
         f"On {SETS[FIRST]}, in {looks} at learning rates chosen on {SETS[SECOND]}, the small part "
         f"reaches {_mean(there[ADAPTER]):.1f} % and the whole {_mean(there[ALL]):.1f} % "
         f"(untrained: {_mean(there[NOTHING]):.1f} %): there the small part "
         f"{TOLD[elsewhere.verdict]} the whole ({_said(elsewhere)}; {_seeds(there[ADAPTER])} "
-        f"against {_seeds(there[ALL])}){heads}.",
+        f"against {_seeds(there[ALL])}){heads[1]}.",
         f"With the paper's objective, HMMC in its public hinge form, the adapter "
         f"{TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)} in "
         f"{_epochs(here[PAPERS])}{later}); with InfoNCE it {TOLD[probe.verdict]} a linear "
@@ -153,18 +160,6 @@ def others_beside(
     }  # fmt: skip
     found = dict(zip(by_arm, corrected(list(by_arm.values())), strict=True))
     return dict(sorted(found.items(), key=lambda item: -item[1].estimate))
-
-
-def _with_heads(evidence: Evidence, whole: Sequence[Record]) -> str:
-    """What the adapter does where its heads are trained, as the whole's are."""
-    runs = evidence.on_first("mrs-adapter", train_heads=True)
-    if not runs:
-        return ""
-    beside = compare(runs, whole)
-    return (
-        f"; with the heads trained, too, as the whole's are, it reaches {_mean(runs):.1f} % and "
-        f"{TOLD[beside.verdict]} the whole ({_said(beside)}; {_seeds(runs)})"
-    )
 
 
 def _of_updates(evidence: Evidence) -> str:

@@ -9,6 +9,7 @@ import pytest
 from rsstudy.answer import (
     ADAPTER,
     ALL,
+    BOTH,
     FIRST,
     NOTHING,
     PAPERS,
@@ -73,7 +74,31 @@ def test_the_words_follow_the_verdict(turned):
     said = turned([hmmc], **as_in(runs[SECOND, ADAPTER][0]))
     assert f"{TOLD['worse']} the same adapter" not in said[2]
     [poor], full = runs[FIRST, NOTHING], runs[FIRST, ALL]
-    assert f"{TOLD['better']} the whole" in turned(full, **as_in(poor))[1]
+    said = turned(full, **as_in(poor))[1]
+    assert f"the small part {TOLD['better']} the whole" in said and f"{TOLD['better']} it" in said
+
+
+def test_what_trained_heads_add_is_told_from_their_own_runs(turned):
+    runs = shown_runs(read_evidence(RESULTS))
+    [poor] = runs[FIRST, NOTHING]
+    said = turned(runs[FIRST, BOTH], **as_in(poor))
+    assert f"{poor['scores']['mean_recall']:.1f} % and {TOLD['worse']} it" in said[1]
+    assert f"{TOLD['worse']} it" not in said[0]
+
+
+def test_every_bar_names_its_runs():
+    written = (BOOK / "answer.md").read_text()
+    for runs in shown_runs(read_evidence(RESULTS)).values():
+        assert all(f"`{record['id']}`" in written for record in runs)
+
+
+def test_that_less_is_forgotten_is_said_where_it_is_shown(turned):
+    of = stages(read_records(RESULTS / "transfer"))
+    assert "forgets less is not shown" in turned([])[4]
+    for second, first in zip(of["mrs-adapter"]["second"], of["mrs-adapter"]["first"], strict=True):
+        kept = {**second["elsewhere"], FIRST: {**second["elsewhere"][FIRST], **as_in(first)}}
+        said = turned([second], elsewhere=kept)[4]  # one seed after the other forgets nothing
+    assert "it forgets less (" in said
 
 
 def test_what_is_said_of_updates_follows_their_records(turned):
