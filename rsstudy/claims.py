@@ -366,8 +366,8 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
             f"fine-tuning with InfoNCE: {_said(found)}. The adapter alone, with InfoNCE as well "
             f"({_seeds(adapter)} and {_seeds(full)}), is {_said(compare(adapter, full))} from "
             f"it{elsewhere}. {with_heads}Comparable is a claim that needs an equivalence test: "
-            f"UCM-Captions' test pictures miss even a true gap of {gap:.1f} points between these two one time in "
-            "five."
+            f"UCM-Captions' test pictures miss even a true gap of {gap:.1f} points between these "
+            "two one time in five."
         ),
     }  # fmt: skip
 
