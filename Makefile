@@ -40,7 +40,7 @@ book: $(FIRST_PAGE) ## the smoke runs, the executed notebooks and the HTML book
 
 # Files are shared out over WORKERS processes. A thread each, for they would fight over the cores.
 WORKERS ?= 2
-test: export OMP_NUM_THREADS := 1
+test: export OMP_NUM_THREADS := $(or $(OMP_NUM_THREADS),1)
 test: $(ENVIRONMENT) ## every test, and every notebook cell against its committed output
 	@"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile --nbval tests/ notebooks/
 

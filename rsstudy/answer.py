@@ -14,7 +14,14 @@ from typing import Any
 
 import pandas as pd
 
-from rsstudy.claims import MOST_SEEDS, SETS, Evidence, read_evidence
+from rsstudy.claims import (
+    MOST_SEEDS,
+    SETS,
+    Evidence,
+    mean_recall,
+    read_evidence,
+    seeds_of,
+)
 from rsstudy.comparison import mean_with_interval, name_of_row
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
@@ -108,8 +115,8 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
     later = f"; in {_epochs(long)}: {_said(compare(long, plain))}" if long and plain else ""
     heads = [
         f"; with the heads trained, too, as the whole's are, the small part reaches "
-        f"{_mean(of[BOTH]):.1f} % and {TOLD[found.verdict]} it ({_said(found)}; "
-        f"{_seeds(of[BOTH])})"
+        f"{mean_recall(of[BOTH]):.1f} % and {TOLD[found.verdict]} it ({_said(found)}; "
+        f"{seeds_of(of[BOTH])})"
         for of, found in ((here, headed), (there, headed_elsewhere))
     ]
     beside = others_beside(evidence, here[ADAPTER], resamples)
@@ -119,15 +126,16 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
     return [
         f"Training {trained:,} of {total / 1e6:.1f} million parameters for "
         f"{_epochs(here[ADAPTER])} takes mean recall on {SETS[SECOND]} from "
-        f"{_mean(here[NOTHING]):.1f} to {_mean(here[ADAPTER]):.1f} %, training all of them to "
-        f"{_mean(here[ALL]):.1f} %: the small part {TOLD[whole.verdict]} the whole "
-        f"({_said(whole)} points; {_seeds(here[ADAPTER])} against {_seeds(here[ALL])})"
+        f"{mean_recall(here[NOTHING]):.1f} to {mean_recall(here[ADAPTER]):.1f} %, training all of "
+        f"them to {mean_recall(here[ALL]):.1f} %: the small part {TOLD[whole.verdict]} the whole "
+        f"({_said(whole)} points; {seeds_of(here[ADAPTER])} against {seeds_of(here[ALL])})"
         f"{heads[0]}.",
         f"On {SETS[FIRST]}, in {looks} at learning rates chosen on {SETS[SECOND]}, the small part "
-        f"reaches {_mean(there[ADAPTER]):.1f} % and the whole {_mean(there[ALL]):.1f} % "
-        f"(untrained: {_mean(there[NOTHING]):.1f} %): there the small part "
-        f"{TOLD[elsewhere.verdict]} the whole ({_said(elsewhere)}; {_seeds(there[ADAPTER])} "
-        f"against {_seeds(there[ALL])}){heads[1]}.",
+        f"reaches {mean_recall(there[ADAPTER]):.1f} % and the whole "
+        f"{mean_recall(there[ALL]):.1f} % (untrained: {mean_recall(there[NOTHING]):.1f} %): there "
+        f"the small part "
+        f"{TOLD[elsewhere.verdict]} the whole ({_said(elsewhere)}; {seeds_of(there[ADAPTER])} "
+        f"against {seeds_of(there[ALL])}){heads[1]}.",
         f"With the paper's objective, HMMC in its public hinge form, the adapter "
         f"{TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)} in "
         f"{_epochs(here[PAPERS])}{later}); with InfoNCE it {TOLD[probe.verdict]} a linear "
@@ -235,11 +243,3 @@ def _said(contrast: Contrast) -> str:
 def _epochs(runs: Sequence[Record]) -> str:
     epochs = runs[0]["config"]["recipe"]["epochs"]
     return f"{epochs} epoch{'s' * (epochs > 1)}"
-
-
-def _seeds(runs: Sequence[Record]) -> str:
-    return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
-
-
-def _mean(runs: Sequence[Record]) -> float:
-    return sum(record["scores"]["mean_recall"] for record in runs) / len(runs)

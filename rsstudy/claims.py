@@ -21,6 +21,7 @@ from rsstudy.grids import CONTROLLED, DIALS, SCALES, UPDATED, arm_of, arms, only
 from rsstudy.methods import attach, count_trained, create_method
 from rsstudy.records import read_records
 from rsstudy.reported import granularity, leads, read_reported, read_table
+from rsstudy.run import Run, label_of
 from rsstudy.statistics import Contrast, compare, holm, smallest_gap
 
 Verdict = Literal[
@@ -77,7 +78,7 @@ class Evidence:
         train_heads: bool = False,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """The records of an arm of the benchmark, all its seeds; maybe none."""
-        label = method + ", trained heads" * train_heads
+        label = _label(method, train_heads)
         for arm in only(arms("benchmark", "bench"), [ANALOGUE], [label], [objective]):
             if arm.run.encoder == encoder:
                 more = replace(arm, seeds=MOST_SEEDS)
@@ -91,10 +92,10 @@ class Evidence:
 
         Some of the suite better's are further seeds of that suite's.
         """
-        wanted = (UPDATED["bench"][0], method, objective, train_heads)
+        wanted = (UPDATED["bench"][0], _label(method, train_heads), objective)
         rows = [
             arm for suite in ("transfer", "better") for arm in arms(suite, "bench")
-            if (arm.run.data, arm.run.method, arm.run.objective, arm.run.train_heads) == wanted
+            if (arm.run.data, label_of(arm.run), arm.run.objective) == wanted
         ]  # fmt: skip
         found = recorded(rows, self.further).drop_duplicates("id").sort_values("seed")
         return list(found["record"])
@@ -103,6 +104,10 @@ class Evidence:
         """The records of an arm of a suite on the analogue's set."""
         arm = arm_of(suite, "bench", ANALOGUE, method, objective)
         return list(recorded([arm], self.bench)["record"])
+
+
+def _label(method: str, train_heads: bool) -> str:
+    return label_of(Run("", "", method, train_heads=train_heads))
 
 
 def read_evidence(results: Path) -> Evidence:
@@ -234,7 +239,7 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
             found = compare(hmmc, control)
             real.append(
                 f"the {form} form gains {_said(found)} points over its control, which reaches "
-                f"{_mean(control):.1f} % ({_setting(hmmc)}: {found.verdict})"
+                f"{mean_recall(control):.1f} % ({_setting(hmmc)}: {found.verdict})"
             )
     if real:
         reason += f" On real pictures {' and '.join(real)}."
@@ -317,11 +322,11 @@ def _beats_traditional(evidence: Evidence, paper: Mapping[str, float]) -> dict[s
         "estimate": _round(level.estimate), "interval": _interval(level),
         "verdict": "cannot be tested here",
         "reason": (
-            f"{reason}In the analogue ({_setting(framework)} against {_seeds(own)} of each rival) "
-            f"the paper's framework is {_verb(apart.verdict)} VSE++ as a network of its own, which "
-            f"reaches {_mean(own):.1f} %, {_said(apart)}, and "
+            f"{reason}In the analogue ({_setting(framework)}) the paper's framework is "
+            f"{_verb(apart.verdict)} VSE++ as a network of its own ({seeds_of(own)}), which "
+            f"reaches {mean_recall(own):.1f} %, {_said(apart)}, and "
             f"{_verb(level.verdict)} VSE++'s objective on the very towers that the adapter sits "
-            f"on, {_said(level)}.{lesson}"
+            f"on ({seeds_of(same)}), {_said(level)}.{lesson}"
         ),
     }  # fmt: skip
 
@@ -339,13 +344,14 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
     elsewhere = ""
     if all(first):
         told = _said(compare(first[0], first[1]))
-        elsewhere = f"; on {_setting(first[0])} against {_seeds(first[1])}, it is {told}"
+        elsewhere = f"; on {_setting(first[0])} against {seeds_of(first[1])}, it is {told}"
     heads = [evidence.compared("mrs-adapter", train_heads=True),
              evidence.on_first("mrs-adapter", train_heads=True)]  # fmt: skip
     pairs = [(ours, whole) for ours, whole in zip(heads, (full, first[1]), strict=True)
              if ours and whole]  # fmt: skip
     with_heads = " and ".join(
-        f"{_said(compare(ours, whole))} on {SETS[ours[0]['config']['data']]} ({_seeds(ours)})"
+        f"{_said(compare(ours, whole))} on {SETS[ours[0]['config']['data']]} "
+        f"({seeds_of(ours)} against {seeds_of(whole)})"
         for ours, whole in pairs
     )
     if with_heads:
@@ -364,7 +370,7 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
             "an encoder that this record does not have. In the analogue "
             f"({_setting(framework)}) the paper's framework is {_verb(found.verdict)} full "
             f"fine-tuning with InfoNCE: {_said(found)}. The adapter alone, with InfoNCE as well "
-            f"({_seeds(adapter)} and {_seeds(full)}), is {_said(compare(adapter, full))} from "
+            f"({seeds_of(adapter)} and {seeds_of(full)}), is {_said(compare(adapter, full))} from "
             f"it{elsewhere}. {with_heads}Comparable is a claim that needs an equivalence test: "
             f"UCM-Captions' test pictures miss even a true gap of {gap:.1f} points between these "
             "two one time in five."
@@ -483,16 +489,18 @@ def _setting(runs: Sequence[Mapping[str, Any]]) -> str:
     """Where some runs were done, in words."""
     config = runs[0]["config"]
     epochs = config["recipe"]["epochs"]
-    trained = f"{epochs} epoch{'s' * (epochs > 1)}, {_seeds(runs)}"
+    trained = f"{epochs} epoch{'s' * (epochs > 1)}, {seeds_of(runs)}"
     return (f"{config['encoder']}, {SETS.get(config['data'], config['data'])}, "
             f"{config['image_size']} px, {trained}")  # fmt: skip
 
 
-def _seeds(runs: Sequence[Mapping[str, Any]]) -> str:
+def seeds_of(runs: Sequence[Mapping[str, Any]]) -> str:
+    """How many, in words."""
     return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
 
 
-def _mean(runs: Sequence[Mapping[str, Any]]) -> float:
+def mean_recall(runs: Sequence[Mapping[str, Any]]) -> float:
+    """Over the runs of an arm, percent."""
     return float(sum(record["scores"]["mean_recall"] for record in runs) / len(runs))
 
 

@@ -540,7 +540,7 @@ SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
                    "the benchmark's shorter runs"),
     "data-efficiency": (_data_efficiency, "five of the benchmark's methods with 10, 25, 50 and "
                         "100 % of the training pictures, over as many steps"),
-    "transfer": (_transfer, "four methods adapted to one set and then to a newer one: what the "
+    "transfer": (_transfer, "methods adapted to one set and then to a newer one: what the "
                  "first is worth to the second, and what is forgotten"),
     "candidates": (_candidates, "designs and recipes under the MRS adapter's budget, on validation "
                    "alone"),

@@ -177,12 +177,17 @@ def _hmmc(results: Path) -> pd.DataFrame:
     return recorded(only(arms("hmmc", "bench"), ["ucm"], [], []), table).drop(columns=["record"])
 
 
-def _objectives(results: Path) -> pd.DataFrame:
+def objectives_runs(results: Path) -> pd.DataFrame:
+    """The runs of the suite objectives on UCM-Captions, all their seeds; see ``recorded``."""
     rows = [
         replace(arm, seeds=MOST_SEEDS) for arm in only(arms("objectives", "bench"), ["ucm"], [], [])
     ]
     table = read_records(*(results / name for name in OBJECTIVES_RUNS))
-    return recorded(rows, table).drop(columns=["record"])
+    return recorded(rows, table)
+
+
+def _objectives(results: Path) -> pd.DataFrame:
+    return objectives_runs(results).drop(columns=["record"])
 
 
 def _verdicts(results: Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from rsstudy.answer import (
     shown_runs,
     write_answer,
 )
-from rsstudy.claims import read_evidence
+from rsstudy.claims import SETS, read_evidence
 from rsstudy.errors import StudyError
 from rsstudy.records import read_records, readable
 from rsstudy.updates import stages
@@ -87,9 +87,10 @@ def test_what_trained_heads_add_is_told_from_their_own_runs(turned):
 
 
 def test_every_bar_names_its_runs():
-    written = (BOOK / "answer.md").read_text()
-    for runs in shown_runs(read_evidence(RESULTS)).values():
-        assert all(f"`{record['id']}`" in written for record in runs)
+    lines = (BOOK / "answer.md").read_text().splitlines()
+    for (data, name), runs in shown_runs(read_evidence(RESULTS)).items():
+        [line] = [line for line in lines if line.startswith(f"- {SETS[data]}, {name}: ")]
+        assert re.findall(r"`(.*?)`", line) == [record["id"] for record in runs]
 
 
 def test_that_less_is_forgotten_is_said_where_it_is_shown(turned):

@@ -194,6 +194,27 @@ def test_the_verdict_on_hmmc_follows_the_dials(gain, verdict, monkeypatch):
     assert claims.JUDGES[2](evidence, {})["verdict"] == verdict
 
 
+def test_what_the_ledger_says_of_trained_heads_is_of_their_runs():
+    evidence = claims.read_evidence(RESULTS)
+    before = claims.JUDGES[6](evidence, {})
+    frozen, headed = before["reason"].split("With the heads trained")
+    further = evidence.further.copy()
+    is_headed = further["label"] == "mrs-adapter, trained heads"
+    nothing = next(r for r in further["record"] if r["config"]["method"] == "zero-shot"
+                   and r["config"]["data"] == "rsicd")  # fmt: skip
+    spoiled = [
+        {**record, "scores": nothing["scores"], "test_queries": nothing["test_queries"]}
+        if changed else record
+        for record, changed in zip(further["record"], is_headed, strict=True)
+    ]  # fmt: skip
+    object.__setattr__(evidence, "further", further.assign(record=spoiled))
+    after = claims.JUDGES[6](evidence, {})["reason"].split("With the heads trained")
+    assert after[0] == frozen and after[1] != headed
+    assert set(further.loc[is_headed & (further["data"] == "rsicd"), "id"]) <= set(
+        before["records"]
+    )
+
+
 def test_the_command_writes_the_ledger(tmp_path):
     from click.testing import CliRunner
 

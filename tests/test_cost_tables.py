@@ -60,6 +60,12 @@ def test_the_abstracts_numbers_are_computed_from_the_records(paper, found):
     assert "1,000" in set(
         abstract_claims(smaller, measured_steps(found["steps"]), found["others"])["found"]
     )
+    dearer, steps = paper.copy(), measured_steps(found["steps"])
+    dearer.loc["mrs-adapter, hmmc", "step_flops"] = 3 * paper.loc["full", "step_flops"]
+    steps.loc["mrs-adapter, hmmc", "step"] = 4 * steps.loc["full", "step"]
+    said = list(abstract_claims(dearer, steps, found["others"])["found"])
+    assert said[-2].startswith("+200%") and said[-1].startswith("+300%")
+    assert said[:-2] == list(table["found"])[:-2]  # without HMMC nothing changes
 
 
 def test_a_verdict_turns_with_what_was_measured(found, bench):

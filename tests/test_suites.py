@@ -1,6 +1,7 @@
 """A suite is a grid of different runs, done once each, whatever happens to one of them."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,9 +135,16 @@ def test_the_confirmed_candidate_is_the_new_one_that_validation_prefers():
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_what_the_suite_objectives_shares_with_the_benchmark_is_trained_once(scale):
-    shown = {repr(arm.run) for arm in arms("benchmark", scale)}
-    shared = [arm for arm in arms("objectives", scale) if repr(arm.run) in shown]
+    def trained_as(arm):
+        return repr(arm.run), arm.learning_rates, arm.seeds, arm.searched_with
+
+    shown = {trained_as(arm) for arm in arms("benchmark", scale)}
+    rows = arms("objectives", scale)
+    shared = [arm for arm in rows if trained_as(arm) in shown]
     sets = len({arm.run.data for arm in shared})
+    levels = Counter((arm.run.data, arm.factor) for arm in rows)
+    assert set(levels.values()) == {2} and {arm.level for arm in rows} == {"hmmc", "infonce"}
+    assert all(arm.level == arm.run.objective for arm in rows)
     assert len(shared) == 5 * sets  # all with InfoNCE, and the paper's adapter with HMMC
     assert {a.run.method for a in shared if a.run.objective == "hmmc"} == {grids.MRS}
 
