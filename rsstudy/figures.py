@@ -245,18 +245,24 @@ def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figur
     margin = next(iter(found.values())).margin
     axis.axvspan(-margin, margin, color="0.9", label=f"comparable: within {margin:g} point")
     axis.axvline(0, color="0.4", linewidth=1)
-    words = []
+    words, above = [], []
     for at, (name, contrast) in enumerate(found.items()):
         bars = [[contrast.estimate - contrast.low], [contrast.high - contrast.estimate]]
         axis.errorbar(contrast.estimate, at, xerr=bars, fmt="o", color="C0", capsize=4)
         shown = f"{contrast.estimate:+.1f} ({contrast.low:+.1f} to {contrast.high:+.1f})"
-        axis.annotate(f"{shown}: {contrast.verdict}", (contrast.estimate, at), (0, 8),
-                      textcoords="offset points", ha="center", fontsize=9)  # fmt: skip
+        above.append(f"{shown}: {contrast.verdict}")
         words.append(f"{name} {shown}, {contrast.verdict}")
-    axis.set_yticks(range(len(found)), list(found))
+    axis.margins(x=0.15)
+    left, right = axis.get_xlim()
+    for at, (text, contrast) in enumerate(zip(above, found.values(), strict=True)):
+        place, side = contrast.estimate, "center"
+        if (place - left) / (right - left) > 0.7:  # it would jut out of the figure
+            place, side = contrast.high, "right"
+        axis.annotate(text, (place, at), (0, 8), textcoords="offset points", ha=side, fontsize=9)
+    names = [name if "\n" in name else fill(name, 26) for name in found]
+    axis.set_yticks(range(len(found)), names)
     axis.set(xlabel=f"difference of mean recall, points (right: {better} is ahead)",
              ylim=(len(found) - 0.5, -0.7))  # fmt: skip
-    axis.margins(x=0.15)
     axis.grid(visible=False, axis="y")
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     figure.set_label(
