@@ -133,9 +133,8 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         f"On {SETS[FIRST]}, in {looks} at learning rates chosen on {SETS[SECOND]}, the small part "
         f"reaches {mean_recall(there[ADAPTER]):.1f} % and the whole "
         f"{mean_recall(there[ALL]):.1f} % (untrained: {mean_recall(there[NOTHING]):.1f} %): there "
-        f"the small part "
-        f"{TOLD[elsewhere.verdict]} the whole ({_said(elsewhere)}; {seeds_of(there[ADAPTER])} "
-        f"against {seeds_of(there[ALL])}){heads[1]}.",
+        f"the small part {TOLD[elsewhere.verdict]} the whole ({_said(elsewhere)}; "
+        f"{seeds_of(there[ADAPTER])} against {seeds_of(there[ALL])}){heads[1]}.",
         f"With the paper's objective, HMMC in its public hinge form, the adapter "
         f"{TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)} in "
         f"{_epochs(here[PAPERS])}{later}); with InfoNCE it {TOLD[probe.verdict]} a linear "

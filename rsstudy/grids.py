@@ -377,7 +377,7 @@ def _benchmark_arm(scale: Scale, data: str, row: Row, train_heads: bool = False)
 
 
 def _objectives(scale: Scale) -> Iterator[Arm]:
-    """HMMC on all that is trained in the suite compare; half of the arms are the benchmark's."""
+    """HMMC on all that is trained in the suite compare; most arms are the benchmark's own."""
     for data in _one_by_one(scale).data:
         for method, settings in COMPARED:
             for objective in ("infonce", "hmmc"):

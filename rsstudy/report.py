@@ -51,7 +51,7 @@ CHAPTERS = {
     "updates": "09_updates", "better": "10_better", "answer": "index",
 }  # fmt: skip
 
-# Where the runs of the suite objectives lie; half of its arms are the benchmark's.
+# Where the runs of the suite objectives lie; most of its arms are the benchmark's.
 OBJECTIVES_RUNS = ("benchmark", "seeds", "objectives")
 
 # Where the runs of the suite better lie; some are further seeds of arms of the benchmark, and some
