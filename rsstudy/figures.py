@@ -241,7 +241,8 @@ def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figur
         found: for each row's name a contrast of ``rsstudy.statistics.compare``.
         better: which side of a contrast lies to the right of zero, in words.
     """
-    figure, axis = plt.subplots(figsize=(WIDTH, 0.6 * len(found) + 1.3))
+    height = 0.6 if len(found) <= 12 else 0.45  # inches a row
+    figure, axis = plt.subplots(figsize=(WIDTH, height * len(found) + 1.3))
     margin = next(iter(found.values())).margin
     axis.axvspan(-margin, margin, color="0.9", label=f"comparable: within {margin:g} point")
     axis.axvline(0, color="0.4", linewidth=1)
@@ -623,9 +624,9 @@ def verdicts(claims: Sequence[Mapping[str, Any]]) -> Figure:
     for at, claim in enumerate(claims):
         color, mark = look[claim["verdict"]]
         axis.plot(columns.index(claim["verdict"]), at, mark, color=color, markersize=12)
-    names = [fill(f"{claim['id']}. {claim['claim']}", 46) for claim in claims]
+    names = [fill(f"{claim['id']}. {claim['claim']}", 40) for claim in claims]
     axis.set_yticks(range(len(claims)), names, fontsize=9)
-    axis.set_xticks(range(len(columns)), [fill(name, 12) for name in columns])
+    axis.set_xticks(range(len(columns)), [fill(name, 9) for name in columns], fontsize=9)
     axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(claims) - 0.5, -0.5))
     axis.xaxis.tick_top()
     axis.grid(visible=False, axis="x")

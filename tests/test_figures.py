@@ -13,6 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.legend import Legend
 
 from rsstudy import figures
+from rsstudy.claims import VERDICTS
 from rsstudy.data.alikeness import along_the_dials, distinct_captions, picture_distance
 from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import create
@@ -204,3 +205,12 @@ def test_a_table_of_shares_has_its_numbers_in_its_cells():
     figure = figures.shares(table, "mean recall, %")
     assert [text.get_text() for text in figure.axes[0].texts] == ["10", "30", "20", "40"]
     assert "river 10 to 30; port 20 to 40" in figures.in_words(figure)
+
+
+def test_the_names_of_the_verdicts_do_not_touch():
+    claims = [{"id": at, "claim": "A claim of some length that takes its room at the left",
+               "verdict": verdict} for at, verdict in enumerate(VERDICTS)]  # fmt: skip
+    figure = figures.verdicts(claims)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
