@@ -1,5 +1,7 @@
 """Every figure can be drawn, shows what it is given, and names its units."""
 
+from pathlib import Path
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -13,7 +15,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.legend import Legend
 
 from rsstudy import figures
-from rsstudy.claims import VERDICTS
+from rsstudy.claims import VERDICTS, read_ledger
 from rsstudy.data.alikeness import along_the_dials, distinct_captions, picture_distance
 from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import create
@@ -208,9 +210,8 @@ def test_a_table_of_shares_has_its_numbers_in_its_cells():
 
 
 def test_the_names_of_the_verdicts_do_not_touch():
-    claims = [{"id": at, "claim": "A claim of some length that takes its room at the left",
-               "verdict": verdict} for at, verdict in enumerate(VERDICTS)]  # fmt: skip
-    figure = figures.verdicts(claims)
+    figure = figures.verdicts(read_ledger(Path(__file__).parents[1] / "book" / "claims.json"))
     figure.canvas.draw()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) == len(VERDICTS)
     assert all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
