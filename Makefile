@@ -2,7 +2,6 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.NOTPARALLEL:
 .SUFFIXES:
 
 SHELL := bash
@@ -15,6 +14,9 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 ifneq ($(words $(VENV)),1)
 $(error VENV must be a path without spaces; it is '$(VENV)')
 endif
+# How many smoke runs, or notebooks, at once; more than one wants a GPU each, or none at all.
+JOBS ?= 1
+MAKEFLAGS += -j$(JOBS)
 BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -121,8 +123,6 @@ $(STAMPS)/pages: FORCE
 $(STAMPS)/records: runs/.smoke FORCE
 	$(call checksums,results runs,\( -path 'results/*' -o -name record.json \))
 
-# How many smoke runs at once; more than one wants a GPU each, or none at all.
-JOBS ?= 1
 runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 	@set -e; for suite in compare adapter hmmc; do \
 		echo "runs: the suite $$suite at scale smoke"; \

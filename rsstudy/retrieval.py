@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import hypergeom
+from scipy.special import comb
 from torch import Tensor
 
 from rsstudy.errors import StudyError
@@ -47,7 +47,7 @@ class Ranks:
     def recall(self, k: int) -> np.ndarray:
         """The chance of each query to find an own candidate among its first k, in 0..1."""
         room = np.clip(k - self.above, 0, self.tie)
-        return hypergeom.sf(0, self.tie, self.own, room)
+        return 1.0 - comb(self.tie - self.own, room) / comb(self.tie, room)
 
 
 def scores(image_to_text: Ranks, text_to_image: Ranks) -> dict[str, float]:

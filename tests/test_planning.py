@@ -31,6 +31,8 @@ def test_a_dry_run_at_paper_scale_lists_every_run_and_what_is_missing(tmp_path, 
 @pytest.mark.parametrize("suite", sorted(set(SUITES) - {"adapter", "hmmc", "dials", "compare"}))
 def test_a_suite_can_be_planned(suite, tmp_path):
     rows = rows_of(suite, "smoke")
+    if suite == "benchmark":  # its second half is its first once more, with trained heads
+        rows = [arm for arm in rows if not arm.run.train_heads]
     planned = plan(rows, tmp_path, rate=1e9)
     assert [p.runs for p in planned] == [arm.count() for arm in rows]
     for p in planned:
@@ -38,13 +40,11 @@ def test_a_suite_can_be_planned(suite, tmp_path):
 
 
 def test_another_devices_rate_stands_in_for_timing_this_one(tmp_path, own_cache):
-    chosen = ("--data", "ucm", "--method", "full", "--seeds", "1", "--data-root", str(tmp_path))
-    told = [dry_run("benchmark", "--scale", "paper", *chosen, "--json", "--teraflops", rate)
-            for rate in ("10", "20")]  # fmt: skip
-    slow, fast = (json.loads(done.stdout) for done in told)
-    for one, other in zip(slow, fast, strict=True):
-        assert one["seconds"] is None or one["seconds"] == pytest.approx(2 * other["seconds"])
-    assert {p["encoder"] for p in slow if p["seconds"] is None} == {"cnn-gru"}
+    chosen = ("--data", "ucm", "--method", "linear-probe", "--objective", "infonce")
+    told = [dry_run("compare", "--scale", "paper", *chosen, "--data-root", str(tmp_path),
+                    "--json", "--teraflops", rate) for rate in ("10", "20")]  # fmt: skip
+    (slow,), (fast,) = (json.loads(done.stdout) for done in told)
+    assert slow["seconds"] == pytest.approx(2 * fast["seconds"])
     refused = subprocess.run(
         [sys.executable, "-m", "rsstudy", "suite", "compare", "--scale", "smoke", "--teraflops",
          "5"], capture_output=True, text=True, cwd=tmp_path,
@@ -90,6 +90,7 @@ def test_what_is_on_record_is_not_done_again_in_the_plan(tmp_path):
 
 
 def test_its_json_is_for_programs(tmp_path):
-    done = dry_run("compare", "--scale", "smoke", "--json", "--runs", str(tmp_path))
+    done = dry_run("compare", "--scale", "smoke", "--method", "zero-shot", "--json", "--runs",
+                   str(tmp_path))  # fmt: skip
     rows = json.loads(done.stdout)
     assert {"name", "data", "encoder", "runs", "done", "seconds", "missing"} == set(rows[0])
