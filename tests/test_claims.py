@@ -215,6 +215,19 @@ def test_what_the_ledger_says_of_trained_heads_is_of_their_runs():
     )
 
 
+def test_full_fine_tuning_by_hmmc_too_is_told_from_the_suite_objectives():
+    evidence = claims.read_evidence(RESULTS)
+    runs = evidence.benchmark
+    whole = runs[(runs["label"] == "full") & (runs["objective"] == "hmmc")]
+    before = claims.JUDGES[6](evidence, {})
+    assert "Against full fine-tuning with HMMC, too" in before["reason"]
+    assert not whole.empty and set(whole["id"]) <= set(before["records"])
+    object.__setattr__(evidence, "benchmark", runs.drop(whole.index))
+    after = claims.JUDGES[6](evidence, {})
+    assert "with HMMC, too" not in after["reason"]
+    assert set(before["records"]) - set(after["records"]) == set(whole["id"])
+
+
 def test_the_command_writes_the_ledger(tmp_path):
     from click.testing import CliRunner
 
