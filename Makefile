@@ -16,7 +16,11 @@ $(error VENV must be a path without spaces; it is '$(VENV)')
 endif
 # How many smoke runs, or notebooks, at once; more than one wants a GPU each, or none at all.
 JOBS ?= 1
-MAKEFLAGS += -j$(JOBS)
+ifeq ($(MAKECMDGOALS),book)
+MAKEFLAGS += -j$(or $(JOBS),1)
+else
+.NOTPARALLEL:
+endif
 BIN := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -133,7 +137,8 @@ runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 # Copies are executed, in the folder of the notebook they copy; the committed files stay as they are.
 $(STAGE)/notebooks/%.ipynb: notebooks/%.ipynb $(ENVIRONMENT) $(STAMPS)/package $(STAMPS)/records
 	@echo "notebook: executing $<"
-	@"$(BIN)/python" -m nbconvert --to notebook --execute --ExecutePreprocessor.timeout=-1 \
+	@$(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=1) \
+		"$(BIN)/python" -m nbconvert --to notebook --execute --ExecutePreprocessor.timeout=-1 \
 		--ExecutePreprocessor.kernel_name=python3 --log-level=WARN --output-dir=$(@D) $< \
 		--ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=ERROR
 

@@ -153,7 +153,8 @@ def counts_of(queries: Mapping[str, Any], protocol: str = "standard") -> tuple[R
         protocol: standard or relaxed.
 
     Raises:
-        StudyError: another protocol, or a record that was made before the relaxed one.
+        StudyError: another protocol, a record that was made before the relaxed one, or counts that
+            no ranking gives.
     """
     if protocol not in ("standard", "relaxed"):
         raise StudyError(f"no protocol {protocol!r}: give standard or relaxed")
@@ -163,10 +164,13 @@ def counts_of(queries: Mapping[str, Any], protocol: str = "standard") -> tuple[R
         queries = queries["relaxed"]
     i2t, t2i = queries["image_to_text"], queries["text_to_image"]
     tie = np.array(t2i["tie"])
-    return (
+    sides = (
         Ranks(*(np.array(i2t[name]) for name in ("above", "tie", "own"))),
         Ranks(np.array(t2i["above"]), tie, np.array(t2i.get("own", np.ones_like(tie)))),
     )
+    if any((of.own < 1).any() or (of.own > of.tie).any() for of in sides):
+        raise StudyError("counts with no own candidate, or more than tie: do the run again")
+    return sides
 
 
 def recall_interval(

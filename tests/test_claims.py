@@ -24,6 +24,7 @@ from rsstudy.claims import (
 from rsstudy.cli import cli
 from rsstudy.errors import StudyError
 from rsstudy.reported import granularity, read_reported, unsound_means
+from rsstudy.statistics import compare
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -222,6 +223,8 @@ def test_full_fine_tuning_by_hmmc_too_is_told_from_the_suite_objectives():
     before = claims.JUDGES[6](evidence, {})
     assert "Against full fine-tuning with HMMC, too" in before["reason"]
     assert not whole.empty and set(whole["id"]) <= set(before["records"])
+    ours = evidence.compared("mrs-adapter", "hmmc")
+    assert f"{compare(ours, list(whole['record'])).estimate:+.1f} (" in before["reason"]
     object.__setattr__(evidence, "benchmark", runs.drop(whole.index))
     after = claims.JUDGES[6](evidence, {})
     assert "with HMMC, too" not in after["reason"]

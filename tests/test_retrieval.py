@@ -280,6 +280,8 @@ def test_counts_are_read_back_from_a_record_by_protocol():
         counts_of(old, "relaxed")
     with pytest.raises(StudyError, match="no protocol 'strict'"):
         counts_of(old, "strict")
+    with pytest.raises(StudyError, match="more than tie"):
+        counts_of({**old, "image_to_text": {**old["image_to_text"], "own": [9]}})
     new = {**old, "relaxed": {**old, "text_to_image": {"above": [0, 0], "tie": [3, 3],
                                                        "own": [2, 3]}}}  # fmt: skip
     assert counts_of(new, "relaxed")[1].own.tolist() == [2, 3]
