@@ -864,10 +864,10 @@ def main() -> None:
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except StudyError as problem:
-        from rsstudy.parallel import speaks
+        from rsstudy.parallel import let_the_first_speak
 
-        if speaks():
-            click.echo(f"error: {problem}", err=True)
+        let_the_first_speak()
+        click.echo(f"error: {problem}", err=True)
         sys.exit(1)
     except click.ClickException as problem:
         problem.show()

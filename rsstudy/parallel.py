@@ -11,6 +11,7 @@ not training (validation, records, the test split) the first process does, and t
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ Result = TypeVar("Result")
 
 # How long the rest wait while the first process validates; torchrun ends them all if one dies.
 PATIENCE = timedelta(hours=6)
+
+# Seconds that the others wait for the first process of their machine to say what went wrong.
+WORD = 10.0
 
 
 BUCKET = 2**24
@@ -142,6 +146,15 @@ def started_by_torchrun() -> bool:
 def speaks() -> bool:
     """Whether this process says what stopped it: of those on one machine, one does."""
     return not started_by_torchrun() or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def let_the_first_speak() -> None:
+    """Leave a machine's first process the time to write and say what stopped all.
+
+    As one process ends in an error torchrun ends the others, in whatever they are at.
+    """
+    if not speaks():
+        time.sleep(WORD)
 
 
 @contextmanager

@@ -63,6 +63,23 @@ def test_torchrun_makes_one_record_which_is_that_of_one_process(
     assert again.returncode == 0 and "finished" in again.stdout
 
 
+def test_the_first_process_has_its_word_before_torchrun_ends_it(tmp_path):
+    script = tmp_path / "stopped.py"
+    script.write_text(
+        "import os, time\n"
+        "from rsstudy import cli\n"
+        "from rsstudy.errors import StudyError\n"
+        "def stop(**_):\n"
+        "    time.sleep(3 if os.environ['RANK'] == '0' else 0)\n"
+        "    raise StudyError('stopped')\n"
+        "cli.cli.main = stop\n"
+        "cli.main()\n"
+    )
+    done = torchrun(2, script)
+    assert done.returncode != 0
+    assert re.findall("^error: .*", done.stderr, re.MULTILINE) == ["error: stopped"]
+
+
 def test_what_stops_one_process_stops_all_and_is_said(rows, write_parquet, own_cache, tmp_path):
     data = write_parquet(rows)
     wild = ("--set", "recipe.learning_rate=1e38", "--set", "recipe.clip_norm=0")
