@@ -34,7 +34,6 @@ PATIENCE = timedelta(hours=6)
 # Seconds that the others wait for the first process of their machine to say what went wrong.
 WORD = 10.0
 
-
 BUCKET = 2**24
 """Numbers that are summed at once: 64 MB in fp32."""
 
@@ -144,7 +143,7 @@ def started_by_torchrun() -> bool:
 
 
 def speaks() -> bool:
-    """Whether this process says what stopped it: of those on one machine, one does."""
+    """Whether this process is the first of its machine to say what stopped it."""
     return not started_by_torchrun() or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
