@@ -6,7 +6,7 @@ number comes from records; what a verdict says is chosen by the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -142,7 +142,7 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         f"Of the {len(beside)} other ways to train a small part, {better} are shown to do better "
         f"than the paper's adapter with InfoNCE, {worse} to do worse, and "
         f"{len(beside) - better - worse} neither, with intervals that reach some {reach:.0f} "
-        f"points to either side ({SETS[SECOND]}, mostly one seed).",
+        f"points to either side ({SETS[SECOND]}, {seeds_of_many(beside.values())}).",
         _of_updates(evidence),
     ]  # fmt: skip
 
@@ -167,6 +167,18 @@ def others_beside(
     }  # fmt: skip
     found = dict(zip(by_arm, corrected(list(by_arm.values())), strict=True))
     return dict(sorted(found.items(), key=lambda item: -item[1].estimate))
+
+
+def seeds_of_many(found: Iterable[Contrast]) -> str:
+    """How many seeds the first sides of many contrasts have, in words."""
+    seeds = [contrast.seeds[0] for contrast in found]
+    several = [number for number in seeds if number > 1]
+    if not several:
+        return "one seed each"
+    least = f"{min(several)} seeds or more"
+    if len(several) == len(seeds):
+        return f"{least} each"
+    return f"{len(several)} of them with {least}, the others with one"
 
 
 def _of_updates(evidence: Evidence) -> str:

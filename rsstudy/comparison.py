@@ -13,7 +13,6 @@ from rsstudy.errors import StudyError
 from rsstudy.grids import Arm, is_run
 from rsstudy.records import read_validated
 from rsstudy.retrieval import KS, counts_of, recall_interval
-from rsstudy.statistics import mean_over_seeds
 
 Record = Mapping[str, Any]
 
@@ -46,20 +45,18 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
         reported: the paper's rows of that set, from ``rsstudy.reported.read_reported``.
 
     Returns:
-        columns family, label, name, seeds, mean_recall, low, high (95 %: over seeds, or over test
-        pictures where there is one seed), method, heads, total (trained parameters), printed (the
-        paper's mean recall, percent, of another encoder; NaN where it has none), printed_millions,
-        rise (points of validation mean recall that the last epoch brought, where it was the best;
-        else 0), record (the first seed's). Recalls in percent.
+        columns family, label, name, seeds, mean_recall (mean over seeds), low, high (95 % over test
+        pictures, see ``mean_with_interval``), deviation (over seeds; NaN of one), method, heads,
+        total (trained parameters), printed (the paper's mean recall, percent, of another encoder;
+        NaN where it has none), printed_millions, rise (points of validation mean recall that the
+        last epoch brought, where it was the best; else 0; of the first seed), records (by seed).
+        Recalls in percent.
     """
     rows = []
     keys = ["encoder", "label", "objective_label"]
     for _, runs in found.groupby(keys, sort=False):
-        first = next(runs.itertuples())
-        mean = mean_over_seeds(list(runs["mean_recall"]))
-        low, high = mean.low, mean.high
-        if len(runs) == 1:
-            low, high = recall_interval(first.record["test_queries"])
+        first, records = next(runs.itertuples()), list(runs["record"])
+        mean, low, high = mean_with_interval(records)
         counts, history = first.record["trained_parameters"], first.record["history"]
         made = [row["mean_recall"] for row in history]
         still = len(made) > 1 and first.best_epoch == len(made)
@@ -67,11 +64,12 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
         paper = reported[reported["method"] == PRINTED.get((kind, first.objective), "")]
         rows.append({
             "family": first.factor, "label": first.label, "name": name_of_row(first),
-            "seeds": len(runs), "mean_recall": mean.mean, "low": low, "high": high,
+            "seeds": len(runs), "mean_recall": mean, "low": low, "high": high,
+            "deviation": runs["mean_recall"].std(),
             **{part: counts[part] for part in ("method", "heads", "total")},
             "printed": paper["mean_recall_printed"].max(),
             "printed_millions": paper["trainable_params_millions"].max(),
-            "rise": made[-1] - max(made[:-1]) if still else 0.0, "record": first.record,
+            "rise": made[-1] - max(made[:-1]) if still else 0.0, "records": records,
         })  # fmt: skip
     return pd.DataFrame(rows).sort_values("mean_recall", ascending=False, ignore_index=True)
 

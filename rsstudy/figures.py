@@ -696,22 +696,33 @@ def pareto(table: pd.DataFrame) -> Figure:
 def ranking(table: pd.DataFrame) -> Figure:
     """Mean recall with its 95 % interval, a row an arm, in the table's order; a colour a family.
 
-    ``table`` comes from ``rsstudy.comparison.side_by_side``.
+    ``table`` comes from ``rsstudy.comparison.side_by_side``. Arms of one seed have open marks,
+    those of several a thin stroke for each seed.
     """
     families = list(dict.fromkeys(sorted(table["family"])))
-    figure, axis = plt.subplots(figsize=(WIDTH, 0.27 * len(table) + 1.4))
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.27 * len(table) + 1.6))
+    marks = []
     for number, family in enumerate(families):
-        rows = table[table["family"] == family]
-        bars = [rows["mean_recall"] - rows["low"], rows["high"] - rows["mean_recall"]]
-        axis.errorbar(rows["mean_recall"], rows.index, xerr=bars, fmt="osDv^P"[number % 6],
-                      color=f"C{number}", ecolor=to_rgba(f"C{number}", 0.5),
-                      label=family)  # fmt: skip
+        look: dict[str, Any] = {"marker": "osDv^P"[number % 6], "color": f"C{number}"}
+        marks.append(Line2D([], [], linestyle="", label=family, **look))
+        for at, row in table[table["family"] == family].iterrows():
+            value, several = row["mean_recall"], row["seeds"] > 1
+            axis.errorbar(value, at, xerr=[[value - row["low"]], [row["high"] - value]],
+                          ecolor=to_rgba(f"C{number}", 0.5), **look,
+                          markerfacecolor=None if several else "white")  # fmt: skip
+            if several:
+                each = [record["scores"]["mean_recall"] for record in row["records"]]
+                axis.plot(each, [at] * len(each), "|", color="0.2", markersize=7)
     axis.set_yticks(table.index, table["name"], fontsize=9)
-    axis.set(xlabel="mean recall on test, % (bars: 95 % interval)", ylim=(len(table) - 0.5, -0.5))
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=3,
-                  frameon=False)  # fmt: skip
-    found = "; ".join(f"{row.name} {row.mean_recall:.1f}" for row in table.itertuples())
-    figure.set_label(f"Mean recall on test, %, with 95 % intervals: {found}.")
+    axis.set(xlabel="mean recall on test, % (bars: 95 % interval over test pictures;\n"
+                    "open marks: one seed; strokes: the seeds where there are more)",
+             ylim=(len(table) - 0.5, -0.5))  # fmt: skip
+    figure.legend(handles=marks, loc="outside upper left", ncols=3, frameon=False)
+    found = "; ".join(
+        f"{row.name} {row.mean_recall:.1f} ({row.seeds} seed{'s' * (row.seeds > 1)})"
+        for row in table.itertuples()
+    )
+    figure.set_label(f"Mean recall on test, %, with 95 % intervals over test pictures: {found}.")
     return figure
 
 

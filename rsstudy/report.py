@@ -35,7 +35,7 @@ from rsstudy.data.audit import beside_published
 from rsstudy.dials import gains, slopes
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
-from rsstudy.grids import arms, only, recorded
+from rsstudy.grids import SCALES, arms, only, recorded
 from rsstudy.machines import held_by_each, read_tally
 from rsstudy.machines import side_by_side as processes_side_by_side
 from rsstudy.records import read_choices, read_records
@@ -107,17 +107,24 @@ def _slopes(results: Path) -> pd.DataFrame:
     return found.assign(corrected=holm(list(found["p"])))
 
 
+def benchmark_runs(results: Path, data: str, train_heads: bool) -> pd.DataFrame:
+    """The runs of the suite benchmark on one set, all their seeds; see ``recorded``."""
+    rows = [
+        replace(arm, seeds=MOST_SEEDS) for arm in only(arms("benchmark", "bench"), [data], [], [])
+        if arm.run.train_heads == train_heads
+    ]  # fmt: skip
+    return recorded(rows, read_records(results / "benchmark", results / "seeds"))
+
+
 def _comparison(train_heads: bool) -> Callable[[Path], pd.DataFrame]:
     def make(results: Path) -> pd.DataFrame:
-        table = read_records(results / "benchmark")
         reported = read_reported(results)
         parts = []
-        for data in sorted(set(table["data"])):
-            rows = only(arms("benchmark", "bench"), [data], [], [])
-            found = recorded([a for a in rows if a.run.train_heads == train_heads], table)
+        for data in SCALES["bench"].data:
+            found = benchmark_runs(results, data, train_heads)
             if len(found):
                 of = side_by_side(found, reported[reported["dataset"] == data])
-                parts.append(of.drop(columns=["record"]).assign(data=data))
+                parts.append(of.drop(columns=["records"]).assign(data=data))
         return pd.concat(parts, ignore_index=True)
 
     return make

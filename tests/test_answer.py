@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from rsstudy.answer import (
     SECOND,
     TOLD,
     picture_table,
+    seeds_of_many,
     sentences,
     shown_runs,
     write_answer,
@@ -111,6 +113,14 @@ def test_what_is_said_of_updates_follows_their_records(turned):
     assert "does not leave the encoder as it was" in turned([second], removed=spoiled)[4]
     kept = {**second["elsewhere"], FIRST: {**second["elsewhere"][FIRST], **as_in(first)}}
     assert "it is not shown to lose" in turned(seconds, elsewhere=kept)[4]
+
+
+@pytest.mark.parametrize("seeds, said", [
+    ((1, 1), "one seed each"), ((3, 5), "3 seeds or more each"),
+    ((3, 1, 5), "2 of them with 3 seeds or more, the others with one"),
+])  # fmt: skip
+def test_how_many_seeds_the_many_have_is_counted(seeds, said):
+    assert seeds_of_many([SimpleNamespace(seeds=(own, 5)) for own in seeds]) == said
 
 
 def test_an_answer_without_its_runs_is_refused(tmp_path):

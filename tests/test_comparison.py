@@ -70,10 +70,18 @@ def test_a_row_has_its_sizes_the_papers_number_and_how_it_still_rose():
     assert np.isnan(table.loc["full", "printed"]) and table.loc["full", "rise"] == 0
 
 
-def test_the_interval_is_over_seeds_where_there_are_several():
-    same = [record("adapter", [1, 1, 0, 0, 1, 1, 1, 0, 0], [1.0], seed) for seed in range(3)]
+def test_more_seeds_change_the_mean_and_leave_the_interval_one_over_test_pictures():
+    first = [1, 1, 0, 0, 1, 1, 1, 0, 0]
+    alone = side_by_side(in_table(record("adapter", first, [1.0])), REPORTED).iloc[0]
+    same = [record("adapter", first, [1.0], seed) for seed in range(3)]
     row = side_by_side(in_table(*same), REPORTED).iloc[0]
-    assert row.seeds == 3 and row.low == row.mean_recall == row.high
+    assert (row.seeds, row.deviation) == (3, 0)
+    assert [r["config"]["seed"] for r in row.records] == [0, 1, 2]
+    assert [row.low, row.high] == pytest.approx([alone.low, alone.high])
+    other = record("adapter", [1] * 9, [1.0], seed=1)
+    row = side_by_side(in_table(same[0], other), REPORTED).iloc[0]
+    assert row.mean_recall == pytest.approx((alone.mean_recall + 100) / 2)
+    assert row.deviation == pytest.approx((100 - alone.mean_recall) / 2**0.5)
 
 
 def test_objectives_and_other_towers_have_rows_of_their_own():

@@ -147,7 +147,9 @@ COMPARED = pd.DataFrame({
     "label": ["adapter", "adapter, share layers", "ia3", "zero-shot"],
     "name": ["adapter", "adapter, share layers", "ia3", "zero-shot"],
     "mean_recall": [51.0, 50.0, 48.0, 10.0], "low": [47.0, 46.0, 44.0, 8.0],
-    "high": [55.0, 54.0, 52.0, 12.0], "total": [9_000, 1_000, 400, 0],
+    "high": [55.0, 54.0, 52.0, 12.0], "total": [9_000, 1_000, 400, 0], "seeds": [3, 1, 2, 1],
+    "records": [[{"scores": {"mean_recall": score}} for score in scores]
+                for scores in ((50.0, 51.0, 52.0), (50.0,), (47.5, 48.5), (10.0,))],
 })  # fmt: skip
 
 
@@ -181,6 +183,12 @@ def test_a_ranking_names_every_arm_with_its_interval():
     found = {tuple(bar[:, 0]) for bar in ends_of_bars(axis)}
     assert found == set(zip(COMPARED["low"], COMPARED["high"], strict=True))
     assert len(axis.figure.legends[0].texts) == 3, "one a family"
+    one_seed = {line.get_ydata()[0] for line in axis.lines if line.get_markerfacecolor() == "white"}
+    assert one_seed == {1, 3}
+    each = {(x, y) for line in axis.lines if line.get_marker() == "|" for x, y in line.get_xydata()}
+    assert each == {(50.0, 0), (51.0, 0), (52.0, 0), (47.5, 2), (48.5, 2)}
+    words = figures.in_words(axis.figure)
+    assert "adapter 51.0 (3 seeds); adapter, share layers 50.0 (1 seed)" in words
 
 
 def test_both_ways_of_sharing_layers_stand_side_by_side():
