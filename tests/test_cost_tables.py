@@ -64,8 +64,16 @@ def test_the_abstracts_numbers_are_computed_from_the_records(paper, found):
     dearer.loc["mrs-adapter, hmmc", "step_flops"] = 3 * paper.loc["full", "step_flops"]
     steps.loc["mrs-adapter, hmmc", "step"] = 4 * steps.loc["full", "step"]
     said = list(abstract_claims(dearer, steps, found["others"])["found"])
-    assert said[-2].startswith("+200%") and said[-1].startswith("+300%")
-    assert said[:-2] == list(table["found"])[:-2]  # without HMMC nothing changes
+    assert said[-4].startswith("+200%") and said[-1].startswith("+300%")
+    assert said[:-4] == list(table["found"])[:-4]  # without HMMC nothing changes
+
+
+def test_memory_is_told_at_the_papers_batch_and_at_a_large_one(found, paper):
+    said = list(abstract_claims(paper, measured_steps(found["steps"]), found["others"])["found"])
+    for batch in (16, 256):
+        held = memory(paper, batch).sum(axis=1) / memory(paper, batch).sum(axis=1)["full"]
+        assert f"{1 - held['mrs-adapter']:.0%} of the memory at batch {batch}" in said
+        assert f"{held['mrs-adapter, hmmc'] - 1:+.0%} of its memory at batch {batch}" in said
 
 
 def test_a_verdict_turns_with_what_was_measured(found, bench):
