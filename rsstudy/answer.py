@@ -96,7 +96,7 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         StudyError: a run that it needs is not on record.
     """
     runs = shown_runs(evidence)
-    compared = (NOTHING, ADAPTER, BOTH, ALL)
+    compared = (NOTHING, PAPERS, ADAPTER, BOTH, ALL)
     for data, name in [(SECOND, n) for n, *_ in SHOWN] + [(FIRST, n) for n in compared]:
         if (data, name) not in runs:
             raise StudyError(f"no run on record for {name} on {data}: do the suites benchmark "
@@ -105,17 +105,20 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
     there = {name: runs[FIRST, name] for name in compared}
     asked = [(here[ADAPTER], here[ALL]), (here[BOTH], here[ALL]),
              (there[ADAPTER], there[ALL]), (there[BOTH], there[ALL]),
-             (here[PAPERS], here[ADAPTER]), (here[ADAPTER], here[HEADS])]  # fmt: skip
-    whole, headed, elsewhere, headed_elsewhere, hmmc, probe = corrected(
+             (here[PAPERS], here[ADAPTER]), (there[PAPERS], there[ADAPTER]),
+             (here[ADAPTER], here[HEADS])]  # fmt: skip
+    whole, headed, elsewhere, headed_elsewhere, hmmc, hmmc_elsewhere, probe = corrected(
         [compare(*sides) for sides in asked]
     )
-    trained, total = (here[n][0]["trained_parameters"]["total"] for n in (ADAPTER, ALL))
+    trained, total = (_trained(here[name]) for name in (ADAPTER, ALL))
     looks = _epochs(there[ADAPTER])
     long, plain = (evidence.runs("compare", "mrs-adapter", name) for name in ("hmmc", "infonce"))
-    later = f"; in {_epochs(long)}: {_said(compare(long, plain))}" if long and plain else ""
+    later = ""
+    if long and plain:
+        later = f"; in {_epochs(long)}: {_said(compare(long, plain))}, {_sides(long, plain)}"
     heads = [
-        f"; with the heads trained, too, as the whole's are, the small part reaches "
-        f"{mean_recall(of[BOTH]):.1f} % and {TOLD[found.verdict]} it ({_said(found)}; "
+        f"; with the heads trained, too, as the whole's are, {_trained(of[BOTH]):,} parameters "
+        f"reach {mean_recall(of[BOTH]):.1f} %, which {TOLD[found.verdict]} it ({_said(found)}; "
         f"{seeds_of(of[BOTH])})"
         for of, found in ((here, headed), (there, headed_elsewhere))
     ]
@@ -128,17 +131,19 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         f"{_epochs(here[ADAPTER])} takes mean recall on {SETS[SECOND]} from "
         f"{mean_recall(here[NOTHING]):.1f} to {mean_recall(here[ADAPTER]):.1f} %, training all of "
         f"them to {mean_recall(here[ALL]):.1f} %: the small part {TOLD[whole.verdict]} the whole "
-        f"({_said(whole)} points; {seeds_of(here[ADAPTER])} against {seeds_of(here[ALL])})"
+        f"({_said(whole)} points; {_sides(here[ADAPTER], here[ALL])})"
         f"{heads[0]}.",
         f"On {SETS[FIRST]}, in {looks} at learning rates chosen on {SETS[SECOND]}, the small part "
         f"reaches {mean_recall(there[ADAPTER]):.1f} % and the whole "
         f"{mean_recall(there[ALL]):.1f} % (untrained: {mean_recall(there[NOTHING]):.1f} %): there "
         f"the small part {TOLD[elsewhere.verdict]} the whole ({_said(elsewhere)}; "
-        f"{seeds_of(there[ADAPTER])} against {seeds_of(there[ALL])}){heads[1]}.",
-        f"With the paper's objective, HMMC in its public hinge form, the adapter "
-        f"{TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)} in "
-        f"{_epochs(here[PAPERS])}{later}); with InfoNCE it {TOLD[probe.verdict]} a linear "
-        f"probe ({_said(probe)}).",
+        f"{_sides(there[ADAPTER], there[ALL])}){heads[1]}.",
+        f"With the paper's objective, HMMC in its public hinge form, the adapter on "
+        f"{SETS[SECOND]} {TOLD[hmmc.verdict]} the same adapter with plain InfoNCE ({_said(hmmc)} "
+        f"in {_epochs(here[PAPERS])}, {_sides(here[PAPERS], here[ADAPTER])}{later}), and on "
+        f"{SETS[FIRST]} {TOLD[hmmc_elsewhere.verdict]} it ({_said(hmmc_elsewhere)}; "
+        f"{_sides(there[PAPERS], there[ADAPTER])}); with InfoNCE it {TOLD[probe.verdict]} a "
+        f"linear probe on {SETS[SECOND]} ({_said(probe)}).",
         f"Of the {len(beside)} other ways to train a small part, {better} are shown to do better "
         f"than the paper's adapter with InfoNCE, {worse} to do worse, and "
         f"{len(beside) - better - worse} neither, with intervals that reach some {reach:.0f} "
@@ -249,6 +254,14 @@ def _behind(table: pd.DataFrame) -> str:
 
 def _said(contrast: Contrast) -> str:
     return f"{contrast.estimate:+.1f}, {contrast.low:+.1f} to {contrast.high:+.1f}"
+
+
+def _sides(one: Sequence[Record], other: Sequence[Record]) -> str:
+    return f"{seeds_of(one)} against {seeds_of(other)}"
+
+
+def _trained(runs: Sequence[Record]) -> int:
+    return int(runs[0]["trained_parameters"]["total"])
 
 
 def _epochs(runs: Sequence[Record]) -> str:

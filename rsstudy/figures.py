@@ -237,6 +237,9 @@ def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
 def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figure:
     """Differences of mean recall, a row each, with their intervals and the margin of equivalence.
 
+    Where several were corrected together (``rsstudy.statistics.corrected``) verdicts are, and
+    intervals, each for itself, are not: one may end beside zero and be undecided.
+
     Args:
         found: for each row's name a contrast of ``rsstudy.statistics.compare``.
         better: which side of a contrast lies to the right of zero, in words.

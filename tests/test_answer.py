@@ -84,7 +84,7 @@ def test_what_trained_heads_add_is_told_from_their_own_runs(turned):
     runs = shown_runs(read_evidence(RESULTS))
     [poor] = runs[FIRST, NOTHING]
     said = turned(runs[FIRST, BOTH], **as_in(poor))
-    assert f"{poor['scores']['mean_recall']:.1f} % and {TOLD['worse']} it" in said[1]
+    assert f"{poor['scores']['mean_recall']:.1f} %, which {TOLD['worse']} it" in said[1]
     assert f"{TOLD['worse']} it" not in said[0]
 
 

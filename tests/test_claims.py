@@ -225,10 +225,42 @@ def test_full_fine_tuning_by_hmmc_too_is_told_from_the_suite_objectives():
     assert not whole.empty and set(whole["id"]) <= set(before["records"])
     ours = evidence.compared("mrs-adapter", "hmmc")
     assert f"{compare(ours, list(whole['record'])).estimate:+.1f} (" in before["reason"]
+    headed = evidence.compared("mrs-adapter", "hmmc", train_heads=True)
+    alike = compare(headed, list(whole["record"]))
+    assert (
+        f"with its heads trained as well ({claims.seeds_of(headed)}) {alike.estimate:+.1f} ("
+        in (before["reason"])
+    )
     object.__setattr__(evidence, "benchmark", runs.drop(whole.index))
     after = claims.JUDGES[6](evidence, {})
     assert "with HMMC, too" not in after["reason"]
-    assert set(before["records"]) - set(after["records"]) == set(whole["id"])
+    of_headed = {record["id"] for record in headed}
+    assert set(before["records"]) - set(after["records"]) == set(whole["id"]) | of_headed
+
+
+def test_what_works_is_told_in_every_setting_on_record():
+    evidence = claims.read_evidence(RESULTS)
+    found = claims.JUDGES[1](evidence, {})
+    for runs, none in (
+        (evidence.compared("mrs-adapter", "hmmc"), evidence.compared("zero-shot")),
+        (evidence.on_first("mrs-adapter", "hmmc"), evidence.on_first("zero-shot")),
+    ):
+        assert f"{compare(runs, none).estimate:+.1f} (" in found["reason"]
+        assert {record["id"] for record in runs} <= set(found["records"])
+    object.__setattr__(evidence, "further", evidence.further.iloc[:0])
+    assert "RSICD" in found["reason"] and "RSICD" not in claims.JUDGES[1](evidence, {})["reason"]
+
+
+def test_how_near_the_nearest_come_along_the_dials_is_told():
+    evidence = claims.read_evidence(RESULTS)
+    said = claims.JUDGES[2](evidence, {})["reason"]
+    moved = evidence.raised.copy()
+    moved.loc[moved["measure"] == "nearest", "at_1"] = 0.1234
+    object.__setattr__(evidence, "raised", moved)
+    assert "to 0.12" in claims.JUDGES[2](evidence, {})["reason"] and "to 0.12" not in said
+    object.__setattr__(evidence, "raised", moved.iloc[:0])
+    assert "nearest other" in said
+    assert "nearest other" not in claims.JUDGES[2](evidence, {})["reason"]
 
 
 def test_the_command_writes_the_ledger(tmp_path):
