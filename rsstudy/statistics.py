@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -371,15 +372,15 @@ def _contrast(
 ) -> Contrast:  # fmt: skip
     """The bootstrap of ``compare``, from the seeds of each side and its sums over clusters."""
     (seeds_a, sums_a), (seeds_b, sums_b) = sides
-    random = np.random.default_rng(seed)
     difference = sums_a.mean(axis=0) - sums_b.mean(axis=0)
     estimate = float(_score(difference.sum(axis=1), size.sum(axis=1)))
-    drawn = np.empty(resamples)
     clusters = size.shape[1]
-    for start in range(0, resamples, 1000):  # in parts, to bound memory
-        part = drawn[start : start + 1000]
-        times = random.multinomial(clusters, np.full(clusters, 1 / clusters), len(part))
-        part[:] = _score(difference @ times.T, size @ times.T)
+    parts, state = _draws(clusters, resamples, seed)
+    both = np.concatenate([difference, size])  # as floats, whose products are the fast ones
+    sums = np.concatenate([both @ times.T.astype(float) for times in parts], axis=1)
+    drawn = _score(sums[:2], sums[2:])
+    random = np.random.default_rng()
+    random.bit_generator.state = state
     effective = _effective(size)
     widened = (effective / (effective - 1)) ** 0.5 * _t_tails(effective - 1, resamples, random)
     drawn = estimate + widened * (drawn - estimate)
@@ -399,6 +400,19 @@ def _contrast(
         p_equivalence=max(chance(drawn <= -margin), chance(drawn >= margin)),
         margin=margin, alpha=alpha, seeds=(len(seeds_a), len(seeds_b)), clusters=clusters,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def _draws(clusters: int, resamples: int, seed: int) -> tuple[list[np.ndarray], Mapping[str, Any]]:
+    """How often each resample draws each cluster, in parts that bound memory; how to draw on.
+
+    Drawing is most of a contrast's time, and the contrasts of one test set take the same draws.
+    """
+    random = np.random.default_rng(seed)
+    even = np.full(clusters, 1 / clusters)
+    sizes = [min(1000, resamples - start) for start in range(0, resamples, 1000)]
+    parts = [random.multinomial(clusters, even, size).astype(np.int16) for size in sizes]
+    return parts, random.bit_generator.state
 
 
 def _score(sums: np.ndarray, size: np.ndarray) -> np.ndarray:
