@@ -180,7 +180,9 @@ def seeds_of_many(found: Iterable[Contrast]) -> str:
     several = [number for number in seeds if number > 1]
     if not several:
         return "one seed each"
-    least = f"{min(several)} seeds or more"
+    least = f"{min(several)} to {max(several)} seeds"
+    if min(several) == max(several):
+        least = f"{min(several)} seeds"
     if len(several) == len(seeds):
         return f"{least} each"
     return f"{len(several)} of them with {least}, the others with one"

@@ -197,6 +197,7 @@ def _works(evidence: Evidence, paper: Mapping[str, float]) -> dict[str, Any]:
         if ours and untrained
     ]
     told = "; ".join(f"{_setting(ours)}: {_said(compare(ours, none))}" for ours, none in shorter)
+    told = f"In shorter trainings: {told}. " if told else ""
     return {
         "paper": dict(paper) | _by_set("lead over zero-shot CLIP", over),
         "records": _ids(framework, zero, plain, *(ours for ours, _ in shorter)),
@@ -206,8 +207,8 @@ def _works(evidence: Evidence, paper: Mapping[str, float]) -> dict[str, Any]:
         "reason": (
             "The claim is about OpenAI's CLIP, whose weights this record does not have. In the "
             f"analogue ({_setting(framework)}) the framework gains {_said(gain)} points over "
-            f"zero-shot{f' ({told})' if told else ''}. HMMC less InfoNCE, both on this adapter, is "
-            f"{_said(without)} ({seeds_of(framework)} against {seeds_of(plain)})."
+            f"zero-shot. {told}HMMC less InfoNCE, both on this adapter, is {_said(without)} "
+            f"({seeds_of(framework)} against {seeds_of(plain)})."
         ),
     }  # fmt: skip
 
@@ -273,9 +274,9 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
                                ("caption", near.loc[("text", "nearest")]))
         )  # fmt: skip
         reason += (
-            " What the dials raise is the likeness of classes, or of the average pair: the mean "
-            f"cosine {ends}, so what is nearest, and the hardest negatives with it, was near from "
-            "the start and stays so."
+            " The dials are positions of a generator: as the tiny encoder sees it, the mean cosine "
+            f"{ends}, over the whole set. How hard the hardest negatives of a batch are was not "
+            "measured."
         )
     if real:
         reason += f" On real pictures {' and '.join(real)}."

@@ -404,7 +404,7 @@ def _contrast(
 
 @lru_cache(maxsize=2)
 def _draws(clusters: int, resamples: int, seed: int) -> tuple[list[np.ndarray], Mapping[str, Any]]:
-    """How often each resample draws each cluster, in parts that bound memory; how to draw on.
+    """How often each resample draws each cluster, in parts (small, as int16); how to draw on.
 
     Drawing is most of a contrast's time, and the contrasts of one test set take the same draws.
     """

@@ -88,6 +88,16 @@ def test_what_trained_heads_add_is_told_from_their_own_runs(turned):
     assert f"{TOLD['worse']} it" not in said[0]
 
 
+def test_what_hmmc_does_on_the_first_set_is_told_from_its_own_runs(turned):
+    runs = shown_runs(read_evidence(RESULTS))
+    [poor] = runs[FIRST, NOTHING]
+    before, after = turned([])[2], turned(runs[FIRST, ADAPTER], **as_in(poor))[2]
+    assert f"on {SETS[FIRST]} {TOLD['worse']} it" in before
+    assert f"on {SETS[FIRST]} {TOLD['worse']} it" not in after
+    first = f"on {SETS[SECOND]} {TOLD['worse']} the same adapter"
+    assert first in before and first in after
+
+
 def test_every_bar_names_its_runs():
     lines = (BOOK / "answer.md").read_text().splitlines()
     for (data, name), runs in shown_runs(read_evidence(RESULTS)).items():
@@ -116,8 +126,8 @@ def test_what_is_said_of_updates_follows_their_records(turned):
 
 
 @pytest.mark.parametrize("seeds, said", [
-    ((1, 1), "one seed each"), ((3, 5), "3 seeds or more each"),
-    ((3, 1, 5), "2 of them with 3 seeds or more, the others with one"),
+    ((1, 1), "one seed each"), ((3, 5), "3 to 5 seeds each"),
+    ((5, 1, 5), "2 of them with 5 seeds, the others with one"),
 ])  # fmt: skip
 def test_how_many_seeds_the_many_have_is_counted(seeds, said):
     assert seeds_of_many([SimpleNamespace(seeds=(own, 5)) for own in seeds]) == said

@@ -259,7 +259,7 @@ def test_how_near_the_nearest_come_along_the_dials_is_told():
     object.__setattr__(evidence, "raised", moved)
     assert "to 0.12" in claims.JUDGES[2](evidence, {})["reason"] and "to 0.12" not in said
     object.__setattr__(evidence, "raised", moved.iloc[:0])
-    assert "nearest other" in said
+    assert "nearest other" in said and "was not measured" in said
     assert "nearest other" not in claims.JUDGES[2](evidence, {})["reason"]
 
 

@@ -54,6 +54,17 @@ def test_no_output_names_a_place_on_a_machine(path):
 
 
 @each_notebook
+def test_no_picture_of_a_set_without_a_licence_is_committed(path):
+    """A reader's own copy is shown on the reader's machine; to commit that would publish it."""
+    for cell in code_cells(path):
+        shown = [kind for output in cell["outputs"] for kind in output.get("data", {})]
+        if re.search(r"\bload\(\s*[\"'](ucm|rsicd|rsitmd|flickr8k)", "".join(cell["source"])):
+            assert not [kind for kind in shown if kind.startswith("image/")], (
+                f"{path.name} was executed with RSSTUDY_DATA set: execute it again without"
+            )
+
+
+@each_notebook
 def test_no_figure_outgrows_the_width_it_was_drawn_at(path):
     """What juts out of a figure widens its picture, so that its letters shrink on a phone."""
     outputs = [output for cell in code_cells(path) for output in cell["outputs"]]

@@ -40,6 +40,18 @@ def test_every_table_is_made_and_names_its_records(made):
     assert runs[["commit", "machine", "seconds"]].notna().all(axis=None)
 
 
+def test_the_comparison_counts_every_seed_on_record(made):
+    table = pd.read_csv(made / "comparison.csv").set_index(["data", "name"])
+    for arm in (("ucm", "mrs-adapter"), ("ucm", "full")):
+        runs = pd.concat(
+            pd.read_csv(made / f"comparison-{which}.csv") for which in ("runs", "seeds")
+        )
+        runs = runs[(runs["label"] == arm[1]) & (runs["objective_label"] == "infonce")]
+        runs = runs[(runs["encoder"] == "vits14-minilm") & (runs["fraction"] == 1)]
+        assert table.loc[arm, "seeds"] == runs["seed"].nunique() > 1
+        assert table.loc[arm, "mean_recall"] == pytest.approx(runs["mean_recall"].mean())
+
+
 def test_every_chapter_is_there():
     chapters = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     chapters = {name for name in chapters if "provenance" not in name}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from rsstudy import statistics
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.retrieval import counts_of, distinct, scores
@@ -175,6 +176,17 @@ def test_weights_of_clusters_do_what_drawing_clusters_one_by_one_does():
 def flat_record(seed, tie):
     """A run in which every query has the same expected recall."""
     return record(seed, [(0, tie)] * 6, [(0, tie)] * 12, [2] * 6, range(12))
+
+
+def test_a_contrast_is_the_same_whatever_was_compared_before_it():
+    a, b = ([random_record(2 * n + side) for n in range(3)] for side in (0, 1))
+    a, b = ([{**r, "config": {"seed": n}} for n, r in enumerate(side)] for side in (a, b))
+    statistics._draws.cache_clear()
+    alone = compare(a, b, resamples=2500)
+    compare(b, a, resamples=2500)
+    compare(a, b, cluster="picture", resamples=1500, seed=1)
+    assert compare(a, b, resamples=2500) == alone
+    assert compare(a, b, resamples=2500, seed=1) != alone
 
 
 def test_where_queries_do_not_vary_the_interval_is_the_paired_t_interval_over_seeds():
