@@ -200,7 +200,7 @@ def _works(evidence: Evidence, paper: Mapping[str, float]) -> dict[str, Any]:
     told = f"In shorter trainings: {told}. " if told else ""
     return {
         "paper": dict(paper) | _by_set("lead over zero-shot CLIP", over),
-        "records": _ids(framework, zero, plain, *(ours for ours, _ in shorter)),
+        "records": _ids(framework, zero, plain, *(side for pair in shorter for side in pair)),
         "measure": "mean recall of MRS adapter + HMMC less zero-shot, points, in the analogue",
         "estimate": _round(gain.estimate), "interval": _interval(gain),
         "verdict": "cannot be tested here",

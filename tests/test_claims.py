@@ -246,7 +246,7 @@ def test_what_works_is_told_in_every_setting_on_record():
         (evidence.on_first("mrs-adapter", "hmmc"), evidence.on_first("zero-shot")),
     ):
         assert f"{compare(runs, none).estimate:+.1f} (" in found["reason"]
-        assert {record["id"] for record in runs} <= set(found["records"])
+        assert {record["id"] for record in (*runs, *none)} <= set(found["records"])
     object.__setattr__(evidence, "further", evidence.further.iloc[:0])
     assert "RSICD" in found["reason"] and "RSICD" not in claims.JUDGES[1](evidence, {})["reason"]
 
