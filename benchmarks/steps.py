@@ -2,7 +2,8 @@
 
 The limit is the bare encoder's forward pass and the gradient with respect to the input of its first
 blocks, at the same shapes and in the same precision: what no method whose first trained place is
-there can go below. Each method is measured in a process of its own, in turns with the limit.
+there can go below. Each method is measured in a process of its own, in turns with the limit. With
+``--jobs`` several processes prepare at a time; the device is one's alone while it is measured.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import sys
 import tempfile
 from argparse import SUPPRESS
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from common import arguments, in_turns, inputs, middle, ratio, write
+from filelock import FileLock
 from torch import Tensor, nn
 
 from rsstudy.benchmark import BENCHMARK
@@ -77,7 +80,7 @@ def training(
 def one(given: Any) -> dict[str, Any]:
     """Measure one method, which is described by a JSON."""
     what = json.loads(given.one)
-    device = pick_device(given.device)
+    device, alone = pick_device(given.device), FileLock(given.turn)
     recipe = Recipe(learning_rate=1e-4, precision=given.precision)
     encoder = create(what["encoder"], given.image_size).to(device)
     attach(encoder, create_method(what["method"], what["settings"]))
@@ -93,11 +96,12 @@ def one(given: Any) -> dict[str, Any]:
         if recipe.precision == "bf16":
             stack.enter_context(encoder.frozen_as(torch.bfloat16))
         step, optimizer = training(encoder, what["objective"], recipe, batch)
-        resident = _resident(device)
-        reset_peak_memory(device)
-        step()
-        step()  # the second finds the optimizer's state beside the activations
-        row["peak_bytes"] = peak_memory(device)
+        with alone:
+            resident = _resident(device)
+            reset_peak_memory(device)
+            step()
+            step()  # the second finds the optimizer's state beside the activations
+            row["peak_bytes"] = peak_memory(device)
         row["above_model_bytes"] = None if resident is None else row["peak_bytes"] - resident
         if optimizer is not None:
             row["optimizer_bytes"] = sum(
@@ -116,7 +120,7 @@ def one(given: Any) -> dict[str, Any]:
             stack.enter_context(bare.frozen_as(torch.bfloat16))
         if what["encoder"].partition("@")[0] != "cnn-gru":
             works["limit"] = limit(bare, what["objective"], recipe, batch)
-        with Meter(device) as meter:
+        with alone, Meter(device) as meter:
             found = in_turns(works, given.rounds, device)
     row["step"] = middle(found["step"])
     for name in ("limit", "one view"):
@@ -127,7 +131,7 @@ def one(given: Any) -> dict[str, Any]:
         meter.joules / meter.seconds * row["step"]["seconds"], 3
     )  # the meter's mean power, for a step's seconds
     row["energy_measured"] = meter.measured
-    row.update(_inference(encoder, what, given, batch, device))
+    row.update(_inference(encoder, what, given, batch, device, alone))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adapter.safetensors"
         save_tensors(path, {n: p.detach().cpu() for n, p in trained(encoder).items()})
@@ -137,7 +141,7 @@ def one(given: Any) -> dict[str, Any]:
 
 def _inference(
     encoder: DualEncoder, what: dict[str, Any], given: Any, batch: tuple[Tensor, Tensor],
-    device: torch.device,
+    device: torch.device, alone: FileLock,
 ) -> dict[str, Any]:  # fmt: skip
     """Seconds to embed some pairs: the base, with the method, and merged where it can be."""
     images, tokens = (part[:16] for part in batch)
@@ -160,7 +164,8 @@ def _inference(
         works["merged"] = embedding(other)
     except StudyError:
         pass  # it adds computations
-    found = in_turns(works, given.rounds, device)
+    with alone:
+        found = in_turns(works, given.rounds, device)
     rows = {f"embed {name}": middle(seconds) for name, seconds in found.items()}
     slower = {f"embed {name} over base": ratio(found[name], found["base"])
               for name in ("adapted", "merged") if name in found}  # fmt: skip
@@ -174,6 +179,19 @@ def _resident(device: torch.device) -> int | None:
     return peak_memory(device)
 
 
+def _apart(what: dict[str, Any], turn: Path) -> dict[str, Any]:
+    """Measure one method in a process of its own."""
+    told = ["--one", json.dumps(what), "--turn", str(turn)]
+    command = [sys.executable, __file__, *sys.argv[1:], *told]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        sys.exit(made.stderr)
+    row: dict[str, Any] = json.loads(made.stdout.splitlines()[-1])
+    print(f"{row['label']}, {row['objective']}: {row['step']['seconds']:.3f} s a step, "
+          f"{row.get('step over limit')} x the limit", flush=True)  # fmt: skip
+    return row
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--encoder", default="vits14-minilm")
@@ -183,12 +201,13 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
     parser.add_argument("--method", action="append", help="only this one; repeatable")
     parser.add_argument("--name", default="steps", help="of the record")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that prepare at a time")
     parser.add_argument("--one", help=SUPPRESS)
+    parser.add_argument("--turn", help=SUPPRESS)
     given = parser.parse_args()
     if given.one:
         print(json.dumps(one(given)))
         return
-    rows = []
     asked = [
         {"encoder": row.encoder or given.encoder, "method": row.method,
          "settings": dict(row.settings), "objective": row.objective}
@@ -196,15 +215,8 @@ def main() -> None:
         if not row.encoder and not row.counterpart
         and (not given.method or row.method in given.method)
     ]  # fmt: skip
-    for what in asked:
-        command = [sys.executable, __file__, *sys.argv[1:], "--one", json.dumps(what)]
-        made = subprocess.run(command, capture_output=True, text=True)
-        if made.returncode:
-            sys.exit(made.stderr)
-        rows.append(json.loads(made.stdout.splitlines()[-1]))
-        row = rows[-1]
-        print(f"{row['label']}, {row['objective']}: {row['step']['seconds']:.3f} s a step, "
-              f"{row.get('step over limit')} x the limit", flush=True)  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(given.jobs) as pool:
+        rows = list(pool.map(lambda what: _apart(what, Path(folder) / "turn"), asked))
     settings = {"encoder": given.encoder, "batch": given.batch, "words": given.words,
                 "precision": given.precision, "rounds": given.rounds}  # fmt: skip
     print(write(given.name, given.device, given.out, settings, rows))
