@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +18,18 @@ import pandas as pd
 from rsstudy.dials import curves, gains, raised_similarity, slopes
 from rsstudy.encoders import create
 from rsstudy.files import whole_file
-from rsstudy.grids import CONTROLLED, DIALS, SCALES, UPDATED, arm_of, arms, only, recorded
+from rsstudy.grids import (
+    BENCHMARK_RUNS,
+    CONTROLLED,
+    DIALS,
+    SCALES,
+    UPDATED,
+    arm_of,
+    arms,
+    every_seed,
+    only,
+    recorded,
+)
 from rsstudy.methods import attach, count_trained, create_method
 from rsstudy.records import read_records
 from rsstudy.reported import granularity, leads, read_reported, read_table
@@ -35,7 +47,7 @@ SETS = {"rsicd": "RSICD", "rsitmd": "RSITMD", "ucm": "UCM-Captions"}
 # Methods of parameter-efficient tuning that were published by then.
 KNOWN = ("LoRA", "BitFit", "Prefix tuning", "SSF", "IA3")
 ANALOGUE = "ucm"
-MOST_SEEDS = 5
+FIRST = UPDATED["bench"][0]  # the larger set, with which updates begin
 BYTES = 4 * 3  # fp32: a gradient and Adam's two moments a trained parameter
 
 
@@ -77,7 +89,7 @@ class Evidence:
 
     def compared(
         self, method: str, objective: str = "infonce", encoder: str = SCALES["bench"].encoder,
-        train_heads: bool = False,
+        train_heads: bool = False, data: str = ANALOGUE,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """The records of an arm of the benchmark, all its seeds; maybe none.
 
@@ -85,20 +97,19 @@ class Evidence:
         """
         label = _label(method, train_heads)
         both = [*arms("benchmark", "bench"), *arms("objectives", "bench")]
-        for arm in only(both, [ANALOGUE], [label], [objective]):
+        for arm in only(both, [data], [label], [objective]):
             if arm.run.encoder == encoder:
-                more = replace(arm, seeds=MOST_SEEDS)
-                return list(recorded([more], self.benchmark)["record"])
+                return list(every_seed([arm], self.benchmark)["record"])
         return []
 
     def on_first(
         self, method: str, objective: str = "infonce", train_heads: bool = False
     ) -> list[dict[str, Any]]:
-        """The records of a method on the set that the suite transfer begins with; maybe none.
+        """The records of the suite transfer's first stage, one look at each picture; maybe none.
 
         Some of the suite better's are further seeds of that suite's.
         """
-        wanted = (UPDATED["bench"][0], _label(method, train_heads), objective)
+        wanted = (FIRST, _label(method, train_heads), objective)
         rows = [
             arm for suite in ("transfer", "better") for arm in arms(suite, "bench")
             if (arm.run.data, label_of(arm.run), arm.run.objective) == wanted
@@ -132,7 +143,7 @@ def read_evidence(results: Path) -> Evidence:
         },
         read_records(Path(results) / "bench"),
         read_records(Path(results) / "dials"),
-        read_records(*(Path(results) / name for name in ("benchmark", "seeds", "objectives"))),
+        read_records(*(Path(results) / name for name in (*BENCHMARK_RUNS, "objectives"))),
         read_records(Path(results) / "transfer", Path(results) / "better"),
         _raised(Path(results) / "similarity" / "scenes_distinct-tiny.json"),
     )
@@ -192,7 +203,10 @@ def _works(evidence: Evidence, paper: Mapping[str, float]) -> dict[str, Any]:
         (ours, untrained)
         for ours, untrained in (
             (evidence.compared("mrs-adapter", "hmmc"), evidence.compared("zero-shot")),
-            (evidence.on_first("mrs-adapter", "hmmc"), evidence.on_first("zero-shot")),
+            (
+                evidence.compared("mrs-adapter", "hmmc", data=FIRST),
+                evidence.compared("zero-shot", data=FIRST),
+            ),
         )
         if ours and untrained
     ]
@@ -379,18 +393,20 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
     if not (adapter and full and framework):
         return _open(paper, "The runs of the analogue are not on this record.")
     found = compare(framework, full)
-    first = [evidence.on_first(method) for method in ("mrs-adapter", "full")]
-    elsewhere = ""
-    if all(first):
-        told = _said(compare(first[0], first[1]))
-        elsewhere = f"; on {_setting(first[0])} against {seeds_of(first[1])}, it is {told}"
+    there, looks = (
+        [of("mrs-adapter"), of("full")]
+        for of in (partial(evidence.compared, data=FIRST), evidence.on_first)
+    )
+    elsewhere = "".join(
+        f"; in {_setting(ours)} against {seeds_of(whole)}, it is {_said(compare(ours, whole))}"
+        for ours, whole in (there, looks) if ours and whole
+    )  # fmt: skip
     heads = [evidence.compared("mrs-adapter", train_heads=True),
              evidence.on_first("mrs-adapter", train_heads=True)]  # fmt: skip
-    pairs = [(ours, whole) for ours, whole in zip(heads, (full, first[1]), strict=True)
+    pairs = [(ours, whole) for ours, whole in zip(heads, (full, looks[1]), strict=True)
              if ours and whole]  # fmt: skip
     with_heads = " and ".join(
-        f"{_said(compare(ours, whole))} on {SETS[ours[0]['config']['data']]} "
-        f"({seeds_of(ours)} against {seeds_of(whole)})"
+        f"{_said(compare(ours, whole))} in {_setting(ours)} against {seeds_of(whole)}"
         for ours, whole in pairs
     )
     if with_heads:
@@ -412,7 +428,8 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
     gap = smallest_gap(adapter, full)
     return {
         "paper": dict(paper) | _by_set("lead over full fine-tuning", over),
-        "records": _ids(adapter, full, framework, full_with, headed_with, *first, *heads),
+        "records": _ids(adapter, full, framework, full_with, headed_with, *there, *looks,
+                        *heads),
         "measure": "mean recall of MRS adapter + HMMC less full fine-tuning, points, in the "
                    "analogue",
         "estimate": _round(found.estimate), "interval": _interval(found),

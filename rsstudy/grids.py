@@ -610,6 +610,18 @@ def arm_of(suite: str, scale: Scale, data: str, method: str, objective: str) -> 
     raise StudyError(f"every arm of suite {suite} changes a setting of {objective}")
 
 
+# No arm on record has more seeds.
+MOST_SEEDS = 5
+
+# Where the runs of the suite benchmark lie: its searches and first seeds, further seeds, and RSICD.
+BENCHMARK_RUNS = ("benchmark", "seeds", "rsicd")
+
+
+def every_seed(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
+    """``recorded`` with all seeds that there are, be they more than the arms ask for."""
+    return recorded([replace(arm, seeds=MOST_SEEDS) for arm in rows], table)
+
+
 def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
     """The runs of some arms that a table of records holds, arm by arm.
 

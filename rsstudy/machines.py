@@ -45,6 +45,31 @@ def side_by_side(record: Record) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def on_two_machines(runs: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
+    """Runs of one configuration and seed that were done on a processor and on a GPU.
+
+    The weights begin alike and the batches are the same; rounding and the draws of dropout differ.
+
+    Args:
+        runs, again: from ``rsstudy.records.read_records``; what only one of them holds is left out.
+
+    Returns:
+        a row a run: name, seed, cpu, cuda (mean recall on test, percent), apart (cuda less cpu).
+    """
+    rows = []
+    for one in again.itertuples():
+        for other in runs[runs["id"] == one.id].itertuples():
+            score = {
+                run.record["environment"]["device"]: run.mean_recall for run in (one, other)
+            }  # fmt: skip
+            if set(score) == {"cpu", "cuda"}:
+                rows.append({"name": one.label, "seed": one.seed, **score,
+                             "apart": score["cuda"] - score["cpu"]})  # fmt: skip
+    columns = ["name", "seed", "cpu", "cuda", "apart"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values(["name", "seed"], ignore_index=True)
+
+
 def held_by_each(counted: Mapping[str, pd.DataFrame], batch: int) -> pd.DataFrame:
     """What each process of a data-parallel run holds, in GB, and what sharding could take off it.
 

@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from rsstudy.answer import others_beside, picture_table
-from rsstudy.claims import MOST_SEEDS, ledger, read_evidence
+from rsstudy.claims import ledger, read_evidence
 from rsstudy.comparison import on_validation, side_by_side
 from rsstudy.cost_tables import (
     abstract_claims,
@@ -35,8 +35,8 @@ from rsstudy.data.audit import beside_published
 from rsstudy.dials import gains, slopes
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
-from rsstudy.grids import SCALES, arms, only, recorded
-from rsstudy.machines import held_by_each, read_tally
+from rsstudy.grids import BENCHMARK_RUNS, SCALES, arms, every_seed, name_of, only, recorded
+from rsstudy.machines import held_by_each, on_two_machines, read_tally
 from rsstudy.machines import side_by_side as processes_side_by_side
 from rsstudy.records import read_choices, read_records
 from rsstudy.reported import granularity, read_reported, unsound_means
@@ -52,7 +52,10 @@ CHAPTERS = {
 }  # fmt: skip
 
 # Where the runs of the suite objectives lie; most of its arms are the benchmark's.
-OBJECTIVES_RUNS = ("benchmark", "seeds", "objectives")
+OBJECTIVES_RUNS = (*BENCHMARK_RUNS, "objectives")
+
+# Where the runs at 224 px lie; no table mixes them with those at 112.
+LARGER = "at224"
 
 # Where the runs of the suite better lie; some are further seeds of arms of the benchmark, and some
 # the suite transfer's.
@@ -110,10 +113,28 @@ def _slopes(results: Path) -> pd.DataFrame:
 def benchmark_runs(results: Path, data: str, train_heads: bool) -> pd.DataFrame:
     """The runs of the suite benchmark on one set, all their seeds; see ``recorded``."""
     rows = [
-        replace(arm, seeds=MOST_SEEDS) for arm in only(arms("benchmark", "bench"), [data], [], [])
+        arm for arm in only(arms("benchmark", "bench"), [data], [], [])
         if arm.run.train_heads == train_heads
     ]  # fmt: skip
-    return recorded(rows, read_records(results / "benchmark", results / "seeds"))
+    return every_seed(rows, read_records(*(results / name for name in BENCHMARK_RUNS)))
+
+
+def larger_runs(results: Path) -> pd.DataFrame:
+    """The arms of the suite objectives at the paper's image size, all seeds; see ``recorded``."""
+    rows = only([*arms("benchmark", "bench"), *arms("objectives", "bench")], ["ucm"], [], [])
+    first = {name_of(arm): arm for arm in reversed(rows)}  # arms of both suites count once
+    return every_seed(list(first.values()), read_records(results / LARGER))
+
+
+def _larger(results: Path) -> pd.DataFrame:
+    reported = read_reported(results).query("dataset == 'ucm'")
+    return side_by_side(larger_runs(results), reported).drop(columns=["records"])
+
+
+def twice(results: Path) -> pd.DataFrame:
+    """What was run on a processor and on a GPU; see ``on_two_machines``."""
+    runs = read_records(*(results / name for name in BENCHMARK_RUNS))
+    return on_two_machines(runs, read_records(results / "twice"))
 
 
 def _comparison(train_heads: bool) -> Callable[[Path], pd.DataFrame]:
@@ -186,11 +207,8 @@ def _hmmc(results: Path) -> pd.DataFrame:
 
 def objectives_runs(results: Path) -> pd.DataFrame:
     """The runs of the suite objectives on UCM-Captions, all their seeds; see ``recorded``."""
-    rows = [
-        replace(arm, seeds=MOST_SEEDS) for arm in only(arms("objectives", "bench"), ["ucm"], [], [])
-    ]
     table = read_records(*(results / name for name in OBJECTIVES_RUNS))
-    return recorded(rows, table)
+    return every_seed(only(arms("objectives", "bench"), ["ucm"], [], []), table)
 
 
 def _objectives(results: Path) -> pd.DataFrame:
@@ -225,7 +243,7 @@ def _fuzz(results: Path) -> pd.DataFrame:
 
 
 def _updates(results: Path) -> pd.DataFrame:
-    return updates(read_records(*(results / name for name in ("transfer", "benchmark", "seeds"))))
+    return updates(read_records(*(results / name for name in ("transfer", *BENCHMARK_RUNS))))
 
 
 def _candidates(results: Path) -> pd.DataFrame:
@@ -267,6 +285,9 @@ TABLES: dict[str, Table] = {
     "comparison-heads": Table("comparison", "all methods, trained heads", _comparison(True)),
     "comparison-runs": Table("comparison", "every run of it", _runs("benchmark")),
     "comparison-seeds": Table("comparison", "further seeds of some arms", _runs("seeds")),
+    "comparison-rsicd": Table("comparison", "every run of it on RSICD", _runs("rsicd")),
+    "comparison-224": Table("comparison", "the main arms at 224 px", _larger),
+    "comparison-224-runs": Table("comparison", "every run at 224 px", _runs(LARGER)),
     "comparison-searches": Table("comparison", "what its searches compared",
                                  _searches("benchmark")),
     "costs-ViT-B-32": Table("costs", "counted on ViT-B/32", _counted("ViT-B-32")),
@@ -292,6 +313,7 @@ TABLES: dict[str, Table] = {
     "printed-means": Table("claims", "printed means that do not follow from their rows", _means),
     "sharding": Table("machines", "what there is to shard", _sharding),
     "two-processes": Table("machines", "losses of one and of two processes", _two),
+    "twice": Table("comparison", "runs done on a processor and on a GPU", twice),
     "kills": Table("machines", "where kills fell", _kills),
     "fuzz": Table("machines", "damaged files, by reader", _fuzz),
 }  # fmt: skip
