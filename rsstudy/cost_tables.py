@@ -17,12 +17,12 @@ PAPERS_BATCH = 16
 # What the step's speed is held to: words, bound, whether it is the most allowed, device it is for.
 TARGETS = {
     "step": ("a step with MRS adapter and InfoNCE, over the limit", 1.15, True, "any"),
-    "paper step": ("the same with ViT-B/32", 1.15, True, "any"),
+    "paper step": ("such a step with ViT-B/32, over the limit", 1.15, True, "any"),
     "hmmc": ("a step with HMMC (two views), over one view", 2.1, True, "any"),
     "full time": ("a step with MRS adapter, over full fine-tuning", 0.75, True, "GPU, batch 256"),
     "full memory": ("its peak memory, over full fine-tuning", 0.6, True, "GPU, batch 256"),
     "epoch": ("an epoch of research code, over one here", 3.0, False, "any"),
-    "paper epoch": ("the same with ViT-B/32", 3.0, False, "any"),
+    "paper epoch": ("such an epoch with ViT-B/32", 3.0, False, "any"),
     "loading": ("share of an epoch that loading takes", 0.05, True, "any"),
     "ranking": ("a loop of argsorts at 1,000 x 5,000, over ranking here", 20.0, False, "any"),
     "rate": ("share of the matrix-product rate, ViT-B/32, PETL", 0.45, False, "H100"),

@@ -104,6 +104,19 @@ def test_a_gpus_targets_are_taken_from_256_pairs_on_a_gpu(found, bench):
     assert rows[of_full] == pytest.approx(steps["mrs-adapter"] / steps["full"])
 
 
+def test_a_gpu_is_held_to_what_was_measured_on_it(paper):
+    gpu = read_benchmarks(RESULTS / "benchmarks", "cuda")
+    assert gpu["steps"]["environment"]["device"] == "cuda"
+    rows = against_targets(gpu, paper).set_index("what")["measured"]
+    steps = measured_steps(gpu["steps"])
+    ours, full = steps.loc["mrs-adapter"], steps.loc["full"]
+    its_memory = rows["its peak memory, over full fine-tuning"]
+    assert its_memory == pytest.approx(ours["peak_bytes"] / full["peak_bytes"])
+    assert rows["such a step with ViT-B/32, over the limit"] == ours["step over limit"]
+    assert pd.isna(rows["a step with MRS adapter and InfoNCE, over the limit"]), "another encoder"
+    assert pd.isna(rows["share of an epoch that loading takes"]), "not measured there"
+
+
 def test_memory_is_the_sum_of_its_parts(paper):
     held = memory(paper, 10)
     of = paper.loc["full"]

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from rsstudy.cost_tables import read_benchmarks, read_counted
 from rsstudy.errors import StudyError
-from rsstudy.machines import held_by_each, read_tally, side_by_side
+from rsstudy.machines import held_by_each, on_two_machines, read_tally, side_by_side
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -15,6 +16,23 @@ def test_two_processes_have_the_losses_of_one_on_a_real_set():
     losses = side_by_side(read_benchmarks(RESULTS / "benchmarks", "cpu")["two-processes"])
     assert set(losses["objective"]) == {"infonce", "hmmc"} and len(losses) == 4
     assert (losses["apart"] < 1e-5).all() and losses["validation equal"].all()
+
+
+def test_a_run_is_set_beside_the_same_on_the_other_kind_of_machine():
+    def table(*runs):
+        return pd.DataFrame([
+            {"id": run, "label": "lora", "seed": 0, "mean_recall": score,
+             "record": {"environment": {"device": device}}}
+            for run, device, score in runs
+        ])  # fmt: skip
+
+    first = table(("a", "cpu", 46.5), ("b", "cuda", 50.0), ("c", "cpu", 40.0))
+    again = table(("a", "cuda", 50.5), ("b", "cpu", 49.0), ("c", "cpu", 41.0), ("d", "cuda", 1.0))
+    found = on_two_machines(first, again).to_dict("records")
+    assert [(row["cpu"], row["cuda"], row["apart"]) for row in found] == [
+        (46.5, 50.5, 4.0), (49.0, 50.0, 1.0)
+    ]  # fmt: skip
+    assert on_two_machines(first, table(("e", "cpu", 1.0))).empty
 
 
 def test_losses_that_differ_are_shown_to():

@@ -33,7 +33,10 @@ def test_the_page_of_differences_says_what_the_recipes_say():
     }
     bench, paper = SCALES["bench"].recipe, SCALES["paper"].recipe
     assert rows["Epochs"][1].startswith(f"{bench.epochs}; ")
-    assert f" {BENCHMARK_EPOCHS['bench']}; on RSICD {UPDATE_EPOCHS['bench']}" in rows["Epochs"][1]
+    assert (
+        f" {BENCHMARK_EPOCHS['bench']}; updates begin with {UPDATE_EPOCHS['bench']}"
+        in rows["Epochs"][1]
+    )
     regular = rows["Weight decay, clipping of gradients"]
     assert regular[1] == f"{bench.weight_decay:g}, at a norm of {bench.clip_norm:g}"
     assert regular[2] == "none" and paper.weight_decay == paper.clip_norm == 0

@@ -10,7 +10,17 @@ import pandas as pd
 import pytest
 
 from rsstudy.errors import StudyError
-from rsstudy.report import CHAPTERS, TABLES, by_table, opened_below, provenance, report
+from rsstudy.report import (
+    CHAPTERS,
+    TABLES,
+    benchmark_runs,
+    by_table,
+    larger_runs,
+    objectives_runs,
+    opened_below,
+    provenance,
+    report,
+)
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -47,6 +57,23 @@ def test_the_comparison_counts_every_seed_on_record(made):
     [row] = pd.read_csv(made / "comparison.csv").query("name == @arm").itertuples()
     assert row.seeds == len(runs) > 1
     assert row.mean_recall == pytest.approx(runs["mean_recall"].mean())
+
+
+def test_no_table_mixes_image_sizes():
+    def sizes(*tables):
+        return {
+            record["config"]["image_size"]
+            for table in tables
+            for record in table["record"]
+            if record["config"]["encoder"] == "vits14-minilm"
+        }
+
+    large = larger_runs(RESULTS)
+    assert sizes(large) == {224} and len(set(large["label"])) > 3
+    small = [
+        benchmark_runs(RESULTS, data, heads) for data in ("ucm", "rsicd") for heads in (False, True)
+    ]
+    assert sizes(*small, objectives_runs(RESULTS)) == {112}
 
 
 def test_every_chapter_is_there():
