@@ -3,7 +3,8 @@
 The limit is the bare encoder's forward pass and the gradient with respect to the input of its first
 blocks, at the same shapes and in the same precision: what no method whose first trained place is
 there can go below. Each method is measured in a process of its own, in turns with the limit. With
-``--jobs`` several processes prepare at a time; the device is one's alone while it is measured.
+``--jobs`` several processes load encoders at a time, which keeps processor cores busy, and whatever
+waits for them; the device is used by one process at a time.
 """
 
 from __future__ import annotations
@@ -78,11 +79,19 @@ def training(
 
 
 def one(given: Any) -> dict[str, Any]:
-    """Measure one method, which is described by a JSON."""
+    """Measure one method, which is described by a JSON; encoders are loaded before its turn."""
     what = json.loads(given.one)
-    device, alone = pick_device(given.device), FileLock(given.turn)
+    names = ["method", "bare", "base", "merged"] + ["one view"] * (what["objective"] == "hmmc")
+    loaded = {name: create(what["encoder"], given.image_size) for name in names}
+    with FileLock(given.turn):
+        return _measured(what, loaded, given, pick_device(given.device))
+
+
+def _measured(
+    what: dict[str, Any], loaded: dict[str, DualEncoder], given: Any, device: torch.device
+) -> dict[str, Any]:
     recipe = Recipe(learning_rate=1e-4, precision=given.precision)
-    encoder = create(what["encoder"], given.image_size).to(device)
+    encoder = loaded["method"].to(device)
     attach(encoder, create_method(what["method"], what["settings"]))
     batch = inputs(encoder, given.batch, given.words)
     run = Run("", what["encoder"], what["method"], what["objective"],
@@ -96,12 +105,11 @@ def one(given: Any) -> dict[str, Any]:
         if recipe.precision == "bf16":
             stack.enter_context(encoder.frozen_as(torch.bfloat16))
         step, optimizer = training(encoder, what["objective"], recipe, batch)
-        with alone:
-            resident = _resident(device)
-            reset_peak_memory(device)
-            step()
-            step()  # the second finds the optimizer's state beside the activations
-            row["peak_bytes"] = peak_memory(device)
+        resident = _resident(device)
+        reset_peak_memory(device)
+        step()
+        step()  # the second finds the optimizer's state beside the activations
+        row["peak_bytes"] = peak_memory(device)
         row["above_model_bytes"] = None if resident is None else row["peak_bytes"] - resident
         if optimizer is not None:
             row["optimizer_bytes"] = sum(
@@ -110,17 +118,17 @@ def one(given: Any) -> dict[str, Any]:
             )  # fmt: skip
         works: dict[str, Callable[[], object]] = {"step": step}
         if what["objective"] == "hmmc":
-            other = create(what["encoder"], given.image_size).to(device)
+            other = loaded["one view"].to(device)
             attach(other, create_method(what["method"], what["settings"]))
             if recipe.precision == "bf16":
                 stack.enter_context(other.frozen_as(torch.bfloat16))
             works["one view"] = training(other, "infonce", recipe, batch)[0]
-        bare = create(what["encoder"], given.image_size).to(device)
+        bare = loaded["bare"].to(device)
         if recipe.precision == "bf16":
             stack.enter_context(bare.frozen_as(torch.bfloat16))
         if what["encoder"].partition("@")[0] != "cnn-gru":
             works["limit"] = limit(bare, what["objective"], recipe, batch)
-        with alone, Meter(device) as meter:
+        with Meter(device) as meter:
             found = in_turns(works, given.rounds, device)
     row["step"] = middle(found["step"])
     for name in ("limit", "one view"):
@@ -131,7 +139,7 @@ def one(given: Any) -> dict[str, Any]:
         meter.joules / meter.seconds * row["step"]["seconds"], 3
     )  # the meter's mean power, for a step's seconds
     row["energy_measured"] = meter.measured
-    row.update(_inference(encoder, what, given, batch, device, alone))
+    row.update(_inference(encoder, what, loaded, batch, given.rounds))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adapter.safetensors"
         save_tensors(path, {n: p.detach().cpu() for n, p in trained(encoder).items()})
@@ -140,8 +148,8 @@ def one(given: Any) -> dict[str, Any]:
 
 
 def _inference(
-    encoder: DualEncoder, what: dict[str, Any], given: Any, batch: tuple[Tensor, Tensor],
-    device: torch.device, alone: FileLock,
+    encoder: DualEncoder, what: dict[str, Any], loaded: dict[str, DualEncoder],
+    batch: tuple[Tensor, Tensor], rounds: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Seconds to embed some pairs: the base, with the method, and merged where it can be."""
     images, tokens = (part[:16] for part in batch)
@@ -155,17 +163,15 @@ def _inference(
 
         return work
 
-    base = create(what["encoder"], given.image_size).to(device)
+    base, other = (loaded[name].to(encoder.device) for name in ("base", "merged"))
     works = {"base": embedding(base), "adapted": embedding(encoder)}
-    other = create(what["encoder"], given.image_size).to(device)
     attach(other, create_method(what["method"], what["settings"]))
     try:
         merge(other)
         works["merged"] = embedding(other)
     except StudyError:
         pass  # it adds computations
-    with alone:
-        found = in_turns(works, given.rounds, device)
+    found = in_turns(works, rounds, encoder.device)
     rows = {f"embed {name}": middle(seconds) for name, seconds in found.items()}
     slower = {f"embed {name} over base": ratio(found[name], found["base"])
               for name in ("adapted", "merged") if name in found}  # fmt: skip
@@ -218,7 +224,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(given.jobs) as pool:
         rows = list(pool.map(lambda what: _apart(what, Path(folder) / "turn"), asked))
     settings = {"encoder": given.encoder, "batch": given.batch, "words": given.words,
-                "precision": given.precision, "rounds": given.rounds}  # fmt: skip
+                "precision": given.precision, "rounds": given.rounds,
+                "jobs": given.jobs}  # fmt: skip
     print(write(given.name, given.device, given.out, settings, rows))
 
 

@@ -120,7 +120,10 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         later = f"; in {_epochs(long)}: {_said(compare(long, plain))}, {_sides(long, plain)}"
     beside = others_beside(evidence, here[ADAPTER], resamples)
     further = others_beside(evidence, there[ADAPTER], resamples, FIRST)
-    reach = median((contrast.high - contrast.low) / 2 for contrast in beside.values())
+    reach = sorted((contrast.high - contrast.low) / 2 for contrast in beside.values())
+    untried = ""
+    if (FIRST, BOTH) not in runs:
+        untried = f" (not trained for {_epochs(there[ADAPTER])})"
     return [
         f"Training {trained:,} of {total / 1e6:.1f} million parameters for "
         f"{_epochs(here[ADAPTER])} takes mean recall on {SETS[SECOND]} from "
@@ -134,9 +137,9 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         f"{SETS[SECOND]}, the small part reaches {mean_recall(there[ADAPTER]):.1f} % and the whole "
         f"{mean_recall(there[ALL]):.1f} % (untrained: {mean_recall(there[NOTHING]):.1f} %): there "
         f"the small part {_told(elsewhere)} the whole ({_said(elsewhere)}; "
-        f"{_sides(there[ADAPTER], there[ALL])}); after {_epochs(look[ADAPTER])} it "
-        f"{_told(looked)} it ({_said(looked)}; {_sides(look[ADAPTER], look[ALL])}), and "
-        f"with its heads trained, too, it {_told(headed_look)} it ({_said(headed_look)}; "
+        f"{_sides(there[ADAPTER], there[ALL])}); after {_epochs(look[ADAPTER])} the small "
+        f"part {_told(looked)} it ({_said(looked)}; {_sides(look[ADAPTER], look[ALL])}), and the "
+        f"small part with trained heads{untried} {_told(headed_look)} it ({_said(headed_look)}; "
         f"{seeds_of(look[BOTH])}).",
         f"With the paper's objective, HMMC in its public hinge form, the adapter on "
         f"{SETS[SECOND]} {_told(hmmc)} the same adapter with plain InfoNCE ({_said(hmmc)} "
@@ -146,9 +149,9 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         f"linear probe on {SETS[SECOND]} ({_said(probe)}) and {_told(probe_elsewhere)} one "
         f"on {SETS[FIRST]} ({_said(probe_elsewhere)}).",
         f"Of the {len(beside)} other ways to train a small part, on {SETS[SECOND]}, "
-        f"{_shown(beside)}, with intervals that reach some {reach:.0f} points to either side "
-        f"({seeds_of_many(beside.values())}); of the {len(further)} that were trained on "
-        f"{SETS[FIRST]}, too, {_shown(further)}.",
+        f"{_shown(beside)}, with intervals of {reach[0]:.0f} to {reach[-1]:.0f} points to either "
+        f"side, {median(reach):.0f} in the middle ({seeds_of_many(beside.values())}); of the "
+        f"{len(further)} that were trained on {SETS[FIRST]}, too, {_shown(further)}.",
         _of_updates(evidence),
     ]  # fmt: skip
 
@@ -231,7 +234,8 @@ def _of_updates(evidence: Evidence) -> str:
     return (
         f"An update by the small part is a file of {small.shipped_bytes / 1e6:.1f} MB instead of "
         f"{large.shipped_bytes / 1e6:.0f} MB, and taking it off {kept}; trained on from "
-        f"{SETS[FIRST]} to {SETS[SECOND]}, it {change(small)} on {SETS[FIRST]}, and full "
+        f"{SETS[FIRST]}, after {_epochs(evidence.on_first('mrs-adapter'))} there, to "
+        f"{SETS[SECOND]}, it {change(small)} on {SETS[FIRST]}, and full "
         f"fine-tuning {change(large)}: {spared}."
     )
 

@@ -48,7 +48,8 @@ def side_by_side(record: Record) -> pd.DataFrame:
 def on_two_machines(runs: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
     """Runs of one configuration and seed that were done on a processor and on a GPU.
 
-    The weights begin alike and the batches are the same; rounding and the draws of dropout differ.
+    First weights and batches are drawn from the same seed, on the processor; rounding, the draws of
+    dropout and PyTorch's version differ.
 
     Args:
         runs, again: from ``rsstudy.records.read_records``; what only one of them holds is left out.

@@ -87,18 +87,19 @@ def test_the_words_follow_the_verdict(turned):
 def test_what_trained_heads_add_is_told_from_their_own_runs(turned):
     evidence = read_evidence(RESULTS)
     [poor] = shown_runs(evidence)[FIRST, NOTHING]
-    assert "with its heads trained, too, it is not shown to differ from it" in turned([])[1]
+    told = re.compile(r"the small part with trained heads( \(.*?\))? (.*?) it \(")
+    assert told.search(turned([])[1])[2] == TOLD["undecided"]
     said = turned(evidence.on_first("mrs-adapter", train_heads=True), **as_in(poor))
-    assert f"with its heads trained, too, it {TOLD['worse']} it" in said[1]
+    assert told.search(said[1])[2] == TOLD["worse"]
     assert f"{TOLD['worse']} it" not in said[0]
 
 
 def test_a_first_look_is_told_from_its_own_runs(turned):
     evidence = read_evidence(RESULTS)
     [poor] = shown_runs(evidence)[FIRST, NOTHING]
-    assert f"after 1 epoch it {TOLD['worse']} it" in turned([])[1]
+    assert f"after 1 epoch the small part {TOLD['worse']} it" in turned([])[1]
     said = turned(evidence.on_first("full"), **as_in(poor))[1]
-    assert f"after 1 epoch it {TOLD['better']} it" in said and "after 1 epoch" in said
+    assert f"after 1 epoch the small part {TOLD['better']} it" in said
     assert said.split("; after")[0] == turned([])[1].split("; after")[0]
 
 

@@ -37,7 +37,10 @@ def test_three_ways_to_rank_agree(tmp_path):
 
 def test_a_step_is_measured_beside_its_limit(tmp_path):
     record = bench("steps.py", tmp_path, *TINY, "--batch", "4", "--words", "8", "--precision",
-                   "fp32", "--method", "lora", "--method", "zero-shot")  # fmt: skip
+                   "fp32", "--method", "lora", "--method", "zero-shot", "--jobs", "2")  # fmt: skip
+    assert [row["label"] for row in record["rows"]] == [
+        "zero-shot", "lora, rank 8, matrices q,v", "lora"
+    ]  # fmt: skip
     rows = {row["label"]: row for row in record["rows"]}
     assert rows["zero-shot"]["trained"] == 0
     lora = rows["lora"]
