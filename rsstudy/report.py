@@ -35,7 +35,7 @@ from rsstudy.data.audit import beside_published
 from rsstudy.dials import gains, slopes
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
-from rsstudy.grids import BENCHMARK_RUNS, SCALES, arms, every_seed, name_of, only, recorded
+from rsstudy.grids import BENCHMARK_RUNS, SCALES, arms, every_seed, only, recorded
 from rsstudy.machines import held_by_each, on_two_machines, read_tally
 from rsstudy.machines import side_by_side as processes_side_by_side
 from rsstudy.records import read_choices, read_records
@@ -122,8 +122,8 @@ def benchmark_runs(results: Path, data: str, train_heads: bool) -> pd.DataFrame:
 def larger_runs(results: Path) -> pd.DataFrame:
     """The arms of the suite objectives at the paper's image size, all seeds; see ``recorded``."""
     rows = only([*arms("benchmark", "bench"), *arms("objectives", "bench")], ["ucm"], [], [])
-    first = {name_of(arm): arm for arm in reversed(rows)}  # arms of both suites count once
-    return every_seed(list(first.values()), read_records(results / LARGER))
+    found = every_seed(rows, read_records(results / LARGER))
+    return found.drop_duplicates("id")  # of arms that both suites have
 
 
 def _larger(results: Path) -> pd.DataFrame:
