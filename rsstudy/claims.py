@@ -19,9 +19,9 @@ from rsstudy.dials import curves, gains, raised_similarity, slopes
 from rsstudy.encoders import create
 from rsstudy.files import whole_file
 from rsstudy.grids import (
-    BENCHMARK_RUNS,
     CONTROLLED,
     DIALS,
+    OBJECTIVES_RUNS,
     SCALES,
     UPDATED,
     arm_of,
@@ -143,7 +143,7 @@ def read_evidence(results: Path) -> Evidence:
         },
         read_records(Path(results) / "bench"),
         read_records(Path(results) / "dials"),
-        read_records(*(Path(results) / name for name in (*BENCHMARK_RUNS, "objectives"))),
+        read_records(*(Path(results) / name for name in OBJECTIVES_RUNS)),
         read_records(Path(results) / "transfer", Path(results) / "better"),
         _raised(Path(results) / "similarity" / "scenes_distinct-tiny.json"),
     )

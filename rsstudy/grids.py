@@ -616,6 +616,9 @@ MOST_SEEDS = 5
 # Where the runs of the suite benchmark lie: its searches and first seeds, further seeds, and RSICD.
 BENCHMARK_RUNS = ("benchmark", "seeds", "rsicd")
 
+# And those of the suite objectives, most of whose arms are the benchmark's.
+OBJECTIVES_RUNS = (*BENCHMARK_RUNS, "objectives")
+
 
 def every_seed(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
     """``recorded`` with all seeds that there are, be they more than the arms ask for."""

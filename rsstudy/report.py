@@ -35,7 +35,7 @@ from rsstudy.data.audit import beside_published
 from rsstudy.dials import gains, slopes
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
-from rsstudy.grids import BENCHMARK_RUNS, SCALES, arms, every_seed, only, recorded
+from rsstudy.grids import BENCHMARK_RUNS, OBJECTIVES_RUNS, SCALES, arms, every_seed, only, recorded
 from rsstudy.machines import held_by_each, on_two_machines, read_tally
 from rsstudy.machines import side_by_side as processes_side_by_side
 from rsstudy.records import read_choices, read_records
@@ -50,9 +50,6 @@ CHAPTERS = {
     "costs": "05_costs", "claims": "06_claims", "machines": "07_machines",
     "updates": "09_updates", "better": "10_better", "answer": "index",
 }  # fmt: skip
-
-# Where the runs of the suite objectives lie; most of its arms are the benchmark's.
-OBJECTIVES_RUNS = (*BENCHMARK_RUNS, "objectives")
 
 # Where the runs at 224 px lie; no table mixes them with those at 112.
 LARGER = "at224"
