@@ -66,9 +66,11 @@ SEEN = """(async () => {
 })()"""
 
 # The pages that the open search page lists, after at most ten seconds.
+# Results appear one by one: only the summary above them says that the search is over.
 FOUND = """new Promise((done) => {
   const links = () => [...document.querySelectorAll("#search-results li a")];
-  const look = (turns) => links().length || !turns
+  const over = () => document.querySelector("#search-results .search-summary")?.innerText;
+  const look = (turns) => over() || !turns
     ? done(links().map((link) => link.getAttribute("href")))
     : setTimeout(look, 100, turns - 1);
   look(100);
