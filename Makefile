@@ -124,8 +124,11 @@ $(STAMPS)/package: FORCE
 $(STAMPS)/pages: FORCE
 	$(call checksums,book _config.yml)
 
-$(STAMPS)/records: runs/.smoke FORCE
-	$(call checksums,results runs,\( -path 'results/*' -o -name record.json \))
+$(STAMPS)/results: FORCE
+	$(call checksums,results)
+
+$(STAMPS)/runs: runs/.smoke FORCE
+	$(call checksums,runs,-name record.json)
 
 runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 	@set -e; for suite in compare adapter hmmc; do \
@@ -135,7 +138,9 @@ runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 	@mkdir -p $(@D) && touch $@
 
 # Copies are executed, in the folder of the notebook they copy; the committed files stay as they are.
-$(STAGE)/notebooks/%.ipynb: notebooks/%.ipynb $(ENVIRONMENT) $(STAMPS)/package $(STAMPS)/records
+# Only those that take up a suite wait for the smoke runs.
+$(patsubst %,$(STAGE)/%,$(shell grep -l run_suite $(NOTEBOOKS))): $(STAMPS)/runs
+$(STAGE)/notebooks/%.ipynb: notebooks/%.ipynb $(ENVIRONMENT) $(STAMPS)/package $(STAMPS)/results
 	@echo "notebook: executing $<"
 	@$(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=1) \
 		"$(BIN)/python" -m nbconvert --to notebook --execute --ExecutePreprocessor.timeout=-1 \

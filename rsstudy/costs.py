@@ -7,11 +7,12 @@ What is measured comes from runs (``training_cost``) and from ``benchmarks/``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from rsstudy.methods import Method, attach, trained
 from rsstudy.objectives import Objective
 
 MEASURED_MEMORY = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+T = TypeVar("T")
 BYTES = 4  # of a trained parameter, of its gradient and of each of Adam's two moments: fp32
 
 
@@ -100,16 +102,13 @@ def analytic(
     tokens = torch.ones(batch, words, dtype=torch.long, device="meta")
     parameters = trained(counted)
     try:
-        towers = _towers(counted, parameters, images, tokens)
+        towers, flops = _towers(counted, parameters, images, tokens)
     except NotImplementedError:
         raise StudyError(f"{encoder} cannot be counted: a part of it needs real data") from None
     numbers = {name: p.numel() for name, p in parameters.items()}
     heads = sum(n for name, n in numbers.items() if name in counted.heads)
     own = sum(n for name, n in numbers.items() if _is_own(name)) - heads
     total = sum(numbers.values())
-    with torch.no_grad():
-        image_flops = _flops(lambda: counted.embed_images(images)) // batch
-        caption_flops = _flops(lambda: counted.embed_texts(tokens)) // batch
     kept = Kept()
     counted.method.train()
 
@@ -122,7 +121,7 @@ def analytic(
         if loss.requires_grad:
             loss.backward()
 
-    step_flops = _flops(step) // batch
+    _, step_flops = _flops(step)
     return Analytic(
         **{kind: sum(numbers[n] for n, of in towers.items() if of == kind)
            for kind in ("image", "text", "shared")},
@@ -130,7 +129,8 @@ def analytic(
         stored_bytes=BYTES * total, gradient_bytes=BYTES * total,
         optimizer_bytes=2 * BYTES * total,
         activation_bytes=kept.total() // batch,
-        image_flops=image_flops, caption_flops=caption_flops, step_flops=step_flops,
+        image_flops=flops["image"] // batch, caption_flops=flops["text"] // batch,
+        step_flops=step_flops // batch,
     )  # fmt: skip
 
 
@@ -141,12 +141,16 @@ def _is_own(name: str) -> bool:
 def _towers(
     encoder: DualEncoder, parameters: Mapping[str, torch.nn.Parameter], images: Tensor,
     tokens: Tensor,
-) -> dict[str, str]:  # fmt: skip
-    """Which embeddings each trained parameter has a part in: image, text or shared."""
-    reached = {}
-    for modality, vectors in zip(
-        MODALITIES, (encoder.embed_images(images), encoder.embed_texts(tokens)), strict=True
-    ):
+) -> tuple[dict[str, str], dict[str, int]]:  # fmt: skip
+    """Which embeddings each trained parameter has a part in (image, text or shared); the FLOPs.
+
+    One forward pass a tower serves for both.
+    """
+    reached: dict[str, set[str]] = {}
+    flops: dict[str, int] = {}
+    embed = encoder.embed_images, encoder.embed_texts
+    for modality, work, inputs in zip(MODALITIES, embed, (images, tokens), strict=True):
+        vectors, flops[modality] = _flops(partial(work, inputs))
         found: Sequence[Tensor | None] = [None] * len(parameters)
         if vectors.requires_grad:
             found = torch.autograd.grad(vectors.sum(), list(parameters.values()), allow_unused=True)
@@ -154,7 +158,7 @@ def _towers(
     both = reached["image"] & reached["text"]
     apart = {name: "shared" for name in (*both, "model.logit_scale")}
     apart |= {n: of for of in ("image", "text") for n in reached[of] - both}
-    return {name: apart[name] for name in parameters}
+    return {name: apart[name] for name in parameters}, flops
 
 
 def _context(encoder: DualEncoder) -> int:
@@ -164,10 +168,11 @@ def _context(encoder: DualEncoder) -> int:
     return int(length) if length else encoder.tokenizer(["a " * 400]).shape[1]
 
 
-def _flops(work: Any) -> int:
+def _flops(work: Callable[[], T]) -> tuple[T, int]:
+    """What some work returns, and its FLOPs."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops()
+        made = work()
+    return made, counter.get_total_flops()
 
 
 class Kept:
