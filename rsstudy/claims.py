@@ -402,12 +402,12 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
         for ours, whole in (there, looks) if ours and whole
     )  # fmt: skip
     heads = [evidence.compared("mrs-adapter", train_heads=True),
+             evidence.compared("mrs-adapter", train_heads=True, data=FIRST),
              evidence.on_first("mrs-adapter", train_heads=True)]  # fmt: skip
-    pairs = [(ours, whole) for ours, whole in zip(heads, (full, looks[1]), strict=True)
-             if ours and whole]  # fmt: skip
-    with_heads = " and ".join(
+    with_heads = "; ".join(
         f"{_said(compare(ours, whole))} in {_setting(ours)} against {seeds_of(whole)}"
-        for ours, whole in pairs
+        for ours, whole in zip(heads, (full, there[1], looks[1]), strict=True)
+        if ours and whole
     )
     if with_heads:
         with_heads = f"With the heads trained, too, as full fine-tuning's are, it is {with_heads}. "

@@ -329,11 +329,6 @@ def answer(table: pd.DataFrame) -> Figure:
                           textcoords="offset points", va="center", fontsize=10)  # fmt: skip
             words.append(f"{title}, {row.name} ({part} of the parameters trained) "
                          f"{row.mean_recall:.1f} ({row.low:.1f} to {row.high:.1f})")  # fmt: skip
-        here = set(table.loc[table["data"] == data, "name"])
-        for name in (name for name in names if name not in here):
-            axis.annotate("not measured", (0, names.index(name)), (6, 0), color="0.4",
-                          textcoords="offset points", va="center", fontsize=10)  # fmt: skip
-            words.append(f"{title}, {name} not measured")
         axis.set_yticks(range(len(names)), names)
         axis.set(ylim=(len(names) - 0.5, -0.6), title=title)
         axis.set_xlim(0, 1.75 * table.loc[table["data"] == data, "high"].max())

@@ -11,6 +11,7 @@ from rsstudy import answer
 from rsstudy.answer import (
     ADAPTER,
     ALL,
+    BOTH,
     FIRST,
     NOTHING,
     PAPERS,
@@ -78,20 +79,23 @@ def test_the_words_follow_the_verdict(turned):
     said = turned([hmmc], **as_in(runs[SECOND, ADAPTER][0]))
     assert f"{TOLD['worse']} the same adapter" not in said[2]
     [poor], full = runs[FIRST, NOTHING], runs[FIRST, ALL]
-    said = turned(full, **as_in(poor))[1]
-    assert (
-        f"the small part {TOLD['better']} the whole" in said and f"{TOLD['better']} it" not in said
-    )
+    trained, looked = turned(full, **as_in(poor))[1].split("; after")
+    assert f"the small part {TOLD['better']} the whole" in trained
+    assert f"with trained heads {TOLD['better']} it" in trained
+    assert f"{TOLD['better']} it" not in looked
 
 
 def test_what_trained_heads_add_is_told_from_their_own_runs(turned):
     evidence = read_evidence(RESULTS)
-    [poor] = shown_runs(evidence)[FIRST, NOTHING]
-    told = re.compile(r"the small part with trained heads( \(.*?\))? (.*?) it \(")
-    assert told.search(turned([])[1])[2] == TOLD["undecided"]
+    runs = shown_runs(evidence)
+    [poor], whole = runs[FIRST, NOTHING], turned([])[0]
+    told = re.compile(r"with trained heads (.*?) it \(")
+    trained, looked = told.findall(turned([])[1])
+    assert TOLD["worse"] not in (trained, looked)
+    said = turned(runs[FIRST, BOTH], **as_in(poor))[1]
+    assert told.findall(said) == [TOLD["worse"], looked]
     said = turned(evidence.on_first("mrs-adapter", train_heads=True), **as_in(poor))
-    assert told.search(said[1])[2] == TOLD["worse"]
-    assert f"{TOLD['worse']} it" not in said[0]
+    assert told.findall(said[1]) == [TOLD["worse"]] * 2 and said[0] == whole
 
 
 def test_a_first_look_is_told_from_its_own_runs(turned):
