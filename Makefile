@@ -14,7 +14,8 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 ifneq ($(words $(VENV)),1)
 $(error VENV must be a path without spaces; it is '$(VENV)')
 endif
-# How many smoke runs, or notebooks, at once; more than one wants a GPU each, or none at all.
+# How many smoke runs at once, with a notebook beside them, and then how many notebooks. More than one
+# wants a GPU each, or none at all.
 JOBS ?= 1
 ifeq ($(MAKECMDGOALS),book)
 MAKEFLAGS += -j$(or $(JOBS),1)
@@ -127,9 +128,6 @@ $(STAMPS)/pages: FORCE
 $(STAMPS)/results: FORCE
 	$(call checksums,results)
 
-$(STAMPS)/runs: runs/.smoke FORCE
-	$(call checksums,runs,-name record.json)
-
 runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 	@set -e; for suite in compare adapter hmmc; do \
 		echo "runs: the suite $$suite at scale smoke"; \
@@ -138,8 +136,9 @@ runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 	@mkdir -p $(@D) && touch $@
 
 # Copies are executed, in the folder of the notebook they copy; the committed files stay as they are.
-# Only those that take up a suite wait for the smoke runs.
-$(patsubst %,$(STAGE)/%,$(shell grep -l run_suite $(NOTEBOOKS))): $(STAMPS)/runs
+# Only those that run a suite wait for the smoke runs.
+$(patsubst %,$(STAGE)/%,$(shell grep -l run_suite $(NOTEBOOKS))): runs/.smoke
+$(STAGE)/notebooks/06_claims.ipynb: book/claims.json
 $(STAGE)/notebooks/%.ipynb: notebooks/%.ipynb $(ENVIRONMENT) $(STAMPS)/package $(STAMPS)/results
 	@echo "notebook: executing $<"
 	@$(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=1) \

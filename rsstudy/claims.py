@@ -410,7 +410,10 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
         if ours and whole
     )
     if with_heads:
-        with_heads = f"With the heads trained, too, as full fine-tuning's are, it is {with_heads}. "
+        with_heads = (
+            "With the heads trained, too, as full fine-tuning's are, its distance to full "
+            f"fine-tuning is {with_heads}. These intervals are not corrected for their number. "
+        )
     full_with = evidence.compared("full", "hmmc")
     headed_with = evidence.compared("mrs-adapter", "hmmc", train_heads=True) if full_with else []
     alike = ""

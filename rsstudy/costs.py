@@ -26,8 +26,8 @@ from rsstudy.methods import Method, attach, trained
 from rsstudy.objectives import Objective
 
 MEASURED_MEMORY = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-T = TypeVar("T")
 BYTES = 4  # of a trained parameter, of its gradient and of each of Adam's two moments: fp32
+T = TypeVar("T")
 
 
 # --- counted -----------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def analytic(
     tokens = torch.ones(batch, words, dtype=torch.long, device="meta")
     parameters = trained(counted)
     try:
-        towers, flops = _towers(counted, parameters, images, tokens)
+        towers, flops = _towers_and_flops(counted, parameters, images, tokens)
     except NotImplementedError:
         raise StudyError(f"{encoder} cannot be counted: a part of it needs real data") from None
     numbers = {name: p.numel() for name, p in parameters.items()}
@@ -138,19 +138,18 @@ def _is_own(name: str) -> bool:
     return name.startswith("model.") and ".parametrizations." not in name
 
 
-def _towers(
+def _towers_and_flops(
     encoder: DualEncoder, parameters: Mapping[str, torch.nn.Parameter], images: Tensor,
     tokens: Tensor,
 ) -> tuple[dict[str, str], dict[str, int]]:  # fmt: skip
-    """Which embeddings each trained parameter has a part in (image, text or shared); the FLOPs.
-
-    One forward pass a tower serves for both.
+    """The embeddings that each trained parameter has a part in (image, text or shared), by name,
+    and the FLOPs of each tower; one forward pass of a tower gives both.
     """
     reached: dict[str, set[str]] = {}
     flops: dict[str, int] = {}
-    embed = encoder.embed_images, encoder.embed_texts
-    for modality, work, inputs in zip(MODALITIES, embed, (images, tokens), strict=True):
-        vectors, flops[modality] = _flops(partial(work, inputs))
+    encode = encoder.embed_images, encoder.embed_texts
+    for modality, embed, inputs in zip(MODALITIES, encode, (images, tokens), strict=True):
+        vectors, flops[modality] = _flops(partial(embed, inputs))
         found: Sequence[Tensor | None] = [None] * len(parameters)
         if vectors.requires_grad:
             found = torch.autograd.grad(vectors.sum(), list(parameters.values()), allow_unused=True)
@@ -171,8 +170,8 @@ def _context(encoder: DualEncoder) -> int:
 def _flops(work: Callable[[], T]) -> tuple[T, int]:
     """What some work returns, and its FLOPs."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        made = work()
-    return made, counter.get_total_flops()
+        result = work()
+    return result, counter.get_total_flops()
 
 
 class Kept:

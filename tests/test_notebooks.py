@@ -75,6 +75,13 @@ def test_no_figure_outgrows_the_width_it_was_drawn_at(path):
 
 
 @each_notebook
+def test_what_reads_smoke_runs_is_executed_after_them(path):
+    """The Makefile lets the notebooks that run a suite wait for the smoke runs, and no others."""
+    code = "\n".join("".join(cell["source"]) for cell in code_cells(path))
+    assert '/ "runs"' not in code or "run_suite(" in code
+
+
+@each_notebook
 def test_the_kernel_is_the_one_every_machine_has(path):
     assert json.loads(path.read_text())["metadata"]["kernelspec"]["name"] == "python3"
 

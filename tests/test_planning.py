@@ -19,8 +19,8 @@ def dry_run(*arguments, **more):
 
 def test_a_dry_run_at_paper_scale_lists_every_run_and_what_is_missing(tmp_path, own_cache):
     method = ("--method", "mrs-adapter", "--method", "zero-shot", "--objective", "infonce")
-    done = dry_run("compare", "--scale", "paper", "--data", "rsitmd", *method, "--device", "cpu",
-                   "--data-root", str(tmp_path), cwd=tmp_path)  # fmt: skip
+    done = dry_run("compare", "--scale", "paper", "--data", "rsitmd", *method, "--teraflops",
+                   "10", "--data-root", str(tmp_path), cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "4 runs; " in done.stdout  # three seeds, and zero-shot
     assert "missing here: the set rsitmd; get it from RSITMD" in done.stdout
