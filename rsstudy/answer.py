@@ -41,7 +41,7 @@ SHOWN: tuple[tuple[str, str, str, bool], ...] = (
     (ADAPTER, "mrs-adapter", "infonce", False), (HEADS, "linear-probe", "infonce", False),
     (BOTH, "mrs-adapter", "infonce", True), (ALL, "full", "infonce", False),
 )  # fmt: skip
-SECOND = UPDATED["bench"][1]
+SECOND = UPDATED["short"][1]
 SPARED: dict[str | None, str] = {
     "better": "it forgets less", "worse": "it forgets more", "comparable": "it forgets as much",
 }  # fmt: skip
@@ -163,7 +163,7 @@ def others_beside(
         by the name of each arm with frozen heads, the best first; corrected over all of them.
     """
     rows = [
-        arm for arm in only(arms("benchmark", "bench"), [data], [], [])
+        arm for arm in only(arms("benchmark", "short"), [data], [], [])
         if not arm.run.train_heads and arm.run.method not in LARGE
         and (arm.run.method, arm.run.method_settings) != ("mrs-adapter", {})
     ]  # fmt: skip

@@ -31,7 +31,7 @@ from rsstudy.grids import (
     recorded,
 )
 from rsstudy.methods import attach, count_trained, create_method
-from rsstudy.records import read_records
+from rsstudy.records import before
 from rsstudy.reported import granularity, leads, read_reported, read_table
 from rsstudy.run import Run, label_of
 from rsstudy.similarity import by_dial
@@ -47,7 +47,7 @@ SETS = {"rsicd": "RSICD", "rsitmd": "RSITMD", "ucm": "UCM-Captions"}
 # Methods of parameter-efficient tuning that were published by then.
 KNOWN = ("LoRA", "BitFit", "Prefix tuning", "SSF", "IA3")
 ANALOGUE = "ucm"
-FIRST = UPDATED["bench"][0]  # the larger set, with which updates begin
+FIRST = UPDATED["short"][0]  # the larger set, with which updates begin
 BYTES = 4 * 3  # fp32: a gradient and Adam's two moments a trained parameter
 
 
@@ -88,7 +88,7 @@ class Evidence:
     raised: pd.DataFrame
 
     def compared(
-        self, method: str, objective: str = "infonce", encoder: str = SCALES["bench"].encoder,
+        self, method: str, objective: str = "infonce", encoder: str = SCALES["short"].encoder,
         train_heads: bool = False, data: str = ANALOGUE,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """The records of an arm of the benchmark, all its seeds; maybe none.
@@ -96,7 +96,7 @@ class Evidence:
         The suite objectives has HMMC where the benchmark has not.
         """
         label = _label(method, train_heads)
-        both = [*arms("benchmark", "bench"), *arms("objectives", "bench")]
+        both = [*arms("benchmark", "short"), *arms("objectives", "short")]
         for arm in only(both, [data], [label], [objective]):
             if arm.run.encoder == encoder:
                 return list(every_seed([arm], self.benchmark)["record"])
@@ -111,7 +111,7 @@ class Evidence:
         """
         wanted = (FIRST, _label(method, train_heads), objective)
         rows = [
-            arm for suite in ("transfer", "better") for arm in arms(suite, "bench")
+            arm for suite in ("transfer", "better") for arm in arms(suite, "short")
             if (arm.run.data, label_of(arm.run), arm.run.objective) == wanted
         ]  # fmt: skip
         found = recorded(rows, self.further).drop_duplicates("id").sort_values("seed")
@@ -119,7 +119,7 @@ class Evidence:
 
     def runs(self, suite: str, method: str, objective: str) -> list[dict[str, Any]]:
         """The records of an arm of a suite on the analogue's set."""
-        arm = arm_of(suite, "bench", ANALOGUE, method, objective)
+        arm = arm_of(suite, "short", ANALOGUE, method, objective)
         return list(recorded([arm], self.bench)["record"])
 
 
@@ -141,10 +141,10 @@ def read_evidence(results: Path) -> Evidence:
             name: int(number)
             for name, number in zip(counts["set"], counts["published"], strict=True)
         },
-        read_records(Path(results) / "bench"),
-        read_records(Path(results) / "dials"),
-        read_records(*(Path(results) / name for name in OBJECTIVES_RUNS)),
-        read_records(Path(results) / "transfer", Path(results) / "better"),
+        before(results, "bench"),
+        before(results, "dials"),
+        before(results, *OBJECTIVES_RUNS),
+        before(results, "transfer", "better"),
         _raised(Path(results) / "similarity" / "scenes_distinct-tiny.json"),
     )
 

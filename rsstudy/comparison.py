@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pandas as pd
 
 from rsstudy.errors import StudyError
 from rsstudy.grids import Arm, is_run
-from rsstudy.records import read_validated
 from rsstudy.retrieval import KS, counts_of, recall_interval
 
 Record = Mapping[str, Any]
@@ -179,18 +177,18 @@ def shared_seeds(
     return kept[0], kept[1]
 
 
-def on_validation(rows: Sequence[Arm], *folders: Path) -> pd.DataFrame:
+def on_validation(rows: Sequence[Arm], records: Iterable[Record]) -> pd.DataFrame:
     """What the arms of a suite scored on validation, whether their runs went on to test or not.
 
     Args:
         rows: arms whose first seed is looked for.
-        folders: where records lie.
+        records: of runs whose epoch is chosen, and maybe of others.
 
     Returns:
         a row an arm on record: name (its level), trained (parameters), mean_recall (on validation,
         percent), best_epoch, seconds (of training), record.
     """
-    records = read_validated(*folders)
+    records = [record for record in records if "validation_scores" in record]
     found = []
     for arm in rows:
         for record in records:

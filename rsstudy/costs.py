@@ -312,7 +312,7 @@ def training_cost(
     images = sum(row["images"] for row in history)
     return {
         "train_seconds": round(seconds, 2),
-        "seconds_an_epoch": round(seconds / max(len(history), 1), 3),
+        "seconds_an_epoch": round(seconds / max(sum(row["images"] > 0 for row in history), 1), 3),
         "images_per_second": round(images / seconds, 2) if seconds else 0.0,
         "steps": steps,
         "peak_memory_bytes": peak_memory(device),

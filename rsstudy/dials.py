@@ -27,7 +27,7 @@ def gains(records: pd.DataFrame, score: str = "mean_recall") -> pd.DataFrame:
     """
     columns = ["form", "raised", "position", "seed", "hmmc", "control", "gain", "hmmc_id",
                "control_id"]  # fmt: skip
-    found = recorded(arms("dials", "bench"), records)
+    found = recorded(arms("dials", "short"), records)
     if found.empty:
         return pd.DataFrame(columns=columns)
     found["position"] = found["level"].astype(float)

@@ -2,83 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rsstudy.benchmark import BENCHMARK, Row
+from rsstudy.data.folds import Fold
 from rsstudy.encoders import MODALITIES, PLACES, create
 from rsstudy.errors import StudyError, unknown
 from rsstudy.methods import attach, count_trained, create_method
+from rsstudy.records import fold_name
+from rsstudy.recipes import OF_SCALE, OF_SET, RECIPES, Scale, recipe_for
 from rsstudy.run import Run, label_of, objective_label
 from rsstudy.settings import settings_of
 from rsstudy.training import Recipe
 
-Scale = Literal["smoke", "bench", "paper"]
-
 
 @dataclass(frozen=True)
 class Setting:
-    """What a scale fixes: data sets, encoder, recipe and the number of seeds."""
+    """What a scale fixes: data sets, encoder, recipe and the number of seeds.
+
+    Attributes:
+        of_set: recipes of sets that have another.
+    """
 
     data: tuple[str, ...]
     encoder: str
     recipe: Recipe
     seeds: int
+    of_set: Mapping[str, Recipe] = field(default_factory=dict)
+
+    def recipe_on(self, data: str) -> Recipe:
+        """The recipe on a set."""
+        return self.of_set.get(data, self.recipe)
 
 
-# At paper scale the recipe is the paper's: Adam 2e-4, x 0.7 at epoch 20, 30 epochs, batch 16, no
-# weight decay, no clipping, 224 px, a random 20 % of train and val for choosing the epoch. It says
-# nothing of precision; fp32 is taken.
 SCALES: dict[Scale, Setting] = {
-    "smoke": Setting(
-        ("scenes?images=500",), "tiny",
-        Recipe(epochs=3, batch=64, learning_rate=2e-3, precision="fp32"), 2,
-    ),
-    "bench": Setting(("ucm", "rsicd"), "vits14-minilm", Recipe(learning_rate=3e-3), 3),
-    "paper": Setting(
-        ("rsicd", "rsitmd", "ucm"), "ViT-B-32@openai",
-        Recipe(
-            epochs=30, batch=16, samples="captions", optimizer="adam", learning_rate=2e-4,
-            weight_decay=0.0, schedule="step", step_epoch=20, step_factor=0.7, warmup=0.0,
-            clip_norm=0.0, precision="fp32", validation="random",
-        ), 3,
-    ),
-}  # fmt: skip
-
-# Learning rates where a method, or an encoder, wants another than its scale's.
-LEARNING_RATES: dict[tuple[str, str], float] = {
-    ("full", "smoke"): 5e-4,
-    ("full", "bench"): 3e-5,
-    ("full", "paper"): 1e-5,
-    ("single-language", "smoke"): 5e-4,
-    ("single-language", "bench"): 3e-5,
-    ("single-language", "paper"): 1e-5,
-    ("cnn-gru", "smoke"): 2e-3,
-    ("cnn-gru", "bench"): 3e-4,
-    ("cnn-gru", "paper"): 2e-4,
+    "smoke": Setting(("scenes?images=500",), "tiny", OF_SCALE["smoke"], 2),
+    "short": Setting(("ucm", "rsicd"), "vits14-minilm", OF_SCALE["short"], 3),
+    "bench": Setting(("ucm", "rsicd"), "vits14-minilm", OF_SCALE["bench"], 3,
+                     {data: RECIPES[name] for data, name in OF_SET.items()}),
+    "paper": Setting(("rsicd", "rsitmd", "ucm"), "ViT-B-32@openai", OF_SCALE["paper"], 3),
 }
 
 # The benchmark's other encoders, which stand in the place of the scale's, and their image size. At
 # scale smoke none needs a package of weights.
 OTHER_ENCODERS: dict[tuple[str, str], tuple[str, int]] = {
     ("cnn-gru", "smoke"): ("cnn-gru@random", 32),
+    ("cnn-gru", "short"): ("cnn-gru", 112),
     ("cnn-gru", "bench"): ("cnn-gru", 112),
     ("cnn-gru", "paper"): ("cnn-gru", 224),
 }
 
 # And where an objective of the suite hmmc wants another: without a term within each modality the
 # hinge falls apart at HMMC's rates.
-OBJECTIVE_RATES: dict[tuple[str, str], float] = {("hinge-two-views", "bench"): 1e-3}
+OBJECTIVE_RATES: dict[tuple[str, str], float] = {("hinge-two-views", "short"): 1e-3}
 
 # Every method gets the same number of learning rates to choose from on validation: its own of above
 # times these, and more where the best lies at an end (``suites.FURTHER``). The paper's recipe has
 # one, and smoke runs are for showing that things run.
 SEARCHED: dict[Scale, tuple[float, ...]] = {
     "smoke": (1.0,),
+    "short": (1 / 3, 1.0, 10 / 3),
     "bench": (1 / 3, 1.0, 10 / 3),
     "paper": (1.0,),
 }
@@ -95,6 +83,9 @@ class Arm:
         factor, level: what this arm changes about its suite's base, and to what.
         searched_with: the share of the training pictures that the search's runs see.
         test: go on to the test split; else it ends at validation, where designs are developed.
+        folds: repeat over these folds in place of seeds; a fold's number is its seed.
+        searched: what the search trains, where that is another run.
+        searched_in: the folds of the search; a rate's score is the mean over them.
     """
 
     run: Run
@@ -104,50 +95,59 @@ class Arm:
     level: str = ""
     searched_with: float = 1.0
     test: bool = True
+    folds: tuple[int, ...] = ()
+    searched: Run | None = None
+    searched_in: tuple[int, ...] = ()
 
-    def candidates(self) -> list[Run]:
-        """The search's runs: the first seed's at each learning rate."""
-        return [self.candidate(rate) for rate in self.learning_rates]
-
-    def candidate(self, rate: float) -> Run:
-        """The search's run at a learning rate."""
-        run = self.at(rate)
+    def candidate(self, rate: float) -> list[Run]:
+        """The search's runs at a learning rate."""
+        run = _at(self.searched or self.run, rate)
         fraction = run.recipe.fraction * self.searched_with
-        return replace(run, recipe=replace(run.recipe, fraction=fraction))
+        run = replace(run, recipe=replace(run.recipe, fraction=fraction))
+        return [_in_fold(run, fold) for fold in self.searched_in] or [run]
 
     def at(self, rate: float) -> Run:
         """The first seed's run at a learning rate."""
-        return replace(self.run, recipe=replace(self.run.recipe, learning_rate=rate))
+        return _at(self.run, rate)
+
+    def searches(self) -> list[Run]:
+        """The runs of its search that are no repeats, if it stays within its learning rates."""
+        if len(self.learning_rates) == 1:
+            return []
+        tried = [run for rate in self.learning_rates for run in self.candidate(rate)]
+        own = self.repeats(self.at(self.learning_rates[0]))
+        return tried[1:] if tried[0] in own else tried  # the chosen one is a repeat
 
     def count(self) -> int:
         """How many runs it takes, if its search stays within its learning rates."""
-        searched = len(self.learning_rates)
-        if searched == 1:
-            return self.seeds
-        return self.seeds + searched - (self.searched_with == 1.0)  # the chosen one is a repeat
+        return len(self.searches()) + len(self.repeats(self.run))
 
     def epochs(self) -> float:
         """How many epochs over all training pictures its runs take, further rates left out."""
-        each = self.run.recipe.epochs * self.run.recipe.fraction
-        searched = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
-        if searched and self.searched_with == 1.0:
-            return each * self.count()
-        return each * (self.seeds + searched * self.searched_with)
+        runs = [*self.searches(), *self.repeats(self.run)]
+        return sum(run.recipe.epochs * run.recipe.fraction for run in runs)
 
     def repeats(self, chosen: Run) -> list[Run]:
-        """The chosen run with every seed, itself first; a run before it has the same seed."""
+        """The chosen run in every fold, or with every seed, itself first.
+
+        A run before it has the same seed.
+        """
+        if self.folds:
+            return [_in_fold(chosen, fold) for fold in self.folds]
         return [_with_seed(chosen, chosen.seed + more) for more in range(self.seeds)]
+
+
+def _at(run: Run, rate: float) -> Run:
+    return replace(run, recipe=replace(run.recipe, learning_rate=rate))
+
+
+def _in_fold(run: Run, fold: int) -> Run:
+    return replace(run, fold=Fold(fold), seed=fold)
 
 
 def _with_seed(run: Run, seed: int) -> Run:
     after = _with_seed(run.after, seed) if isinstance(run.after, Run) else run.after
     return replace(run, seed=seed, after=after)
-
-
-def recipe_for(scale: Scale, method: str) -> Recipe:
-    """The recipe of a scale with the learning rate of a method, or of an encoder."""
-    recipe = SCALES[scale].recipe
-    return replace(recipe, learning_rate=LEARNING_RATES.get((method, scale), recipe.learning_rate))
 
 
 def _arm(run: Run, scale: Scale, seeds: int, factor: str = "", level: object = "") -> Arm:
@@ -171,7 +171,7 @@ def _compare(scale: Scale) -> Iterator[Arm]:
         yield Arm(zero_shot, (setting.recipe.learning_rate,), 1)
         for method, settings in COMPARED:
             for objective in ("infonce", "hmmc"):
-                run = Run(data, setting.encoder, method, objective, recipe_for(scale, method),
+                run = Run(data, setting.encoder, method, objective, recipe_for(scale, method, data),
                           method_settings=settings)  # fmt: skip
                 yield _arm(run, scale, setting.seeds)
 
@@ -225,7 +225,7 @@ def _adapter(scale: Scale) -> Iterator[Arm]:
                  {"hidden": hidden}))  # fmt: skip
     for data in setting.data:
         for factor, level, method, settings in rows:
-            run = Run(data, setting.encoder, method, "infonce", setting.recipe,
+            run = Run(data, setting.encoder, method, "infonce", setting.recipe_on(data),
                       method_settings=settings)  # fmt: skip
             yield _arm(run, scale, setting.seeds, factor, level)
 
@@ -270,15 +270,16 @@ def _hmmc(scale: Scale) -> Iterator[Arm]:
     ]  # fmt: skip
     for data in setting.data:
         for factor, level, objective, settings in rows:
-            rate = OBJECTIVE_RATES.get((objective, scale), setting.recipe.learning_rate)
-            recipe = replace(setting.recipe, learning_rate=rate)
+            recipe = setting.recipe_on(data)
+            rate = OBJECTIVE_RATES.get((objective, scale), recipe.learning_rate)
+            recipe = replace(recipe, learning_rate=rate)
             run = Run(data, setting.encoder, MRS, objective, recipe, objective_settings=settings)
             yield _arm(run, scale, setting.seeds, factor, level)
         batches = [b for b in (16, 32, 64, 128, 256, 512) if b != setting.recipe.batch]
         for batch in _ends(batches, scale):
             for objective in ("hmmc", "hinge-two-views"):
                 run = Run(data, setting.encoder, MRS, objective,
-                          replace(setting.recipe, batch=batch))  # fmt: skip
+                          replace(setting.recipe_on(data), batch=batch))  # fmt: skip
                 yield _arm(run, scale, setting.seeds, f"batch size, {objective}", batch)
 
 
@@ -342,8 +343,8 @@ def _dials(scale: Scale) -> Iterator[Arm]:
 
 # A run of the benchmark is shorter than the scale's, and its search sees a quarter of the pictures,
 # so that two cores do every method on UCM in a few hours. No method has more.
-BENCHMARK_EPOCHS: dict[Scale, int] = {"bench": 6}
-SEARCHED_WITH: dict[Scale, float] = {"bench": 0.25}
+BENCHMARK_EPOCHS: dict[Scale, int] = {"short": 6}
+SEARCHED_WITH: dict[Scale, float] = {"short": 0.25, "bench": 0.25}
 
 
 def _benchmark(scale: Scale) -> Iterator[Arm]:
@@ -363,9 +364,9 @@ def _benchmark_arm(scale: Scale, data: str, row: Row, train_heads: bool = False)
     if row.encoder:
         encoder, size = OTHER_ENCODERS[row.encoder, scale]
     recipe = replace(
-        setting.recipe,
+        setting.recipe_on(data),
         learning_rate=recipe_for(scale, row.encoder or row.method).learning_rate,
-        epochs=BENCHMARK_EPOCHS.get(scale, setting.recipe.epochs),
+        epochs=BENCHMARK_EPOCHS.get(scale, setting.recipe_on(data).epochs),
         image_size=size,
     )
     run = Run(data, encoder, row.method, row.objective, recipe,
@@ -392,8 +393,8 @@ FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 # What the searches of the suite benchmark chose on UCM-Captions (results/benchmark/choices;
 # tests/test_suites.py holds them to it), where a quarter of the pictures was seen.
 FOLLOWED_RATES: dict[tuple[str, Scale], float] = {
-    ("ia3", "bench"): 1e-1, ("mrs-adapter", "bench"): 3e-3, ("linear-probe", "bench"): 3e-3,
-    ("adapter", "bench"): 3e-3, ("full", "bench"): 1e-4,
+    ("ia3", "short"): 1e-1, ("mrs-adapter", "short"): 3e-3, ("linear-probe", "short"): 3e-3,
+    ("adapter", "short"): 3e-3, ("full", "short"): 1e-4,
 }  # fmt: skip
 
 
@@ -422,6 +423,7 @@ def _data_efficiency(scale: Scale) -> Iterator[Arm]:
 # UCM-Captions (tests/test_transfer.py).
 UPDATED: dict[Scale, tuple[str, str, str]] = {
     "smoke": ("scenes?images=150", "scenes?images=150&seed=1", "scenes-ground?images=150"),
+    "short": ("rsicd", "ucm", "flickr8k"),
     "bench": ("rsicd", "ucm", "flickr8k"),
     "paper": ("rsicd", "ucm", "flickr8k"),
 }
@@ -431,7 +433,7 @@ UPDATING: tuple[tuple[str, bool, float], ...] = (
 )  # fmt: skip
 # The first set is so much larger that one look at each picture is as many steps as five at the
 # second's.
-UPDATE_EPOCHS: dict[Scale, int] = {"bench": 1}
+UPDATE_EPOCHS: dict[Scale, int] = {"short": 1}
 
 
 def _transfer(scale: Scale) -> Iterator[Arm]:
@@ -476,20 +478,20 @@ CANDIDATES: tuple[tuple[str, str, dict[str, Any], float, float, bool], ...] = (
 )  # fmt: skip
 
 
-def _rate(scale: Scale, method: str, at_bench: float) -> float:
-    """A learning rate that was chosen at scale bench; at the others that scale's own."""
-    return at_bench if scale == "bench" else recipe_for(scale, method).learning_rate
+def _rate(scale: Scale, method: str, at_short: float) -> float:
+    """A learning rate that was chosen at scale short; at the others that scale's own."""
+    return at_short if scale == "short" else recipe_for(scale, method).learning_rate
 
 
 def _candidates(scale: Scale) -> Iterator[Arm]:
     """What was tried for a better method under the same budget; the test split stays sealed."""
     setting = _one_by_one(scale)
     epochs = BENCHMARK_EPOCHS.get(scale, setting.recipe.epochs)
-    for what, method, settings, at_bench, part, masked in CANDIDATES:
-        rate, batch = _rate(scale, method, at_bench), round(part * setting.recipe.batch)
+    for what, method, settings, at_short, part, masked in CANDIDATES:
+        rate, batch = _rate(scale, method, at_short), round(part * setting.recipe.batch)
         recipe = replace(setting.recipe, learning_rate=rate, epochs=epochs, batch=batch)
         masks = {"mask_false_negatives": True} if masked else {}
-        data = "ucm" if scale == "bench" else setting.data[-1]
+        data = "ucm" if scale in ("short", "bench") else setting.data[-1]
         run = Run(data, setting.encoder, method, "infonce", recipe, method_settings=settings,
                   objective_settings=masks)  # fmt: skip
         yield Arm(run, (rate,), 1, "candidate", what, test=False)
@@ -512,8 +514,8 @@ def _better(scale: Scale) -> Iterator[Arm]:
         epochs = looks.get(data, BENCHMARK_EPOCHS.get(scale, setting.recipe.epochs))
         candidate = replace(chosen, data=data, recipe=replace(chosen.recipe, epochs=epochs))
         rows = [("candidate", candidate)]
-        for objective, at_bench in FRAMEWORK_RATES.items():
-            rate = _rate(scale, MRS, at_bench)
+        for objective, at_short in FRAMEWORK_RATES.items():
+            rate = _rate(scale, MRS, at_short)
             recipe = replace(setting.recipe, learning_rate=rate, epochs=epochs)
             # With InfoNCE on the first set it is a run of the suite transfer.
             also = UPDATED[scale][1:] if data in looks and objective == "infonce" else ()
@@ -645,7 +647,8 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
         named &= (table["label"] == label_of(run)) & (
             table["objective_label"] == objective_label(run)
         )
-        named &= table["seed"].isin(range(run.seed, run.seed + arm.seeds))
+        named &= table["seed"].isin([repeat.seed for repeat in arm.repeats(run)])
+        named &= table["fold"].isin([fold_name(repeat.fold) for repeat in arm.repeats(run)])
         found = table[named].sort_values("seed")
         same = [
             _recipe_of(record["config"]["recipe"]) == wanted and _same_chain(run, record["config"])
@@ -653,7 +656,7 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
         ]
         found = found[np.array(same, dtype=bool)]
         found = found.assign(factor=arm.factor, level=arm.level)
-        first = found[found["seed"] == run.seed]
+        first = found[found["seed"] == arm.repeats(run)[0].seed]
         if len(first) > 1:
             raise StudyError(
                 f"{' and '.join(first['id'])} differ in learning rate or image size alone: keep one"
@@ -678,6 +681,7 @@ def is_run(run: Run, record: dict[str, Any]) -> bool:
     config = record["config"]
     return (
         (config["data"], config["encoder"], config["seed"]) == (run.data, run.encoder, run.seed)
+        and fold_name(config.get("fold")) == fold_name(run.fold)
         and record.get("label") == label_of(run)
         and record.get("objective_label") == objective_label(run)
         and config["recipe"]["learning_rate"] == run.recipe.learning_rate

@@ -23,7 +23,7 @@ from rsstudy.errors import StudyError
 from rsstudy.grids import Arm, is_run, name_of, recorded
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import Objective
-from rsstudy.records import read_records, read_validated
+from rsstudy.records import read_records, records_in
 from rsstudy.run import Run
 from rsstudy.training import Recipe, batch_loss, make_optimizer, pick_device
 
@@ -66,7 +66,8 @@ def plan(
     Raises:
         StudyError: no such device; an encoder that cannot be counted.
     """
-    table, validated = read_records(runs), read_validated(runs)
+    table = read_records(runs)
+    validated = [r for r in records_in(runs) if "validation_scores" in r]
     rates: dict[str, float] = {}
     counts: dict[str, Analytic] = {}
     planned = []

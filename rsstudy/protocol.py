@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean as mean
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
@@ -46,21 +47,28 @@ class Sealed:
         return self.whole.split("test")
 
 
-class Candidate(BaseModel):
-    """What is read of a candidate."""
+class CandidateRun(BaseModel):
+    """What is read of one run of a candidate."""
 
     id: str
     identity: str
-    learning_rate: float
     best_epoch: int
     validation_mean_recall: float
 
 
+class Candidate(BaseModel):
+    """What is read of a candidate: a learning rate, and the runs that tried it."""
+
+    learning_rate: float
+    validation_mean_recall: float
+    runs: list[CandidateRun] = Field(min_length=1)
+
+
 class Choice(BaseModel):
-    """What is read of a choice."""
+    """What is read of a choice; ``chosen`` is the chosen learning rate."""
 
     candidates: list[Candidate]
-    chosen: str
+    chosen: float
 
 
 def read_choice(path: Path) -> dict[str, Any]:
@@ -75,40 +83,47 @@ def read_choice(path: Path) -> dict[str, Any]:
         raise StudyError(f"no choice at {path}") from None
 
 
-def choose(candidates: Sequence[Mapping[str, Any]], path: Path) -> int:
-    """Choose among runs by their mean recall on validation, and put the choice on record.
+def choose(candidates: Mapping[float, Sequence[Mapping[str, Any]]], path: Path) -> float:
+    """Choose a learning rate by the mean recall on validation, and put the choice on record.
 
     Args:
-        candidates: records of runs that are validated.
+        candidates: for each learning rate the records of its runs, which are validated. Where a
+            rate has several, their mean counts.
         path: where the choice is written, whole or not at all.
 
     Returns:
-        the index of the chosen candidate; of equals, the first. A choice among the same candidates
-        that is on record already stays as it is.
+        the chosen rate; of equals, the first. A choice among the same candidates that is on record
+        already stays as it is.
 
     Raises:
         StudyError: the choice on record is damaged.
     """
-    scores = [record["validation_scores"]["mean_recall"] for record in candidates]
-    best = scores.index(max(scores))
+    rows = [
+        {"learning_rate": rate,
+         "validation_mean_recall": mean(r["validation_scores"]["mean_recall"] for r in records),
+         "runs": [
+             {"id": r["id"], "identity": r["identity"], "best_epoch": r["best_epoch"],
+              "validation_mean_recall": r["validation_scores"]["mean_recall"],
+              "tested_before_the_choice": r["status"] == "finished"}
+             for r in records
+         ]}
+        for rate, records in candidates.items()
+    ]  # fmt: skip
+    best: float = max(rows, key=lambda row: row["validation_mean_recall"])["learning_rate"]
     choice = {
-        "rule": "highest mean recall on validation",
-        "candidates": [
-            {"id": record["id"], "identity": record["identity"],
-             "learning_rate": record["config"]["recipe"]["learning_rate"],
-             "best_epoch": record["best_epoch"], "validation_mean_recall": score,
-             "tested_before_the_choice": record["status"] == "finished"}
-            for record, score in zip(candidates, scores, strict=True)
-        ],
-        "chosen": candidates[best]["id"],
+        "rule": "highest mean recall on validation, mean over a rate's runs",
+        "candidates": rows, "chosen": best,
     }  # fmt: skip
-    if path.is_file():
-        before = read_choice(path)["candidates"]
-        compared = ("identity", "validation_mean_recall")
-        if [[c[k] for k in compared] for c in before] == [
-            [c[k] for k in compared] for c in choice["candidates"]
-        ]:
-            return best
+    if path.is_file() and _compared(read_choice(path)) == _compared(choice):
+        return best
     with hold(path.parent, wait=True), whole_file(path) as temporary:
         temporary.write_text(json.dumps(choice, indent=2) + "\n", encoding="utf-8")
     return best
+
+
+def _compared(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return [
+        (run["identity"], run["validation_mean_recall"])
+        for candidate in choice["candidates"]
+        for run in candidate["runs"]
+    ]

@@ -8,6 +8,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ import pandas as pd
 import torch
 from pydantic import BaseModel
 
+from rsstudy.data.folds import Fold
 from rsstudy.errors import StudyError
-from rsstudy.files import check_form, read_json, whole_file
+from rsstudy.files import check_form, note, read_json, whole_file
 from rsstudy.parallel import together
 from rsstudy.protocol import read_choice
 
 RECORD = "record.json"
+# The folders of a results folder: records, runs that were done twice, choices of searches.
+RUNS, AGAIN, CHOICES = "runs", "again", "choices"
 PACKAGES = ("torch", "open_clip_torch", "timm", "transformers", "numpy")
 
 
@@ -125,57 +129,129 @@ def read_records(*folders: Path) -> pd.DataFrame:
     A run that a search passed over is left out (see ``rsstudy.protocol.choose``), and of copies of
     one run, in several folders, all but the first.
     """
-    paths = [path for folder in folders for path in sorted(Path(folder).glob(f"**/{RECORD}"))]
-    passed_over: set[str] = set()
-    for folder in folders:
-        for path in Path(folder).glob("**/choices/*.json"):
-            choice = read_choice(path)
-            passed_over |= {c["id"] for c in choice["candidates"]} - {choice["chosen"]}
-    records = [record for path in paths if "label" in (record := read_record(path))]
-    once = {record["id"]: record for record in reversed(records)}  # of copies, the first
-    return as_table(
-        [
-            record
-            for record in records
-            if once[record["id"]] is record and record["id"] not in passed_over
-        ]
-    )
+    choices = [choice for f in folders for choice in choices_in(Path(f) / CHOICES).values()]
+    return _chosen([record for f in folders for record in records_in(f)], choices)
 
 
-def read_validated(*folders: Path) -> list[dict[str, Any]]:
-    """The records below some folders of runs whose epoch is chosen, tested or not."""
-    paths = [path for folder in folders for path in sorted(Path(folder).glob(f"**/{RECORD}"))]
-    return [record for record in map(read_record, paths) if "validation_scores" in record]
+def before(results: Path, *suites: str) -> pd.DataFrame:
+    """The finished runs of some suites of the record of before; see ``read_records``."""
+    choices = [choice for suite in suites for choice in _choices_of(results, suite).values()]
+    return _chosen(records_before(results, *suites), choices)
 
 
-def read_choices(*folders: Path) -> pd.DataFrame:
+def records_before(results: Path, *suites: str) -> list[dict[str, Any]]:
+    """The records of some suites of the record of before, suite by suite.
+
+    They carry ``record``, which is ``before``, and ``suite``.
+    """
+    found = []
+    for folder in (Path(results) / RUNS, Path(results) / AGAIN):
+        for record in records_in(folder):
+            if record.get("suite") in suites:
+                note(folder / f"{record['id']}.json")
+                found.append(record)
+    return [record for suite in suites for record in found if record["suite"] == suite]
+
+
+def _chosen(
+    records: Iterable[dict[str, Any]], choices: Iterable[Mapping[str, Any]]
+) -> pd.DataFrame:
+    passed_over = {
+        run["id"]
+        for choice in choices
+        for candidate in choice["candidates"]
+        if candidate["learning_rate"] != choice["chosen"]
+        for run in candidate["runs"]
+    }
+    once: dict[str, dict[str, Any]] = {}
+    for record in records:
+        if "label" in record and record["id"] not in passed_over:
+            once.setdefault(record["id"], record)
+    return as_table(once.values())
+
+
+def records_in(folder: Path) -> list[dict[str, Any]]:
+    """Every record of a folder, by id: ``ID.json``, or ``ID/record.json`` beside its adapter.
+
+    Records are for reading: all callers are given the same.
+    """
+    flat = [path for path in Path(folder).glob("*.json") if not path.name.startswith(".")]
+    paths = {str(p.relative_to(folder)): p for p in [*flat, *Path(folder).glob(f"**/{RECORD}")]}
+    stamps = ((path, path.stat()) for _, path in sorted(paths.items()))
+    return [_record_at(path, stat.st_mtime_ns, stat.st_size) for path, stat in stamps]
+
+
+@lru_cache(maxsize=None)
+def _record_at(path: Path, changed: int, size: int) -> dict[str, Any]:
+    return read_record(path)
+
+
+def choices_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every choice of a folder by its file's name; see ``rsstudy.protocol.choose``."""
+    return {path.stem: read_choice(path) for path in sorted(Path(folder).glob("*.json"))}
+
+
+def read_choices(folder: Path) -> pd.DataFrame:
+    """What the searches of a folder of runs compared; see ``choices_table``."""
+    return choices_table(records_in(folder), choices_in(Path(folder) / CHOICES))
+
+
+def choices_before(results: Path, suite: str) -> pd.DataFrame:
+    """What the searches of a suite of the record of before compared; see ``choices_table``."""
+    return choices_table(records_before(results, suite), _choices_of(results, suite))
+
+
+def _choices_of(results: Path, suite: str) -> dict[str, dict[str, Any]]:
+    folder = Path(results) / CHOICES
+    found = {n: choice for n, choice in choices_in(folder).items() if choice.get("suite") == suite}
+    for name in found:
+        note(folder / f"{name}.json")
+    return found
+
+
+def choices_table(
+    records: Iterable[Mapping[str, Any]], choices: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
     """What searches compared on validation, one row a candidate; see ``rsstudy.protocol.choose``.
 
-    Columns: search (its file's name), arm (data, method and objective, settings off their defaults
-    named), learning_rate, mean_recall (on validation, percent), best_epoch, chosen, id.
+    Returns:
+        columns search (its file's name), arm (data, method and objective, settings off their
+        defaults named), learning_rate, mean_recall (on validation, percent), best_epoch (of the
+        candidate's first run), chosen, id (of that run).
 
     Raises:
         StudyError: the record of a candidate is not there.
     """
+    by_id = {record["id"]: record for record in records}
     rows = []
-    for folder in folders:
-        records = {r["id"]: r for r in map(read_record, Path(folder).glob(f"**/{RECORD}"))}
-        for path in sorted(Path(folder).glob("**/choices/*.json")):
-            choice = read_choice(path)
-            for candidate in choice["candidates"]:
-                if candidate["id"] not in records:
-                    raise StudyError(f"{path} compares {candidate['id']}, whose record is absent")
-                record = records[candidate["id"]]
-                objective = record.get("objective_label", record["config"]["objective"])
-                rows.append({
-                    "search": path.stem,
-                    "arm": f"{record['config']['data']}: {record['label']}, {objective}",
-                    "learning_rate": candidate["learning_rate"],
-                    "mean_recall": candidate["validation_mean_recall"],
-                    "best_epoch": candidate["best_epoch"],
-                    "chosen": candidate["id"] == choice["chosen"], "id": candidate["id"],
-                })  # fmt: skip
+    for search, choice in choices.items():
+        for candidate in choice["candidates"]:
+            first = candidate["runs"][0]
+            if first["id"] not in by_id:
+                raise StudyError(f"the search {search} compares {first['id']}, whose record is "
+                                 "absent")  # fmt: skip
+            record = by_id[first["id"]]
+            objective = record.get("objective_label", record["config"]["objective"])
+            rows.append({
+                "search": search,
+                "arm": f"{record['config']['data']}: {record['label']}, {objective}",
+                "learning_rate": candidate["learning_rate"],
+                "mean_recall": candidate["validation_mean_recall"],
+                "best_epoch": first["best_epoch"],
+                "chosen": candidate["learning_rate"] == choice["chosen"], "id": first["id"],
+            })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def fold_name(fold: Fold | Mapping[str, Any] | None) -> str:
+    """A fold in short, such as f3 or f3-second-grouped; nothing for the published splits."""
+    if fold is None:
+        return ""
+    number, assignment, grouped = (
+        (fold[name] if isinstance(fold, Mapping) else getattr(fold, name))
+        for name in ("number", "assignment", "grouped")
+    )
+    return f"f{number}{'-second' * (assignment == 'second')}{'-grouped' * grouped}"
 
 
 def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -193,14 +269,14 @@ def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             rows.append({
                 "id": record["id"], "label": record["label"],
                 "objective_label": record.get("objective_label", config["objective"]),
-                **config, **record["scores"],
+                **config, "fold": fold_name(record["config"].get("fold")), **record["scores"],
                 "learning_rate": record["config"]["recipe"]["learning_rate"],
                 "trained": record["trained_parameters"]["total"],
                 "best_epoch": record["best_epoch"],
                 "seconds": record["cost"]["train_seconds"], "record": record,
             })  # fmt: skip
-    always = ["id", "label", "objective_label", "data", "encoder", "seed", "learning_rate",
-              "image_size", "record"]  # fmt: skip
+    always = ["id", "label", "objective_label", "data", "encoder", "seed", "fold",
+              "learning_rate", "image_size", "record"]  # fmt: skip
     return pd.DataFrame(rows, columns=None if rows else always)
 
 

@@ -34,11 +34,11 @@ from rsstudy.costs import Use
 from rsstudy.data.audit import beside_published
 from rsstudy.dials import gains, slopes
 from rsstudy.errors import StudyError
-from rsstudy.files import whole_file
+from rsstudy.files import NOTE, whole_file
 from rsstudy.grids import BENCHMARK_RUNS, OBJECTIVES_RUNS, SCALES, arms, every_seed, only, recorded
 from rsstudy.machines import held_by_each, on_two_machines, read_tally
 from rsstudy.machines import side_by_side as processes_side_by_side
-from rsstudy.records import read_choices, read_records
+from rsstudy.records import AGAIN, CHOICES, RUNS, before, choices_before, records_before
 from rsstudy.reported import granularity, read_reported, unsound_means
 from rsstudy.similarity import headlines
 from rsstudy.statistics import holm
@@ -92,34 +92,34 @@ def _similarity(results: Path) -> pd.DataFrame:
 
 def _runs(folder: str) -> Callable[[Path], pd.DataFrame]:
     def make(results: Path) -> pd.DataFrame:
-        table = read_records(results / folder).drop(columns=["record"])
+        table = before(results, folder).drop(columns=["record"])
         return table.sort_values(["data", "label", "objective_label", "seed"], ignore_index=True)
 
     return make
 
 
 def _searches(folder: str) -> Callable[[Path], pd.DataFrame]:
-    return lambda results: read_choices(results / folder)
+    return lambda results: choices_before(results, folder)
 
 
 def _slopes(results: Path) -> pd.DataFrame:
-    found = slopes(gains(read_records(results / "dials")))
+    found = slopes(gains(before(results, "dials")))
     return found.assign(corrected=holm(list(found["p"])))
 
 
 def benchmark_runs(results: Path, data: str, train_heads: bool) -> pd.DataFrame:
     """The runs of the suite benchmark on one set, all their seeds; see ``recorded``."""
     rows = [
-        arm for arm in only(arms("benchmark", "bench"), [data], [], [])
+        arm for arm in only(arms("benchmark", "short"), [data], [], [])
         if arm.run.train_heads == train_heads
     ]  # fmt: skip
-    return every_seed(rows, read_records(*(results / name for name in BENCHMARK_RUNS)))
+    return every_seed(rows, before(results, *BENCHMARK_RUNS))
 
 
 def larger_runs(results: Path) -> pd.DataFrame:
     """The arms of the suite objectives at the paper's image size, all seeds; see ``recorded``."""
-    rows = only([*arms("benchmark", "bench"), *arms("objectives", "bench")], ["ucm"], [], [])
-    found = every_seed(rows, read_records(results / LARGER))
+    rows = only([*arms("benchmark", "short"), *arms("objectives", "short")], ["ucm"], [], [])
+    found = every_seed(rows, before(results, LARGER))
     return found.drop_duplicates("id")  # of arms that both suites have
 
 
@@ -130,15 +130,15 @@ def _larger(results: Path) -> pd.DataFrame:
 
 def twice(results: Path) -> pd.DataFrame:
     """What was run on a processor and on a GPU; see ``on_two_machines``."""
-    runs = read_records(*(results / name for name in BENCHMARK_RUNS))
-    return on_two_machines(runs, read_records(results / "twice"))
+    runs = before(results, *BENCHMARK_RUNS)
+    return on_two_machines(runs, before(results, "twice"))
 
 
 def _comparison(train_heads: bool) -> Callable[[Path], pd.DataFrame]:
     def make(results: Path) -> pd.DataFrame:
         reported = read_reported(results)
         parts = []
-        for data in SCALES["bench"].data:
+        for data in SCALES["short"].data:
             found = benchmark_runs(results, data, train_heads)
             if len(found):
                 of = side_by_side(found, reported[reported["dataset"] == data])
@@ -198,14 +198,14 @@ def _sharding(results: Path) -> pd.DataFrame:
 
 
 def _hmmc(results: Path) -> pd.DataFrame:
-    table = read_records(results / "bench")
-    return recorded(only(arms("hmmc", "bench"), ["ucm"], [], []), table).drop(columns=["record"])
+    table = before(results, "bench")
+    return recorded(only(arms("hmmc", "short"), ["ucm"], [], []), table).drop(columns=["record"])
 
 
 def objectives_runs(results: Path) -> pd.DataFrame:
     """The runs of the suite objectives on UCM-Captions, all their seeds; see ``recorded``."""
-    table = read_records(*(results / name for name in OBJECTIVES_RUNS))
-    return every_seed(only(arms("objectives", "bench"), ["ucm"], [], []), table)
+    table = before(results, *OBJECTIVES_RUNS)
+    return every_seed(only(arms("objectives", "short"), ["ucm"], [], []), table)
 
 
 def _objectives(results: Path) -> pd.DataFrame:
@@ -240,18 +240,18 @@ def _fuzz(results: Path) -> pd.DataFrame:
 
 
 def _updates(results: Path) -> pd.DataFrame:
-    return updates(read_records(*(results / name for name in ("transfer", *BENCHMARK_RUNS))))
+    return updates(before(results, "transfer", *BENCHMARK_RUNS))
 
 
 def _candidates(results: Path) -> pd.DataFrame:
-    rows = arms("candidates", "bench")
-    tried = on_validation(rows, results / "candidates", results / "benchmark")
+    rows = arms("candidates", "short")
+    tried = on_validation(rows, records_before(results, "candidates", "benchmark"))
     return tried.drop(columns=["record"])
 
 
 def _better(results: Path) -> pd.DataFrame:
-    table = read_records(*(results / name for name in FRESH_RUNS))
-    return recorded(arms("better", "bench"), table).drop(columns=["record"])
+    table = before(results, *FRESH_RUNS)
+    return recorded(arms("better", "short"), table).drop(columns=["record"])
 
 
 def _answer(results: Path) -> pd.DataFrame:
@@ -384,12 +384,19 @@ def by_table(made: pd.DataFrame) -> pd.DataFrame:
 _watched: ContextVar[tuple[Path, set[Path]] | None] = ContextVar("_watched", default=None)
 
 
+# Records and choices are read together, and noted where a table takes them.
+NOTED = (RUNS, AGAIN, CHOICES)
+
+
 def _notice(event: str, arguments: tuple[Any, ...]) -> None:
     watched = _watched.get()
-    if watched is not None and event == "open" and isinstance(arguments[0], (str, Path)):
-        path, files = Path(arguments[0]), watched[1]
-        if path.is_absolute() and path.is_relative_to(watched[0]) and path.suffix:
-            files.add(path)
+    if watched is None or event not in ("open", NOTE):
+        return
+    if isinstance(arguments[0], (str, Path)):
+        path, (folder, files) = Path(arguments[0]), watched
+        if path.is_absolute() and path.is_relative_to(folder) and path.suffix:
+            if event == NOTE or path.relative_to(folder).parts[0] not in NOTED:
+                files.add(path)
 
 
 sys.addaudithook(_notice)

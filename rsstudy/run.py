@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from pydantic import BaseModel
 
 from rsstudy import __version__
 from rsstudy.costs import reset_peak_memory, training_cost
+from rsstudy.data.folds import Fold, as_fold, assignment_digest
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import hold_out_validation, load, some_of, usable
 from rsstudy.encoders import DualEncoder, create
@@ -27,6 +29,7 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
 from rsstudy.files import hold, read_json, save_tensors, sha256_of, whole_file
 from rsstudy.methods import (
+    METHOD_VERSIONS,
     attach,
     count_trained,
     create_method,
@@ -34,16 +37,17 @@ from rsstudy.methods import (
     load_trained,
     trained,
 )
-from rsstudy.objectives import Objective, named_objective
+from rsstudy.objectives import OBJECTIVE_VERSIONS, Objective, named_objective
 from rsstudy.parallel import together
 from rsstudy.protocol import Sealed
-from rsstudy.records import RECORD, environment, identity, read_record, write_record
+from rsstudy.recipes import default_recipe, recipe_name
+from rsstudy.records import RECORD, environment, fold_name, identity, read_record, write_record
 from rsstudy.retrieval import Ranks
-from rsstudy.settings import settings_from, settings_of
+from rsstudy.settings import no_effect, settings_from, settings_of
 from rsstudy.training import Diverged, Recipe, pick_device, train
 
-# Raised on purpose when the same configuration comes to mean another run.
-RECIPE_VERSION = 1
+# Raised on purpose when the same settings of a recipe come to mean another run.
+RECIPE_VERSION = 2
 
 ADAPTER, ADAPTER_CONFIG, CHECKPOINT = "adapter.safetensors", "adapter.json", "checkpoint.pt"
 
@@ -56,9 +60,10 @@ class Run:
         data: a name or path for ``rsstudy.data.load``.
         encoder: a name for ``rsstudy.encoders.create``.
         method, objective: names; the settings beside them override their defaults.
-        recipe: how to train.
+        recipe: how to train; where none is given, ``rsstudy.recipes.default_recipe``'s.
         train_heads: train the heads beside whatever the method trains.
         seed: draws the method's new weights, the batches and the dropout.
+        fold: which part of the set is test, in place of the published splits.
         after: a run, or the folder of a finished one, whose trained weights this one starts from;
             of the same encoder, image size, method and heads.
         also: sets whose test splits are scored, too, once this run's own is.
@@ -68,21 +73,37 @@ class Run:
     encoder: str
     method: str = "mrs-adapter"
     objective: str = "infonce"
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe = None  # type: ignore[assignment]
     seed: int = 0
     train_heads: bool = False
     method_settings: Mapping[str, Any] = field(default_factory=dict)
     objective_settings: Mapping[str, Any] = field(default_factory=dict)
     after: Run | Path | None = None
     also: tuple[str, ...] = ()
+    fold: Fold | None = None
+
+    def __post_init__(self) -> None:
+        """Give the default recipe, and refuse what does not exist or fit.
+
+        Raises:
+            StudyError: a method, objective or setting that does not exist or has no effect.
+        """
+        if self.recipe is None:
+            recipe = default_recipe(self.encoder, self.method, self.data)
+            object.__setattr__(self, "recipe", recipe)
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise StudyError(f"the seed is {self.seed!r}: give a whole number, 0 or more")
+        if self.fold is not None and self.recipe.validation != "published":
+            raise no_effect("recipe", "validation", "a fold, which has its own validation part")
+        create_method(self.method, self.method_settings)
+        self.resolved_objective()
 
     def resolved_objective(self) -> Objective:
         """The named objective with its settings overridden."""
-        default = dataclasses.asdict(named_objective(self.objective))
+        default = settings_of(named_objective(self.objective))
         objective: Objective = settings_from(
             self.objective, Objective, {**default, **self.objective_settings}
         )
-        objective.check()
         return objective
 
 
@@ -95,6 +116,7 @@ def execute(
     progress: bool = True,
     test: bool = True,
     until: tuple[Path, ...] = (),
+    deadline: float = math.inf,
 ) -> tuple[dict[str, Any], Path]:
     """Do a run, unless its record is there already.
 
@@ -107,6 +129,7 @@ def execute(
         data_root: where known sets lie.
         test: go on to the test split; a later call does so with what this one has trained.
         until: files with further choices (a search's) that the test split is sealed behind.
+        deadline: when to stop training, on the clock of ``time.monotonic``.
 
     Returns:
         the record, and the folder that holds it beside the trained adapter.
@@ -115,6 +138,7 @@ def execute(
         StudyError: anything in the run that does not exist or fit; ``out`` holds another run; the
             test split is sealed still; a finished run, scored once more, has other scores; the run
             before it trained something else, or its adapter is gone.
+        OutOfTime: the deadline passed while it was training; its checkpoint is kept.
         Diverged: the loss stopped being finite, now or when the run was done before; its record
             has that status.
     """
@@ -124,7 +148,7 @@ def execute(
         raise StudyError(f"{out} is a file: give a folder")
     method = create_method(run.method, run.method_settings)
     objective = run.resolved_objective()
-    opened = open_splits(run.data, run.recipe, run.seed, data_root)
+    opened = open_splits(run.data, run.recipe, run.seed, data_root, run.fold)
     for split in ("train", "val", "test"):
         opened.whole.require(split)
     also = _also(run, opened.whole, data_root)
@@ -132,8 +156,10 @@ def execute(
     reset_peak_memory(encoder.device)
     config = {
         "data": data_label(run.data, opened.whole), "encoder": public_name(run.encoder),
-        "method": run.method, "objective": run.objective, "seed": run.seed,
-        "train_heads": run.train_heads, "image_size": encoder.image_size,
+        "method": base_name(run.method), "method_version": METHOD_VERSIONS[base_name(run.method)],
+        "objective": run.objective, "objective_version": OBJECTIVE_VERSIONS[run.objective],
+        "seed": run.seed, "train_heads": run.train_heads, "image_size": encoder.image_size,
+        "fold": opened.fold,
         "method_settings": settings_of(method), "objective_settings": settings_of(objective),
         # the size is above, resolved: however it was asked for, it is the same run
         "recipe": {**settings_of(run.recipe), "image_size": 0},
@@ -143,10 +169,10 @@ def execute(
     }  # fmt: skip
     if before is not None and (odd := _unlike(config, before["config"])):
         raise StudyError(f"a run cannot start from {before['id']}: not the same {odd}")
-    key = identity(config)
+    key = identity_of(config)
     name = "-".join(
-        [slug(str(config["data"])), slug(str(config["encoder"])), run.method, run.objective,
-         f"s{run.seed}", key[:8]]
+        [slug(str(config["data"])), *filter(None, [fold_name(run.fold)]),
+         slug(str(config["encoder"])), str(config["method"]), run.objective, f"s{run.seed}", key[:8]]
     )  # fmt: skip
     folder = Path(out) if out is not None else Path(runs) / name
     processes = together()
@@ -183,14 +209,14 @@ def execute(
                 load_trained(encoder, start, str(before_folder / ADAPTER))
             record = {
                 "id": name, "label": label_of(run), "objective_label": objective_label(run),
-                "identity": key, "status": "validated",
+                "identity": key, "status": "validated", "recipe": recipe_name(run.recipe),
                 "config": config, "trained_parameters": _trained_parameters(encoder, objective),
                 "dropped_empty_captions": opened.dropped,
                 "rsstudy": __version__, "environment": environment(encoder.device),
             }  # fmt: skip
             try:
                 chosen = _train_and_choose(encoder, run, objective, opened.whole, folder, key,
-                                           progress)  # fmt: skip
+                                           progress, deadline)  # fmt: skip
             except Diverged as problem:
                 if processes.leads:
                     reason = {"status": "diverged", "reason": str(problem)}
@@ -237,7 +263,7 @@ def _also(run: Run, own: ImageTextSet, data_root: Path | None) -> dict[str, Open
     published = dataclasses.replace(run.recipe, validation="published")
     found: dict[str, Opened] = {}
     for name in run.also:
-        opened = open_splits(name, published, run.seed, data_root)
+        opened = open_splits(name, published, run.seed, data_root, run.fold)
         opened.whole.require("test")
         label = data_label(name, opened.whole)
         if label == data_label(run.data, own):
@@ -383,7 +409,7 @@ def _trained_parameters(encoder: DualEncoder, objective: Objective) -> dict[str,
 
 def _train_and_choose(
     encoder: DualEncoder, run: Run, objective: Objective, whole: ImageTextSet, folder: Path,
-    key: str, progress: bool,
+    key: str, progress: bool, deadline: float,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, leave the encoder at the epoch that validation prefers, keep it, and say how it went.
 
@@ -398,7 +424,7 @@ def _train_and_choose(
         encoder, pairs, objective, run.recipe,
         validate=lambda e: evaluate(e, validation).scores["mean_recall"],
         seed=run.seed, checkpoint=folder / CHECKPOINT, identity=key,
-        label=f"{run.method} {run.objective} s{run.seed}", progress=progress,
+        label=f"{run.method} {run.objective} s{run.seed}", progress=progress, deadline=deadline,
     )  # fmt: skip
 
     def keep() -> dict[str, Any]:
@@ -427,7 +453,7 @@ def save_adapter(
         "architecture": encoder.architecture, "method": run.method,
         "method_settings": settings_of(create_method(run.method, run.method_settings)),
         "train_heads": run.train_heads, "validation": run.recipe.validation, "seed": run.seed,
-        "run": key, "sha256": sha256_of(folder / ADAPTER),
+        "fold": None if run.fold is None else dataclasses.asdict(run.fold), "run": key, "sha256": sha256_of(folder / ADAPTER),
     }  # fmt: skip
     with whole_file(folder / ADAPTER_CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -481,6 +507,7 @@ class AdapterConfig(BaseModel):
     train_heads: bool
     validation: str = "published"
     seed: int = 0
+    fold: dict[str, Any] | None = None
     run: str = ""
     sha256: str | None = None  # earlier ones have none
 
@@ -578,22 +605,25 @@ def evaluate_split(
     data_root: Path | None = None,
     progress: bool = False,
     adapter: Path | None = None,
+    fold: Fold | None = None,
 ) -> tuple[Evaluation, Pairs, ImageTextSet]:
     """Score an encoder on one split of a set.
 
     Args:
-        adapter: the folder the encoder was loaded from; where its run drew a validation split of
-            its own, that split is drawn again.
+        adapter: the folder the encoder was loaded from; where its run drew splits of its own, they
+            are drawn again.
+        fold: the fold that the split is of; else the adapter's.
 
     Raises:
         StudyError: the set or the split is not there, or a caption of it is empty.
     """  # fmt: skip
-    whole, _ = usable(load(data, data_root))
+    recipe, seed = Recipe(), 0
     if adapter is not None:
         config = read_adapter_config(adapter)
-        if config["validation"] == "random" and split != "test":
-            whole = hold_out_validation(whole, seed=config["seed"])
-    chosen = whole.split(split)
+        fold = fold or (Fold(**config["fold"]) if config["fold"] else None)
+        if split != "test" and fold is None:
+            recipe, seed = Recipe(validation=config["validation"]), config["seed"]
+    chosen = open_splits(data, recipe, seed, data_root, fold).whole.split(split)
     pairs = prepare(encoder, chosen)
     return evaluate(encoder, pairs, progress), pairs, chosen
 
@@ -608,19 +638,49 @@ class Opened:
     whole: ImageTextSet
     manifest_digest: str
     dropped: int
+    fold: dict[str, Any] | None = None
 
 
-def open_splits(data: str, recipe: Recipe, seed: int, data_root: Path | None) -> Opened:
-    """Load a set, leave out blank training captions, and draw the validation split if asked to.
+def open_splits(
+    data: str, recipe: Recipe, seed: int, data_root: Path | None, fold: Fold | None = None
+) -> Opened:
+    """Load a set, leave out blank training captions, and draw its splits anew if asked to.
 
     Raises:
-        StudyError: the set is not there, or a caption of val or test is blank.
+        StudyError: the set is not there or cannot be cut into folds, or a caption of val or test is
+            blank.
     """
     as_read = load(data, data_root)
+    digest = as_read.manifest_digest()
+    if fold is not None:
+        whole, dropped = usable(as_fold(as_read, fold))
+        of = assignment_digest(as_read, fold.assignment, fold.grouped)
+        return Opened(whole, digest, dropped, {**dataclasses.asdict(fold), "digest": of})
     whole, dropped = usable(as_read)
     if recipe.validation == "random":
         whole = hold_out_validation(whole, seed=seed)
-    return Opened(whole, as_read.manifest_digest(), dropped)
+    return Opened(whole, digest, dropped)
+
+
+def identity_of(config: Mapping[str, Any]) -> str:
+    """The identity of a run's configuration.
+
+    What is at its default is left out, so that new settings change no identity. The versions of
+    method, objective and recipe are in it: they are raised when equal settings come to mean another
+    run.
+    """
+    method = create_method(config["method"])
+    objective = named_objective(config["objective"])
+    defaults = {
+        "method_settings": settings_of(method), "objective_settings": settings_of(objective),
+        "recipe": settings_of(Recipe()),
+    }  # fmt: skip
+    own = {
+        part: {name: value for name, value in config[part].items() if value != default[name]}
+        for part, default in defaults.items()
+    }
+    whole = {**config, **own}
+    return identity({name: value for name, value in whole.items() if value})
 
 
 def data_label(name: str, whole: ImageTextSet) -> str:

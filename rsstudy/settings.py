@@ -1,26 +1,47 @@
-"""Settings: frozen dataclasses, made from names and values, and written down for a record."""
+"""Settings: frozen dataclasses, checked when they are made, and written down for a record."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, field, fields
-from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, fields
+from functools import cache, wraps
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from rsstudy.errors import StudyError, unknown
 
+Class = TypeVar("Class", bound=type)
+
 
 def later(default: Any) -> Any:
-    """A setting that came after the first records.
+    return default
 
-    It enters a configuration only where it is not at its default, so that a run from before it came
-    keeps its identity.
+
+def checked(cls: Class) -> Class:
+    """Class decorator: a settings dataclass checks its values however it is made.
+
+    A value of another type is read where it can be (1 as 1.0). A class may have a method ``check``
+    that refuses settings which have no effect together.
+
+    Raises:
+        StudyError: when an instance is made, a value that does not fit, or has no effect.
     """
-    return field(default=default, metadata={"later": True})
+    make = cls.__init__
+
+    @wraps(make)
+    def __init__(self: Any, *args: Any, **values: Any) -> None:
+        make(self, *args, **values)
+        name = getattr(cls, "kind", cls.__name__)
+        for of, value in vars(_validated(name, cls, vars(self))).items():
+            object.__setattr__(self, of, value)
+        if hasattr(self, "check"):
+            self.check()
+
+    setattr(cls, "__init__", __init__)  # noqa: B010 (mypy refuses the plain assignment)
+    return cls
 
 
 def settings_from(kind: str, cls: type, values: Mapping[str, Any]) -> Any:
@@ -33,6 +54,10 @@ def settings_from(kind: str, cls: type, values: Mapping[str, Any]) -> Any:
     for name in values:
         if name not in known:
             raise unknown(f"setting of {kind}", name, known)
+    return cls(**vars(_validated(kind, cls, values)))
+
+
+def _validated(kind: str, cls: type, values: Mapping[str, Any]) -> Any:
     try:
         return _adapter(cls).validate_python(dict(values))
     except ValidationError as problem:
@@ -47,12 +72,19 @@ def _adapter(cls: type) -> TypeAdapter[Any]:
 
 
 def settings_of(settings: Any) -> dict[str, Any]:
-    """What a record says of a settings dataclass: names and plain values; see ``later``."""
-    return {
-        f.name: getattr(settings, f.name)
-        for f in fields(settings)
-        if not (f.metadata.get("later") and getattr(settings, f.name) == f.default)
-    }
+    """What a record says of a settings dataclass: every name and its value."""
+    return {f.name: getattr(settings, f.name) for f in fields(settings)}
+
+
+def changed(settings: Any, default: Any) -> dict[str, Any]:
+    """The settings that differ from their defaults: what enters a run's identity."""
+    usual = settings_of(default)
+    return {name: value for name, value in settings_of(settings).items() if value != usual[name]}
+
+
+def no_effect(kind: str, name: str, why: str) -> StudyError:
+    """The error for a setting that is given and not used."""
+    return StudyError(f"{kind}: {name} has no effect with {why}: leave it out")
 
 
 def explained(cls: type) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from rsstudy.grids import Arm, Scale, arms, name_of, only
 from rsstudy.live import Board, Progress
 from rsstudy.pretraining import pretrain, usual
 from rsstudy.protocol import choose
+from rsstudy.records import CHOICES
 from rsstudy.run import Run, execute
 from rsstudy.training import Diverged
 
@@ -39,7 +40,7 @@ def run_arms(
 
     Where an arm has several learning rates, all are trained and validated with the first seed.
     While the best lies at an end of them, the next beyond it is tried, too, ``FURTHER`` times at
-    most. The choice is written to ``runs/choices``; only then is a test split opened. A diverged
+    most; where an arm has folds to search in, its rates are all. The choice is written to ``runs/choices``; only then is a test split opened. A diverged
     run does not stop the rest.
 
     Several processes may work on one folder of runs, on one machine or many: each takes the first
@@ -109,7 +110,9 @@ class Work:
     def __init__(self, arm: Arm) -> None:
         self.arm = arm
         self.searches = len(arm.learning_rates) > 1
-        self.candidates = list(arm.candidates()) if self.searches else []
+        self.candidates = (
+            {rate: arm.candidate(rate) for rate in arm.learning_rates} if self.searches else {}
+        )
         self.repeats = [] if self.searches else arm.repeats(arm.run)
         self.until: tuple[Path, ...] = ()
         self.further = 0
@@ -120,10 +123,11 @@ class Work:
     def tasks(self, runs: Path) -> Iterator[Task]:
         """The runs that wait for nothing, in order; what is added meanwhile counts."""
         while self.candidates and not self.repeats and not self.over:
-            for run in self.candidates:
+            tried = [run for of_rate in self.candidates.values() for run in of_rate]
+            for run in tried:
                 if repr(run) not in self.validated:
                     yield Task(run, test=False)
-            if any(repr(run) not in self.validated for run in self.candidates):
+            if any(repr(run) not in self.validated for run in tried):
                 return  # the rest is under way elsewhere
             self._choose(runs)
         for run in self.repeats:
@@ -145,21 +149,24 @@ class Work:
 
     def _choose(self, runs: Path) -> None:
         """All candidates are validated: try a rate beyond them, or choose."""
-        tried = {run.recipe.learning_rate: (run, self.validated[repr(run)])
-                 for run in self.candidates}  # fmt: skip
-        further = beyond(tried) if self.further < FURTHER else None
+        tried = {rate: [self.validated[repr(run)] for run in of_rate]
+                 for rate, of_rate in self.candidates.items()}  # fmt: skip
+        grows = self.further < FURTHER and not self.arm.searched_in
+        further = beyond(tried) if grows else None
         if further is not None:
             self.further += 1
-            self.candidates.append(self.arm.candidate(further))
+            self.candidates[further] = self.arm.candidate(further)
             return
-        found = [(run, record) for run, record in tried.values() if record is not None]
+        # A rate counts where none of its runs diverged.
+        found = {rate: [r for r in records if r is not None] for rate, records in tried.items()}
+        found = {rate: records for rate, records in found.items()
+                 if len(records) == len(self.candidates[rate])}  # fmt: skip
         if not found:
             self.over = True
             return
-        choice = runs / "choices" / f"{found[0][1]['id']}.json"
-        best = choose([record for _, record in found], choice)
-        self.until = (choice,)
-        self.repeats = self.arm.repeats(self.arm.at(found[best][0].recipe.learning_rate))
+        first = next(iter(found.values()))[0]
+        self.until = (runs / CHOICES / f"{first['id']}.json",)
+        self.repeats = self.arm.repeats(self.arm.at(choose(found, *self.until)))
 
 
 def _same_set(record: Mapping[str, Any], data: str, seen: dict[str, tuple[str, str]]) -> None:
@@ -186,14 +193,17 @@ def _score(record: Mapping[str, Any], arm: Arm) -> float:
     return shown_scores(record, arm.test)["mean_recall"]
 
 
-def beyond(tried: Mapping[float, tuple[Run, dict[str, Any] | None]]) -> float | None:
+def beyond(tried: Mapping[float, Sequence[dict[str, Any] | None]]) -> float | None:
     """The learning rate to try next, if the best so far lies at an end of those tried.
 
     Rates stand on a ladder of two steps a decade (1, 3, 10), so that the next is ten times the last
     but one. None where the best lies between others, or a run at the end diverged.
     """
-    scores = {rate: -math.inf if record is None else record["validation_scores"]["mean_recall"]
-              for rate, (_, record) in tried.items()}  # fmt: skip
+    scores = {
+        rate: sum(-math.inf if record is None else record["validation_scores"]["mean_recall"]
+                  for record in records) / len(records)
+        for rate, records in tried.items()
+    }  # fmt: skip
     rates = sorted(scores)
     best = max(rates, key=scores.__getitem__)
     if scores[best] == -math.inf or len(rates) < 2:

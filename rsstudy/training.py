@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from rsstudy.files import whole_file
 from rsstudy.methods import trained
 from rsstudy.objectives import Objective, Share, false_negatives
 from rsstudy.parallel import together
-from rsstudy.settings import later
+from rsstudy.settings import checked, no_effect
 
 CHECKPOINT_SECONDS = 120.0
 LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP clips it
@@ -42,9 +42,14 @@ class Diverged(StudyError):
     """The loss stopped being a finite number."""
 
 
+class OutOfTime(StudyError):
+    """The time that was given is over; the checkpoint holds what has been done."""
+
+
+@checked
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the defaults are those of the bench scale.
+    """How to train; the defaults are the paper's, with one caption of each picture an epoch.
 
     Attributes:
         epochs: passes over the training split.
@@ -56,7 +61,7 @@ class Recipe:
         learning_rate: at its height.
         schedule: ``constant``, ``cosine`` to zero, or ``step``.
         step_epoch, step_factor: the schedule ``step`` multiplies the learning rate by this factor
-            from this epoch on (the paper: 0.7 at 20).
+            from this epoch on, the first being 1 (the paper: by 0.7 from the 20th).
         warmup: share of all steps over which the learning rate rises from zero.
         clip_norm: largest norm of the gradient; 0 for no clipping.
         precision: of the forward pass: ``bf16`` autocast or ``fp32``.
@@ -65,21 +70,36 @@ class Recipe:
         fraction: share of the training pictures that is shown, drawn with the seed.
     """
 
-    epochs: Annotated[int, Field(ge=0)] = 10
-    batch: Annotated[int, Field(ge=2)] = 64
+    kind: ClassVar[str] = "recipe"
+
+    epochs: Annotated[int, Field(ge=0)] = 30
+    batch: Annotated[int, Field(ge=2)] = 16
     samples: Literal["images", "captions"] = "images"
-    optimizer: Literal["adam", "adamw"] = "adamw"
-    learning_rate: NotNegative = 1e-3
-    weight_decay: NotNegative = 0.01
-    schedule: Literal["constant", "cosine", "step"] = "cosine"
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    step_epoch: Annotated[int, Field(ge=0)] = 20
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: NotNegative = 2e-4
+    weight_decay: NotNegative = 0.0
+    schedule: Literal["constant", "cosine", "step"] = "step"
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.0
+    step_epoch: Annotated[int, Field(ge=1)] = 20
     step_factor: NotNegative = 0.7
-    clip_norm: NotNegative = 1.0
+    clip_norm: NotNegative = 0.0
     precision: Literal["fp32", "bf16"] = "bf16"
     image_size: Annotated[int, Field(ge=0)] = 0
     validation: Literal["published", "random"] = "published"
-    fraction: Annotated[float, Field(gt=0, le=1)] = later(1.0)
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def check(self) -> None:
+        """Refuse what has no effect.
+
+        Raises:
+            StudyError: naming it.
+        """
+        if self.optimizer == "adam" and self.weight_decay:
+            raise no_effect("recipe", "weight_decay", "optimizer adam (adamw decays)")
+        if self.schedule != "step":
+            for name in ("step_epoch", "step_factor"):
+                if getattr(self, name) != getattr(Recipe, name):
+                    raise no_effect("recipe", name, f"schedule {self.schedule}")
 
 
 @dataclass(frozen=True)
@@ -88,8 +108,9 @@ class Training:
 
     Attributes:
         history: one row an epoch: loss (mean over steps), learning_rate (last), mean_recall on
-            validation (percent), seconds (training alone), images (shown).
-        best_epoch: the epoch whose weights are kept, 1 for the first; 0 if none was trained.
+            validation (percent), seconds (training alone), images (shown). Epoch 0 is the encoder
+            as it was before the first step: it has no loss and no learning rate (None).
+        best_epoch: the epoch whose weights are kept; 0 where training made nothing better.
         steps: optimizer steps in all.
         seconds: of training, validation left out.
     """
@@ -152,7 +173,7 @@ def learning_rate(recipe: Recipe, step: int, steps_an_epoch: int) -> float:
         return recipe.learning_rate * (step + 1) / warm
     if recipe.schedule == "cosine":
         return recipe.learning_rate * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
-    if recipe.schedule == "step" and step // steps_an_epoch >= recipe.step_epoch:
+    if recipe.schedule == "step" and step // steps_an_epoch + 1 >= recipe.step_epoch:
         return recipe.learning_rate * recipe.step_factor
     return recipe.learning_rate
 
@@ -238,6 +259,7 @@ def train(
     label: str = "training",
     progress: bool = True,
     after_step: Callable[[int], None] = lambda step: None,
+    deadline: float = math.inf,
 ) -> Training:
     """Train what an attached method declared, and leave the encoder at its best epoch.
 
@@ -253,8 +275,11 @@ def train(
             resumed run ends in the weights of an uninterrupted one (bit-equal on the CPU).
         identity: of the run; a checkpoint of another is refused.
         after_step: called with the number of steps done, after each.
+        deadline: on the clock of ``time.monotonic``; when it has passed, training stops behind a
+            step, once the checkpoint is written.
 
     Raises:
+        OutOfTime: the deadline has passed.
         Diverged: the loss is no finite number; the message names the step.
         StudyError: the checkpoint belongs to another run or is damaged.
     """
@@ -275,6 +300,21 @@ def train(
         "images": 0,
         "history": [], "best_epoch": 0, "best_score": -math.inf, "best": {},
     }  # fmt: skip
+
+    def judge(loss: float | None, rate: float | None) -> None:
+        """Validate, add the epoch to the history, and keep its weights if they are the best."""
+        epoch, score = state["epoch"], processes.first(lambda: validate(encoder))
+        if not math.isfinite(score):
+            raise Diverged(f"the score on validation is {score} after epoch {epoch}")
+        state["history"].append({
+            "epoch": epoch, "loss": loss, "learning_rate": rate, "mean_recall": score,
+            "seconds": state["epoch_seconds"], "images": state["images"],
+        })  # fmt: skip
+        bar.set_postfix(epoch=epoch, validation=f"{score:.2f}")
+        if score > state["best_score"]:
+            state["best_epoch"], state["best_score"] = epoch, score
+            state["best"] = {n: p.detach().cpu().clone() for n, p in parameters.items()}
+        state.update(step=0, losses=0.0, epoch_seconds=0.0, images=0)
 
     def settle(pending: list[Tensor], began: float) -> None:
         """Read the losses back, which waits for the device, and look at each."""
@@ -304,8 +344,12 @@ def train(
             saved = time.monotonic()
 
             def due() -> bool:
-                return checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS
+                now = time.monotonic()
+                late = now - saved > CHECKPOINT_SECONDS or now > deadline
+                return checkpoint is not None and late
 
+            if not state["history"]:
+                judge(None, None)
             while state["epoch"] < recipe.epochs:
                 encoder.eval()  # what is frozen stays as it was
                 encoder.method.train()  # only the method's own dropout is on
@@ -364,25 +408,15 @@ def train(
                             if processes.first(due):
                                 _save(checkpoint, state, parameters, optimizer, devices)
                                 saved = time.monotonic()
+                                if time.monotonic() > deadline:
+                                    raise OutOfTime(f"{label}: out of time in epoch "
+                                                    f"{state['epoch'] + 1}")  # fmt: skip
                         after_step(done + 1)
                 settle(pending, began)
-                score = processes.first(lambda: validate(encoder))
-                if not math.isfinite(score):
-                    epoch = state["epoch"] + 1
-                    raise Diverged(f"the score on validation is {score} after epoch {epoch}")
                 last = (state["epoch"] + 1) * steps_an_epoch - 1
                 state["epoch"] += 1
-                state["history"].append({
-                    "epoch": state["epoch"], "loss": state["losses"] / steps_an_epoch,
-                    "learning_rate": learning_rate(recipe, last, steps_an_epoch),
-                    "mean_recall": score, "seconds": state["epoch_seconds"],
-                    "images": state["images"],
-                })  # fmt: skip
-                bar.set_postfix(epoch=state["epoch"], validation=f"{score:.2f}")
-                if score > state["best_score"]:
-                    state["best_epoch"], state["best_score"] = state["epoch"], score
-                    state["best"] = {n: p.detach().cpu().clone() for n, p in parameters.items()}
-                state.update(step=0, losses=0.0, epoch_seconds=0.0, images=0)
+                judge(state["losses"] / steps_an_epoch,
+                      learning_rate(recipe, last, steps_an_epoch))  # fmt: skip
                 if checkpoint is not None:
                     _save(checkpoint, state, parameters, optimizer, devices)
                     saved = time.monotonic()

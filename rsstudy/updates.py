@@ -33,7 +33,7 @@ def on(record: Record, data: str) -> dict[str, Any]:
     return {**record, **found, "config": config}
 
 
-def stages(table: pd.DataFrame, scale: Scale = "bench") -> dict[str, dict[str, list[dict]]]:
+def stages(table: pd.DataFrame, scale: Scale = "short") -> dict[str, dict[str, list[dict]]]:
     """The records of each method by stage: first, second (after the first) and alone.
 
     Args:
@@ -73,7 +73,7 @@ def _seed(record: Record) -> int:
     return int(record["config"]["seed"])
 
 
-def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
+def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
     """A row a method: scores before and after the second set, costs of that update.
 
     Returns:
@@ -135,7 +135,7 @@ def updates(table: pd.DataFrame, scale: Scale = "bench") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_step(table: pd.DataFrame, which: str, scale: Scale = "bench") -> pd.DataFrame:
+def by_step(table: pd.DataFrame, which: str, scale: Scale = "short") -> pd.DataFrame:
     """Scores on one set before and after a step, for ``rsstudy.figures.before_and_after``.
 
     Args:

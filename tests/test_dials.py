@@ -28,7 +28,7 @@ def planted(gain, seeds=range(5)):
             "record": {"config": {"recipe": settings_of(run.recipe)}},
         }  # fmt: skip
 
-    return pd.DataFrame([row(arm) for arm in arms("dials", "bench") if arm.run.seed in seeds])
+    return pd.DataFrame([row(arm) for arm in arms("dials", "short") if arm.run.seed in seeds])
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_the_dials_use_the_rates_that_their_pilot_chose_on_other_scenes():
         assert config["seed"] == PILOT_SEED and f"seed={PILOT_SEED}&" in config["data"]
         found[config["objective"]] = rate
     assert found == DIAL_RATES
-    experiment = [arm.run for arm in arms("dials", "bench")]
+    experiment = [arm.run for arm in arms("dials", "short")]
     assert {run.objective: run.recipe.learning_rate for run in experiment} == DIAL_RATES
     assert all(run.recipe.learning_rate == DIAL_RATES[run.objective] for run in experiment)
     assert not any(f"seed={PILOT_SEED}&" in run.data for run in experiment)
@@ -90,13 +90,13 @@ def test_fewer_pictures_are_seen_as_often_at_the_rates_that_the_benchmark_chose(
     choices = read_choices(Path(__file__).parents[1] / "results" / "benchmark")
     chosen = choices[choices["chosen"]].set_index("arm")["learning_rate"]
     for method in FOLLOWED:
-        assert chosen[f"ucm: {method}, infonce"] == FOLLOWED_RATES[method, "bench"]
+        assert chosen[f"ucm: {method}, infonce"] == FOLLOWED_RATES[method, "short"]
     rates = set(FOLLOWED_RATES.values())
-    whole = {repr(arm.at(rate)) for arm in arms("benchmark", "bench") for rate in rates}
-    for arm in arms("data-efficiency", "bench"):
+    whole = {repr(arm.at(rate)) for arm in arms("benchmark", "short") for rate in rates}
+    for arm in arms("data-efficiency", "short"):
         recipe = arm.run.recipe
-        assert recipe.epochs * recipe.fraction == BENCHMARK_EPOCHS["bench"]
-        assert recipe.learning_rate == FOLLOWED_RATES[arm.run.method, "bench"]
+        assert recipe.epochs * recipe.fraction == BENCHMARK_EPOCHS["short"]
+        assert recipe.learning_rate == FOLLOWED_RATES[arm.run.method, "short"]
         # with all pictures it is the benchmark's own run
         assert (repr(arm.run) in whole) == (recipe.fraction == 1.0)
 
@@ -119,7 +119,7 @@ def test_candidates_fit_the_adapters_budget_and_never_see_the_test_split(tmp_pat
 def test_the_confirmed_candidate_is_the_new_one_that_validation_prefers():
     results = Path(__file__).parents[1] / "results"
     tried = on_validation(
-        arms("candidates", "bench"), results / "candidates", results / "benchmark"
+        arms("candidates", "short"), results / "candidates", results / "benchmark"
     )
     assert list(tried["name"]) == [what for what, *_ in grids.CANDIDATES]
     new = tried.iloc[1:]  # the first is the paper's own
@@ -128,8 +128,8 @@ def test_the_confirmed_candidate_is_the_new_one_that_validation_prefers():
     chosen = choices[choices["chosen"]].set_index("arm")["learning_rate"]
     rates = {name: chosen[f"ucm: mrs-adapter, {name}"] for name in grids.FRAMEWORK_RATES}
     assert rates == grids.FRAMEWORK_RATES
-    developed = {arm.run.seed for arm in arms("candidates", "bench")}
-    for arm in arms("better", "bench"):
+    developed = {arm.run.seed for arm in arms("candidates", "short")}
+    for arm in arms("better", "short"):
         assert developed.isdisjoint(run.seed for run in arm.repeats(arm.run))
 
 
@@ -149,7 +149,7 @@ def test_what_the_suite_objectives_shares_with_the_benchmark_is_trained_once(sca
     assert {a.run.method for a in shared if a.run.objective == "hmmc"} == {grids.MRS}
 
 
-@pytest.mark.parametrize("scale", ["bench", "paper"])
+@pytest.mark.parametrize("scale", ["short", "bench", "paper"])
 def test_the_paper_s_adapter_on_the_first_set_is_trained_once_for_two_suites(scale):
     updated = {
         repr(run) for arm in arms("transfer", scale) for run in arm.repeats(arm.run)
@@ -280,7 +280,7 @@ def test_recorded_runs_are_found_by_their_arm_whatever_rate_was_chosen(searched,
     assert recorded([], read_records(tmp_path)).empty
 
 
-@pytest.mark.parametrize("scale", ["smoke", "bench", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "short", "bench", "paper"])
 def test_the_main_contrasts_compare_objectives_as_they_are_named(scale):
     data = arms("hmmc", scale)[0].run.data
     plain = [arm_of("hmmc", scale, data, "mrs-adapter", name)
@@ -378,9 +378,9 @@ def test_a_validated_run_is_tested_later_as_if_at_once(small, tmp_path, monkeypa
 
 
 def test_part_of_a_suite_can_be_named():
-    rows = only(arms("compare", "bench"), ["ucm"], ["linear-probe", "mrs-adapter"], ["infonce"])
+    rows = only(arms("compare", "short"), ["ucm"], ["linear-probe", "mrs-adapter"], ["infonce"])
     assert [(a.run.data, a.run.method, a.run.method_settings) for a in rows] == [
         ("ucm", "linear-probe", {}), ("ucm", "mrs-adapter", {}),
     ]  # fmt: skip
     with pytest.raises(StudyError, match=r"unknown method of this suite 'mrs'; did you mean"):
-        only(arms("compare", "bench"), [], ["mrs"], [])
+        only(arms("compare", "short"), [], ["mrs"], [])

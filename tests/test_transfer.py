@@ -238,10 +238,10 @@ def test_the_suites_rates_are_those_that_the_benchmark_chose():
         heads = ", trained heads" * train_heads
         assert chosen[f"ucm: {method}{heads}, infonce"] == rate
     rates = {rate for *_, rate in UPDATING}
-    at = {repr(a.at(rate)) for a in arms("benchmark", "bench") for rate in rates}
-    alone = [a.run for a in arms("transfer", "bench") if a.factor == "second set alone"]
+    at = {repr(a.at(rate)) for a in arms("benchmark", "short") for rate in rates}
+    alone = [a.run for a in arms("transfer", "short") if a.factor == "second set alone"]
     assert {repr(run) for run in alone} <= at  # the benchmark's own runs
-    assert UPDATED["bench"][0] != UPDATED["bench"][1]
+    assert UPDATED["short"][0] != UPDATED["short"][1]
 
 
 def test_the_command_takes_a_run_to_start_from_and_sets_to_look_at(old, new, tmp_path):
