@@ -46,7 +46,7 @@ SPARED: dict[str | None, str] = {
     "better": "it forgets less", "worse": "it forgets more", "comparable": "it forgets as much",
 }  # fmt: skip
 # Methods that train no small part.
-LARGE = ("zero-shot", "full", "single-language")
+LARGE = ("zero-shot", "full", "text-tower")
 TOLD: dict[Verdict, str] = {
     "better": "is ahead of", "worse": "is behind", "comparable": "is comparable to",
     "undecided": "is not shown to differ from",

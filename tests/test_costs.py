@@ -57,7 +57,7 @@ def test_the_paper_s_adapter_is_counted_by_tower():
     assert counted.base == 151_277_313
 
 
-SOME = ("full", "single-language", "linear-probe", "bitfit", "mrs-adapter", "maple", "lora")
+SOME = ("full", "text-tower", "linear-probe", "bitfit", "mrs-adapter", "maple", "lora")
 
 
 @pytest.mark.parametrize("name", SOME)

@@ -104,7 +104,7 @@ TABLE = {
     "zero-shot": Row(lambda e: 0, merges=True, adds=False),
     "linear-probe": Row(heads, merges=True, adds=False),
     "full": Row(lambda e: total(e.model), merges=True, adds=False, rate=2e-3),
-    "single-language": Row(
+    "text-tower": Row(
         lambda e: total(e.model) - total(e.tower("image")) - 1 - sum(
             p.numel() for n, p in e.named_parameters()
             if n in e.heads and all(p is not q for q in e.tower("image").parameters())),

@@ -313,7 +313,7 @@ def test_unknown_names_and_settings_are_answered_in_one_line(method, settings, m
 @pytest.mark.parametrize(
     ("method", "settings"),
     [("mrs-adapter", {}), ("linear-probe", {"image_block": 1}), ("full", {}), ("bitfit", {}),
-     ("layernorm", {}), ("single-language", {}), ("zero-shot", {})],
+     ("layernorm", {}), ("text-tower", {}), ("zero-shot", {})],
 )  # fmt: skip
 def test_a_second_method_on_one_encoder_is_refused(method, settings):
     encoder = create("tiny@random")

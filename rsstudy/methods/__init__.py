@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 
 from rsstudy.methods.registry import (
+    METHOD_VERSIONS,
     METHODS,
     PRESETS,
     Method,
@@ -18,8 +19,8 @@ from rsstudy.methods.registry import (
 )
 
 __all__ = [
-    "METHODS", "PRESETS", "Method", "TrainedParameters", "attach", "count_trained", "create_method",
-    "detach", "load_trained", "merge", "trained",
+    "METHODS", "METHOD_VERSIONS", "PRESETS", "Method", "TrainedParameters", "attach",
+    "count_trained", "create_method", "detach", "load_trained", "merge", "trained",
 ]  # fmt: skip
 
 # A method is one file in this folder: each registers itself.

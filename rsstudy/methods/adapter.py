@@ -1,4 +1,4 @@
-"""Adapter: a bottleneck after attention and MLP of every block (Houlsby et al., ICML 2019).
+"""Houlsby adapter: a bottleneck after attention and MLP of every block (Houlsby et al., ICML 2019).
 
 With f the sub-layer's output, behind its projection and before the residual sum::
 
@@ -6,6 +6,10 @@ With f the sub-layer's output, behind its projection and before the residual sum
 
 The paper trains the LayerNorms of the base beside the adapters; here they stay as they are, so that
 the adapters alone are what is measured (``layernorm`` is a method of its own).
+
+At the start W_down is normal with deviation 0.01, all else zero, so that the start equals the base.
+The authors draw both matrices from a normal that is cut at two deviations, of 0.01 in the paper and
+0.001 in the released code (google-research/adapter-bert, modeling.py): nearly the base.
 """
 
 from __future__ import annotations

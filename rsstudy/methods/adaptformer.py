@@ -3,6 +3,8 @@
 With h the residual stream after attention::
 
     out = h + MLP(LN(h)) + s (W_up Dropout(ReLU(W_down h + b_down)) + b_up)
+
+At the start W_down is uniform within 1 / sqrt(d), all else zero (ShoufaChen/AdaptFormer).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """CLIP-Adapter: a bottleneck behind a head, mixed with its input (Gao et al., IJCV 2024).
 
-``e -> alpha ReLU(W_2 ReLU(W_1 e)) + (1 - alpha) e`` on joint-space vectors, without biases.
+``e -> alpha ReLU(W_2 ReLU(W_1 e)) + (1 - alpha) e`` on joint-space vectors, without biases. Each W
+starts uniform within 1 / sqrt(its inputs), PyTorch's default, which the authors keep.
 """
 
 from __future__ import annotations

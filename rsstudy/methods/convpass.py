@@ -5,10 +5,16 @@ as a grid of one, and a(z) = z sigmoid(1.702 z)::
 
     f <- f + s (W_up Dropout(a(Conv3x3(a(W_down x + b_down)))) + b_up)
 
-The convolution, which has a bias, is the identity at the start; a and the dropout are those of the
-released code. What differs: the authors choose s for each set, and for some a random start of the
-convolution, and drop whole branches at random (stochastic depth); here s is one for all sets, and
-no branch is dropped. In a text tower, which they do not adapt, there is no grid.
+At the start W_down is Xavier-uniform, the convolution the identity, W_up and every bias zero
+(JieShibo/PETL-ViT, convpass/vtab/convpass.py). The authors choose s and the convolution's start for
+each set: on both of their aerial sets, EuroSAT and RESISC45, s = 10 and the identity
+(convpass/vtab/configs/convpass). These are the defaults.
+
+s acts as a learning rate: W_up is zero at the start, and Adam's steps do not depend on the size of
+a gradient, so the branch's first steps are s times as long. A rate belongs to its s.
+
+What differs: the authors drop 0.1 of all sub-layers and branches at random (stochastic depth), and
+here none is dropped. In a text tower, which they do not adapt, there is no grid.
 """
 
 from __future__ import annotations
@@ -24,11 +30,8 @@ from torch import Tensor, nn
 from rsstudy.encoders import Block, DualEncoder
 from rsstudy.errors import StudyError
 from rsstudy.methods.placing import place_branches
+from rsstudy.methods.primitives import quick_gelu
 from rsstudy.methods.registry import register
-
-
-def quick_gelu(z: Tensor) -> Tensor:
-    return z * torch.sigmoid(1.702 * z)
 
 
 class ConvolvedPatches(nn.Module):
@@ -59,7 +62,11 @@ class ConvolvedPatches(nn.Module):
         return self.scale * self.up(self.dropout(quick_gelu(z.transpose(1, 2))))
 
 
-@register("convpass", printed={"bottleneck": 64, "share_layers": True, "places": "beside-mlp"})
+@register(
+    "convpass",
+    version=2,
+    printed={"bottleneck": 64, "share_layers": True, "places": "beside-mlp"},
+)
 @dataclass(frozen=True)
 class Convpass:
     """Trains ``2 d r + 9 r^2 + 2 r + d`` parameters a place: 327,552 on ViT-B/32.
@@ -75,7 +82,7 @@ class Convpass:
     """
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
-    scale: Annotated[float, Field(allow_inf_nan=False)] = 0.1
+    scale: Annotated[float, Field(allow_inf_nan=False)] = 10.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     places: str = "beside-attention,beside-mlp"
     share_layers: bool = False

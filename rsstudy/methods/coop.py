@@ -1,7 +1,8 @@
 """CoOp: learned context vectors before the words of a caption (Zhou et al., IJCV 2022).
 
 The text tower reads ``[V_1 ... V_n, w_1 ... w_L]``. The vectors enter behind the positions, which
-the words therefore keep.
+the words therefore keep. At the start every vector is normal with deviation 0.02, as the authors'
+are where no words are given (KaiyangZhou/CoOp, trainers/coop.py).
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 ``W' = m * V / |V|`` by row, with ``V = W + (alpha / r) up @ down``; no gradient flows through the
 norm, as the authors have it.
+
+What differs: the authors drop out elements of the input of ``up @ down`` and of the rescaled part
+with a probability of 0.05 (NVlabs/DoRA, commonsense_reasoning/finetune.py). That dropout is drawn
+anew for each token, which no weight can express, and here the change is a weight: none is dropped.
 """
 
 from __future__ import annotations

@@ -9,9 +9,15 @@ gates alpha, beta, gamma a learned scalar behind a sigmoid::
     u  <- u + W_2 (beta MHA_share(v) + (1 - beta) v)        shared by the towers
     f  <- f + gamma W_up (alpha z + (1 - alpha) MHA(u))
 
-It is the form of the released code, but for one thing: there a caption's words also see the padding
-behind it and the words to come; here they see what the block's own attention lets them see.
-The objective that comes with it is not part of the adapter.
+The gates, the sizes and the start are those of the released code (seekerhuang/HarMA,
+open_clip/model.py): attention Xavier-uniform with zero biases, W_up, W_2 and their biases zero.
+What differs:
+
+- There the image tower's adapters are built without the shared part, although the paper shares it
+  between both towers; here both towers have it, as in the paper. As many parameters are trained.
+- There a caption's words also see the padding behind it and the words to come; here they see what
+  the block's own attention lets them see.
+- The objective that comes with it is not part of the adapter.
 """
 
 from __future__ import annotations
@@ -33,13 +39,19 @@ from rsstudy.methods.registry import register
 
 
 class Attention(nn.Module):
-    """Self-attention over tokens (B, L, d) under a mask that fits (B, heads, L, L)."""
+    """Self-attention over tokens (B, L, d) under a mask that fits (B, heads, L, L).
+
+    It starts as ``nn.MultiheadAttention`` does: the three matrices are one to Xavier's rule.
+    """
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        for bias in (self.qkv.bias, self.out.bias):
+            nn.init.zeros_(bias)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -93,7 +105,7 @@ class Branch(nn.Module):
         return torch.sigmoid(self.gamma) * self.up(alpha * z + (1 - alpha) * u)
 
 
-@register("harma")
+@register("harma", version=2)
 @dataclass(frozen=True)
 class HarMA:
     """An adapter after the MLP of each layer, as its authors size it: 5,934,396 on ViT-B/32.

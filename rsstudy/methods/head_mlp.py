@@ -1,7 +1,8 @@
 """A residual MLP behind each head, in the joint space: e + W_up ReLU(W_down e).
 
 A control for adapters inside the towers: as many parameters, none of them in the towers. The form
-is that of CLIP-Adapter (Gao et al., IJCV 2024) without its fixed mixing ratio.
+is that of CLIP-Adapter (Gao et al., IJCV 2024) without its fixed mixing ratio, the start that of
+the MRS adapter: W_down uniform within 1 / sqrt(d), all else zero.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class HeadMLP(nn.Module):
         super().__init__()
         self.down = nn.Linear(width, hidden)
         self.up = nn.Linear(hidden, width)
-        nn.init.kaiming_uniform_(self.down.weight)
+        nn.init.kaiming_uniform_(self.down.weight, a=5**0.5)
         for zero in (self.down.bias, *self.up.parameters()):
             nn.init.zeros_(zero)
 
@@ -32,7 +33,7 @@ class HeadMLP(nn.Module):
         return e + self.up(torch.relu(self.down(e)))
 
 
-@register("head-mlp")
+@register("head-mlp", version=2)
 @dataclass(frozen=True)
 class HeadMLPs:
     """Trains a residual MLP behind each head: 2 (2 d h + h + d) parameters.

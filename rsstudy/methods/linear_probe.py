@@ -1,4 +1,10 @@
-"""Linear probe: only the heads into the joint space are trained, the towers stay frozen."""
+"""Linear probe: only the heads into the joint space are trained, the towers stay frozen.
+
+The preset ``printed`` keeps the heads frozen, too, and trains a linear layer behind each: the one
+form we found that has the 1.05 million parameters that Yuan, Zhan and Xiong (2023) print. Neither
+their text nor their code says what they trained. The layers start as PyTorch draws them, each by
+itself, so that the joint space of the base is gone at the start.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
+from torch import nn
 
 from rsstudy.encoders import MODALITIES, DualEncoder
 from rsstudy.errors import StudyError
@@ -14,18 +21,22 @@ from rsstudy.methods.registry import register, train
 from rsstudy.settings import later
 
 
-@register("linear-probe")
+@register("linear-probe", printed={"behind": 1024})
 @dataclass(frozen=True)
 class LinearProbe:
     """Trains the two heads: d_image * d + d_text * d parameters, 655,360 on ViT-B/32.
 
+    The preset trains ``2 (d + 1) n`` instead, n the width behind the heads: 1,050,624.
+
     Attributes:
         image_block, text_block: the heads read this block of the tower, counted from 1, through the
             tower's own final normalisation and pooling; 0 is the last.
+        behind: width of a trained linear layer behind each frozen head; 0 trains the heads.
     """
 
     image_block: Annotated[int, Field(ge=0)] = later(0)
     text_block: Annotated[int, Field(ge=0)] = later(0)
+    behind: Annotated[int, Field(ge=0)] = later(0)
 
     def add_to(self, encoder: DualEncoder) -> None:
         if len(encoder.heads) < 2:
@@ -38,4 +49,11 @@ class LinearProbe:
                 )
             for block in blocks[last:] if last else []:
                 skip_block(block)
-        train(encoder, encoder.heads)
+        if not self.behind:
+            train(encoder, encoder.heads)
+            return
+        encoder.method.layers = nn.ModuleDict()
+        for modality in MODALITIES:
+            layer = nn.Linear(encoder.joint_width, self.behind)
+            encoder.method.layers[str(modality)] = layer
+            encoder.after_heads[modality].append(layer)

@@ -1,6 +1,11 @@
 """MaPLe: text prompts, and image prompts that are functions of them (Khattak et al., CVPR 2023).
 
 In each of the first J blocks: text tokens ``P_i``, image tokens ``F_i(P_i)`` with a linear ``F_i``.
+
+At the start every ``P_i`` is normal with deviation 0.02. What differs from the released code
+(muzairkhattak/multimodal-prompt-learning, trainers/maple.py): there ``P_1`` starts as the embedded
+words "a photo", and ``F_2 ... F_J`` as copies of one draw. Here ``P_1`` starts as the others do,
+since captions are no class names within "a photo of a", and each ``F_i`` has a draw of its own.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ With h the residual stream after attention and m in {image, text}::
     out    = h + MLP(LN(h)) + scale * A^m(h)
 
 ``W_share`` is shared by the two towers; one instance serves every layer, or each layer has its own.
+
+At the start W_down is uniform within 1 / sqrt(d_m) and all else is zero (ZhanYang-nwpu/PE-RSITR,
+layers/MRS_Adapter.py). Version 1 drew W_down sqrt(6) = 2.45 times wider.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ class Branch(nn.Module):
         return out if self.scale == 1 else self.scale * out
 
 
-@register("mrs-adapter")
+@register("mrs-adapter", version=2, printed={})
 @dataclass(frozen=True)
 class MRSAdapter:
     """A bottleneck beside each block's MLP, part of it shared by the towers; the paper's defaults.
@@ -81,7 +84,7 @@ class MRSAdapter:
             share = linear(self.bottleneck, shared)
             branches = {m: Branch(d, share, self.dropout, self.scale) for m, d in widths.items()}
             for branch in branches.values():
-                nn.init.kaiming_uniform_(branch.down.weight)
+                nn.init.kaiming_uniform_(branch.down.weight, a=5**0.5)
                 for zero in (branch.down.bias, *branch.up.parameters(), *share.parameters()):
                     nn.init.zeros_(zero)  # at the start the branch adds nothing
             return dict(branches)

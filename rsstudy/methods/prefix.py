@@ -1,7 +1,7 @@
 """Prefix tuning: learned keys and values in every attention (Li and Liang, ACL 2021).
 
 ``softmax(Q [P_k; K]^T / sqrt(d)) [P_v; V]``, the vectors learned as they are, without the MLP that
-the authors put before them in training.
+the authors put before them in training. Each starts normal with deviation 0.02.
 """
 
 from __future__ import annotations

@@ -212,6 +212,14 @@ def rows_of(matrix: Matrix, stored: Tensor) -> slice:
     return slice(matrix.part * height, (matrix.part + 1) * height)
 
 
+# --- an activation ---------------------------------------------------------------------------
+
+
+def quick_gelu(z: Tensor) -> Tensor:
+    """z sigmoid(1.702 z), the form of GELU in OpenAI's CLIP."""
+    return z * torch.sigmoid(1.702 * z)
+
+
 # --- putting on and taking off ---------------------------------------------------------------
 
 

@@ -28,17 +28,28 @@ class Method(Protocol):
 METHODS: dict[str, type] = {}
 # What a preset of a method changes about its defaults: ``adapter:printed`` is the preset "printed".
 PRESETS: dict[str, dict[str, Any]] = {}
+# The version of each method's mathematics, by the method's name without a preset.
+METHOD_VERSIONS: dict[str, int] = {}
 
 
-def register(name: str, **presets: Mapping[str, Any]) -> Callable[[type], type]:
+def register(
+    name: str, version: int = 1, **presets: Mapping[str, Any]
+) -> Callable[[type], type]:  # fmt: skip
     """Class decorator: the dataclass below it is the method ``name``.
 
-    Its defaults are those of the method's own authors. The preset ``printed``, where there is one,
-    has on ViT-B/32 the size that Yuan, Zhan and Xiong (2023) print for their row of that name.
+    Its defaults are those of the method's own authors, or its file says what differs. The preset
+    ``printed``, where there is one, has on ViT-B/32 the size that Yuan, Zhan and Xiong (2023) print
+    for their row of that name.
+
+    Args:
+        version: of the method's mathematics. It enters the identity of every run of the method.
+            Raise it with every change of the start, the forward pass or a default.
+        presets: name of a preset -> the settings that it changes.
     """
 
     def add(method: type) -> type:
         METHODS[name] = method
+        METHOD_VERSIONS[name] = version
         PRESETS.update({f"{name}:{preset}": dict(of) for preset, of in presets.items()})
         return method
 
