@@ -48,7 +48,7 @@ BENCHMARK: tuple[Row, ...] = (
     Row("traditional", "full", objective="hinge"),
     Row("the base's own weights", "linear-probe"),
     Row("the base's own weights", "full"),
-    Row("the base's own weights", "single-language"),
+    Row("the base's own weights", "text-tower"),
     Row("the base's own weights", "bitfit"),
     Row("the base's own weights", "layernorm"),
     Row("tokens", "coop"),

@@ -14,8 +14,8 @@ from rsstudy.data.folds import Fold
 from rsstudy.encoders import MODALITIES, PLACES, create
 from rsstudy.errors import StudyError, unknown
 from rsstudy.methods import attach, count_trained, create_method
-from rsstudy.records import fold_name
 from rsstudy.recipes import OF_SCALE, OF_SET, RECIPES, Scale, recipe_for
+from rsstudy.records import fold_name
 from rsstudy.run import Run, label_of, objective_label
 from rsstudy.settings import settings_of
 from rsstudy.training import Recipe

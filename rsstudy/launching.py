@@ -49,11 +49,13 @@ class Worker:
 
 
 @contextmanager
-def beside(jobs: int, say: Callable[[str], None], **suite: Any) -> Iterator[None]:
+def beside(
+    jobs: int, say: Callable[[str], None], share_gpus: bool = False, **suite: Any
+) -> Iterator[None]:
     """Within the block, ``jobs`` - 1 workers do the same suite beside this process.
 
     Where there are GPUs, each takes one, this process the first; else they share the processor's
-    threads. When the block ends, so do they.
+    threads. With ``share_gpus`` several take one GPU, and each one thread. When the block ends, so do they.
 
     Raises:
         StudyError: submitit is not installed, or there are fewer GPUs than jobs.
@@ -62,9 +64,9 @@ def beside(jobs: int, say: Callable[[str], None], **suite: Any) -> Iterator[None
     if ":" in suite["device"]:
         raise StudyError(f"--jobs gives each process a GPU: leave out --device {suite['device']}")
     gpus = visible_gpus() if pick_device(suite["device"]).type == "cuda" else []
-    if gpus and jobs > len(gpus):
+    if gpus and jobs > len(gpus) and not share_gpus:
         raise StudyError(f"{jobs} jobs want a GPU each and there are {len(gpus)}: lower --jobs")
-    threads = None if gpus else max(torch.get_num_threads() // jobs, 1)
+    threads = 1 if share_gpus else None if gpus else max(torch.get_num_threads() // jobs, 1)
     started = []
     before = torch.get_num_threads()
     try:
@@ -72,7 +74,7 @@ def beside(jobs: int, say: Callable[[str], None], **suite: Any) -> Iterator[None
             executor = submitit.LocalExecutor(folder)
             executor.update_parameters(timeout_min=A_WEEK)
             if gpus:
-                executor.update_parameters(gpus_per_node=1, visible_gpus=[gpus[number]])
+                executor.update_parameters(gpus_per_node=1, visible_gpus=[gpus[number % len(gpus)]])
             with _stderr_to(folder / "controllers.log"):
                 started.append(executor.submit(Worker(threads, **suite), number))
         if threads:

@@ -8,7 +8,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,7 @@ def records_in(folder: Path) -> list[dict[str, Any]]:
     return [_record_at(path, stat.st_mtime_ns, stat.st_size) for path, stat in stamps]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _record_at(path: Path, changed: int, size: int) -> dict[str, Any]:
     return read_record(path)
 
@@ -241,6 +241,51 @@ def choices_table(
                 "chosen": candidate["learning_rate"] == choice["chosen"], "id": first["id"],
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+# The columns of ``runs.csv``: where each is found in a record.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "id": ("id",), "status": ("status",), "data": ("config", "data"), "fold": ("config", "fold"),
+    "encoder": ("config", "encoder"), "image_size": ("config", "image_size"),
+    "method": ("config", "method"), "objective": ("config", "objective"),
+    "train_heads": ("config", "train_heads"), "label": ("label",), "recipe": ("recipe",),
+    "epochs": ("config", "recipe", "epochs"), "batch": ("config", "recipe", "batch"),
+    "steps": ("cost", "steps"), "learning_rate": ("config", "recipe", "learning_rate"),
+    "seed": ("config", "seed"), "device": ("environment", "device"), "best_epoch": ("best_epoch",),
+    "val_mean_recall": ("validation_scores", "mean_recall"),
+    "mean_recall": ("scores", "mean_recall"), "trained_parameters": ("trained_parameters", "total"),
+    "record": ("record",),
+}  # fmt: skip
+
+
+def runs_table(folder: Path) -> pd.DataFrame:
+    """Every run of a folder of records, a row each; what a run does not have is None.
+
+    Columns: those of ``COLUMNS``; ``fold`` is empty for the published splits, ``record`` is
+    ``before`` for the record of before.
+    """
+
+    def value(record: Any, where: tuple[str, ...]) -> Any:
+        for name in where:
+            record = record.get(name) if isinstance(record, Mapping) else None
+        return fold_name(record) if where[-1] == "fold" else record
+
+    rows = [{c: value(r, where) for c, where in COLUMNS.items()} for r in records_in(folder)]
+    whole = pd.DataFrame(rows, columns=list(COLUMNS))
+    counts = ["epochs", "batch", "steps", "seed", "best_epoch", "image_size", "trained_parameters"]
+    return whole.astype(dict.fromkeys(counts, "Int64"))
+
+
+def write_runs_table(results: Path) -> Path:
+    """Write ``results/runs.csv`` from ``results/runs``.
+
+    Raises:
+        StudyError: the file system refused.
+    """
+    path = Path(results) / "runs.csv"
+    with whole_file(path) as temporary:
+        runs_table(Path(results) / RUNS).to_csv(temporary, index=False, float_format="%.6g")
+    return path
 
 
 def fold_name(fold: Fold | Mapping[str, Any] | None) -> str:

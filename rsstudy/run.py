@@ -31,6 +31,7 @@ from rsstudy.files import hold, read_json, save_tensors, sha256_of, whole_file
 from rsstudy.methods import (
     METHOD_VERSIONS,
     attach,
+    base_name,
     count_trained,
     create_method,
     detach,
@@ -172,7 +173,8 @@ def execute(
     key = identity_of(config)
     name = "-".join(
         [slug(str(config["data"])), *filter(None, [fold_name(run.fold)]),
-         slug(str(config["encoder"])), str(config["method"]), run.objective, f"s{run.seed}", key[:8]]
+         slug(str(config["encoder"])), str(config["method"]), run.objective, f"s{run.seed}",
+         key[:8]]
     )  # fmt: skip
     folder = Path(out) if out is not None else Path(runs) / name
     processes = together()
@@ -453,7 +455,8 @@ def save_adapter(
         "architecture": encoder.architecture, "method": run.method,
         "method_settings": settings_of(create_method(run.method, run.method_settings)),
         "train_heads": run.train_heads, "validation": run.recipe.validation, "seed": run.seed,
-        "fold": None if run.fold is None else dataclasses.asdict(run.fold), "run": key, "sha256": sha256_of(folder / ADAPTER),
+        "fold": None if run.fold is None else dataclasses.asdict(run.fold), "run": key,
+        "sha256": sha256_of(folder / ADAPTER),
     }  # fmt: skip
     with whole_file(folder / ADAPTER_CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

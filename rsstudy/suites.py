@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rsstudy.data.sources import load
 from rsstudy.encoders import tiny_delta
 from rsstudy.errors import Busy, StudyError
 from rsstudy.files import is_held
@@ -16,9 +17,10 @@ from rsstudy.grids import Arm, Scale, arms, name_of, only
 from rsstudy.live import Board, Progress
 from rsstudy.pretraining import pretrain, usual
 from rsstudy.protocol import choose
+from rsstudy.queue import Slot
 from rsstudy.records import CHOICES
 from rsstudy.run import Run, execute
-from rsstudy.training import Diverged
+from rsstudy.training import Diverged, OutOfTime
 
 # How far a search goes beyond its learning rates while the best lies at an end of them.
 FURTHER = 2
@@ -35,16 +37,20 @@ def run_arms(
     say: Callable[[str], None] = print,
     progress: bool = True,
     label: str = "suite",
+    slot: Slot | None = None,
 ) -> list[dict[str, Any]]:
     """Do every run of some arms whose record is not there yet.
 
     Where an arm has several learning rates, all are trained and validated with the first seed.
     While the best lies at an end of them, the next beyond it is tried, too, ``FURTHER`` times at
-    most; where an arm has folds to search in, its rates are all. The choice is written to ``runs/choices``; only then is a test split opened. A diverged
-    run does not stop the rest.
+    most; not where an arm names the folds to search in. The choice is written to ``runs/choices``;
+    only then is a test split opened. A diverged run does not stop the rest.
 
     Several processes may work on one folder of runs, on one machine or many: each takes the first
     run that nobody is at, and one that a dead process has left. All return when all is done.
+
+    Within a ``slot`` of time each starts only what ends in it, or leaves a small checkpoint; and
+    copies what it has done to the slot's folder of results.
 
     Returns:
         the records of the finished runs, arm by arm.
@@ -52,36 +58,48 @@ def run_arms(
     Raises:
         StudyError: a set or the encoder's weights are absent; a set changed meanwhile.
     """
-    if any(arm.run.encoder == "tiny" for arm in rows):
-        if not tiny_delta().exists():
-            say("pretraining the tiny encoder on generated ground-level scenes, once ...")
-        pretrain(usual("tiny"), device=device, progress=progress)
     several = len({arm.run.data for arm in rows}) > 1
-    works = [Work(arm) for arm in rows]
+    validated: dict[str, dict[str, Any] | None] = {}  # arms may share a search
+    works = [Work(arm, validated) for arm in rows]
+    pictures: dict[str, int] = {}
+    ready: set[str] = set()
     progresses = [Progress(name_of(arm, several), arm.count(), arm.epochs()) for arm in rows]
     seen: dict[str, tuple[str, str]] = {}
     busy: dict[str, Path] = {}
     with Board(label, progresses, progress) as board:
         while any(not work.over for work in works):
-            did = False
+            did = waits = False
             for index, work in enumerate(works):
                 for task in work.tasks(Path(runs)):
                     if repr(task) in busy and is_held(busy[repr(task)]):
+                        waits = True
                         continue
+                    if slot is not None and not _fits(task.run, slot, runs, data_root, pictures):
+                        continue
+                    if task.run.encoder not in ready:
+                        _make_ready(task.run.encoder, device, say, progress)
+                        ready.add(task.run.encoder)
                     board.begin(index)
                     record = None
                     try:
                         record = execute(task.run, None, runs, data_root, device, False,
-                                         test=task.test, until=task.until)[0]  # fmt: skip
+                                         test=task.test, until=task.until,
+                                         deadline=math.inf if slot is None else slot.deadline)[0]
                     except Busy as problem:
                         busy[repr(task)] = problem.folder
                         board.elsewhere(index)
+                        waits = True
+                        continue
+                    except OutOfTime as problem:
+                        say(str(problem))
                         continue
                     except Diverged as problem:
                         run = task.run
                         say(f"{run.method} {run.objective} seed {run.seed} on {run.data}: "
                             f"{problem}")  # fmt: skip
                     did = True
+                    if slot is not None:
+                        slot.publish(Path(runs))
                     if record is not None:
                         _same_set(record, task.run.data, seen)
                     if not work.has(task.run):
@@ -90,6 +108,8 @@ def run_arms(
                 if work.over and board.arms[index].state not in ("done", "failed"):
                     first = next((r for r in work.records() if r is not None), None)
                     board.end(index, None if first is None else _score(first, works[index].arm))
+            if slot is not None and not did and (slot.over or not waits):
+                break  # what is left does not fit
             if not did:
                 time.sleep(POLL_SECONDS)  # what is left is under way elsewhere
     return [record for work in works for record in work.records() if record is not None]
@@ -107,8 +127,8 @@ class Task:
 class Work:
     """What is done of one arm, and what can be done next: its search, then its repeats."""
 
-    def __init__(self, arm: Arm) -> None:
-        self.arm = arm
+    def __init__(self, arm: Arm, validated: dict[str, dict[str, Any] | None]) -> None:
+        self.arm, self.validated = arm, validated
         self.searches = len(arm.learning_rates) > 1
         self.candidates = (
             {rate: arm.candidate(rate) for rate in arm.learning_rates} if self.searches else {}
@@ -117,7 +137,6 @@ class Work:
         self.until: tuple[Path, ...] = ()
         self.further = 0
         self.over = False
-        self.validated: dict[str, dict[str, Any] | None] = {}
         self.repeated: dict[str, dict[str, Any] | None] = {}
 
     def tasks(self, runs: Path) -> Iterator[Task]:
@@ -167,6 +186,25 @@ class Work:
         first = next(iter(found.values()))[0]
         self.until = (runs / CHOICES / f"{first['id']}.json",)
         self.repeats = self.arm.repeats(self.arm.at(choose(found, *self.until)))
+
+
+def _make_ready(
+    encoder: str, device: str, say: Callable[[str], None], progress: bool
+) -> None:  # fmt: skip
+    """Pretrain ``tiny`` where that has not been done."""
+    if encoder == "tiny":
+        if not tiny_delta().exists():
+            say("pretraining the tiny encoder on generated ground-level scenes, once ...")
+        pretrain(usual("tiny"), device=device, progress=progress)
+
+
+def _fits(
+    run: Run, slot: Slot, runs: Path, data_root: Path | None, pictures: dict[str, int]
+) -> bool:
+    """Whether there is time left for a run; see ``Slot.fits``."""
+    if run.data not in pictures:
+        pictures[run.data] = sum(split == "train" for split in load(run.data, data_root).splits)
+    return slot.fits(run, Path(runs), pictures[run.data])
 
 
 def _same_set(record: Mapping[str, Any], data: str, seen: dict[str, tuple[str, str]]) -> None:
@@ -225,6 +263,7 @@ def run_suite(
     methods: Sequence[str] = (),
     objectives: Sequence[str] = (),
     seeds: int | None = None,
+    slot: Slot | None = None,
 ) -> list[dict[str, Any]]:
     """Do a suite, or the arms of it that ``only`` picks; see ``run_arms``.
 
@@ -235,8 +274,9 @@ def run_suite(
         StudyError: a set or the encoder's weights are absent; no run finished.
     """
     rows = rows_of(name, scale, data, methods, objectives, seeds)
-    records = run_arms(rows, runs, data_root, device, say, progress, f"suite {name}, scale {scale}")
-    if not records:
+    what = f"suite {name}, scale {scale}"
+    records = run_arms(rows, runs, data_root, device, say, progress, what, slot)
+    if not records and slot is None:
         raise StudyError(f"no run of suite {name} finished")
     return records
 

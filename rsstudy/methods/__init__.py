@@ -10,6 +10,7 @@ from rsstudy.methods.registry import (
     Method,
     TrainedParameters,
     attach,
+    base_name,
     count_trained,
     create_method,
     detach,
@@ -19,7 +20,7 @@ from rsstudy.methods.registry import (
 )
 
 __all__ = [
-    "METHODS", "METHOD_VERSIONS", "PRESETS", "Method", "TrainedParameters", "attach",
+    "METHODS", "METHOD_VERSIONS", "PRESETS", "Method", "TrainedParameters", "attach", "base_name",
     "count_trained", "create_method", "detach", "load_trained", "merge", "trained",
 ]  # fmt: skip
 

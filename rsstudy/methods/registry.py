@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rsstudy.encoders import DualEncoder, Modality, create
 from rsstudy.errors import StudyError, unknown
 from rsstudy.methods.primitives import is_added, remove_all
-from rsstudy.settings import settings_from
+from rsstudy.settings import checked, settings_from
 
 
 class Method(Protocol):
@@ -48,12 +48,18 @@ def register(
     """
 
     def add(method: type) -> type:
-        METHODS[name] = method
+        method.kind = name  # type: ignore[attr-defined]
+        METHODS[name] = checked(method)
         METHOD_VERSIONS[name] = version
         PRESETS.update({f"{name}:{preset}": dict(of) for preset, of in presets.items()})
         return method
 
     return add
+
+
+def base_name(name: str) -> str:
+    """The method's name of ``NAME`` or of a preset ``NAME:PRESET``."""
+    return name.partition(":")[0]
 
 
 def create_method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
@@ -65,7 +71,7 @@ def create_method(name: str, settings: Mapping[str, Any] | None = None) -> Metho
     if name not in METHODS and name not in PRESETS:
         raise unknown("method", name, [*METHODS, *PRESETS])
     of_preset = PRESETS.get(name, {})
-    return settings_from(name, METHODS[name.partition(":")[0]], {**of_preset, **(settings or {})})
+    return settings_from(name, METHODS[base_name(name)], {**of_preset, **(settings or {})})
 
 
 def train(encoder: DualEncoder, names: Iterable[str]) -> None:

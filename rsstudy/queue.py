@@ -1,0 +1,138 @@
+"""The queue of the decisive record: take the next run, stop in time, leave records to commit.
+
+A suite is worked on as by ``rsstudy suite``, in a folder of runs that may be new each time: what is
+on record below ``results`` is put there first, and what is done is copied back.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rsstudy.files import hold, whole_file
+from rsstudy.records import (
+    CHOICES,
+    RECORD,
+    RUNS,
+    choices_in,
+    readable,
+    records_in,
+    write_runs_table,
+)
+from rsstudy.run import CHECKPOINT, Run, label_of
+
+UNDERWAY = "underway"
+# A checkpoint up to this size is kept below ``results`` when the time is over.
+LARGEST_CHECKPOINT = 2 << 20
+# Pictures a second of one thread, where no record of the same method tells; and what a run takes
+# besides training: reading, validation, test.
+PICTURES_A_SECOND, BESIDE_TRAINING, OPENING_SECONDS = 20.0, 1.25, 120.0
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A time to work in.
+
+    Attributes:
+        deadline: on the clock of ``time.monotonic``.
+        results: the folder of results, whose records are known and to which records go.
+    """
+
+    deadline: float
+    results: Path
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    def fits(self, run: Run, runs: Path, pictures: int) -> bool:
+        """Whether a run can be started: it ends in time, or its checkpoint is small.
+
+        Args:
+            pictures: of the training split.
+        """
+        left = self.deadline - time.monotonic()
+        return left > expected_seconds(run, pictures, self.known()) or (
+            left > 2 * OPENING_SECONDS and is_small(run)
+        )
+
+    def known(self) -> list[dict[str, Any]]:
+        """The records below ``results`` that are not of before."""
+        return [r for r in records_in(self.results / RUNS) if r.get("record") != "before"]
+
+    def restore(self, runs: Path) -> None:
+        """Put into a folder of runs what is on record, and the checkpoints of what is under way."""
+        for record in self.known():
+            path = runs / record["id"] / RECORD
+            if not path.exists():
+                with whole_file(path) as temporary:
+                    temporary.write_text(readable(record), encoding="utf-8")
+        for name, choice in choices_in(self.results / CHOICES).items():
+            path = runs / CHOICES / f"{name}.json"
+            if choice.get("record") != "before" and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.results / CHOICES / path.name, path)
+        for kept in sorted((self.results / UNDERWAY).glob("*.pt")):
+            path = runs / kept.stem / CHECKPOINT
+            if not path.exists() and not (path.parent / RECORD).exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(kept, path)
+
+    def publish(self, runs: Path) -> None:
+        """Copy records, choices and small checkpoints from a folder of runs to ``results``."""
+        known = {record["id"]: record["status"] for record in self.known()}
+        with hold(self.results, wait=True):
+            for record in records_in(runs):
+                if known.get(record["id"]) != record["status"]:
+                    with whole_file(self.results / RUNS / f"{record['id']}.json") as temporary:
+                        temporary.write_text(readable(record), encoding="utf-8")
+                (self.results / UNDERWAY / f"{record['id']}.pt").unlink(missing_ok=True)
+            for path in sorted((runs / CHOICES).glob("*.json")):
+                with whole_file(self.results / CHOICES / path.name) as temporary:
+                    shutil.copy(path, temporary)
+            write_runs_table(self.results)
+
+    def keep(self, runs: Path) -> None:
+        """Keep the small checkpoints of what is not done, for the next to go on with."""
+        for path in sorted(runs.glob(f"*/{CHECKPOINT}")):
+            with suppress(FileNotFoundError):  # its run has just ended
+                if path.stat().st_size <= LARGEST_CHECKPOINT:
+                    with whole_file(self.results / UNDERWAY / f"{path.parent.name}.pt") as temporary:
+                        shutil.copy(path, temporary)
+
+
+def is_small(run: Run) -> bool:
+    """Whether the checkpoint of a run stays within ``LARGEST_CHECKPOINT``: one shared adapter."""
+    return run.method == "mrs-adapter" and not (run.method_settings or run.train_heads)
+
+
+def expected_seconds(run: Run, pictures: int, known: list[Mapping[str, Any]]) -> float:
+    """How long a run takes on one thread, by the records of its method and objective.
+
+    Args:
+        pictures: of the training split.
+    """
+    rates = [
+        record["cost"]["images_per_second"] for record in known
+        if record.get("label") == label_of(run) and record["config"]["objective"] == run.objective
+        and record["environment"]["device"] == "cpu" and record.get("cost")
+        and record["cost"]["images_per_second"]
+    ]  # fmt: skip
+    views = run.resolved_objective().views
+    rate = median(rates) if rates else PICTURES_A_SECOND / views
+    captions = 5 if run.recipe.samples == "captions" else 1
+    shown = pictures * captions * run.recipe.epochs * run.recipe.fraction
+    return OPENING_SECONDS + BESIDE_TRAINING * shown / rate
+
+
+def yield_to_others() -> None:
+    """Run only where nothing else wants the processor: nice counts within one session alone."""
+    with suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
