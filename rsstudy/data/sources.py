@@ -64,6 +64,15 @@ MANIFESTS = {
     "ucm": "ee502b244d1afecbf602bb172a761ae637346343e38861b8bc621cbcb141f9d1",
     "flickr8k": "4db5ba2f62f0ca060f04a43b74796e350b5887c6b9bbd8f2063287f58768277d",
 }
+# Digests of their ten folds, by name, assignment and grouping (``folds.assignment_digest``).
+ASSIGNMENTS = {
+    ("rsicd", "first", False): "3cedfeb3301f69c58f7a8d105faffe71dd5e69ea0ca7b2b9023726073c766aa4",
+    ("rsicd", "second", False): "4cf06977a94d73da24a867626304149a5ba19562cc7986a9d7809d1ef1fb96a7",
+    ("rsicd", "first", True): "677a6eec28a031d607c7203d3db32b54fb301379c9bfd5f8e5dd492d8b8917fc",
+    ("rsicd", "second", True): "77f77ada6a26c97a755902e205de32ea26d99fc7c3247a8ccabf1d5ea398427f",
+    ("ucm", "first", False): "fc9f34f57459c403022bfe3c6dfa8bbfad5fd1627ebdbee2244ad4fd4687f111",
+    ("ucm", "second", False): "5e07dc9e08ae4f1b93e79f4880dbab0d6ec168fc1ab4e971c25ef944c19f0123",
+}
 GENERATED = {"scenes": "aerial", "scenes-ground": "ground"}
 
 

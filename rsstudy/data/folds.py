@@ -1,0 +1,178 @@
+"""Ten folds of a set: each in turn is test, the next one validation, the other eight train."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.data.sources import ASSIGNMENTS, MANIFESTS
+from rsstudy.errors import StudyError, unknown
+
+FOLDS = 10
+Assignment = Literal["first", "second"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Which part of a set is test: fold ``number`` of ten; the next is validation, the rest train.
+
+    Attributes:
+        number: 1 to 10; the validation fold of 10 is 1.
+        assignment: which of two random assignments of images to folds.
+        grouped: images with an identical caption stay together.
+
+    Raises:
+        StudyError: another number or assignment.
+    """
+
+    number: int
+    assignment: Assignment = "first"
+    grouped: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.number) is not int or not 1 <= self.number <= FOLDS:
+            raise StudyError(f"no fold {self.number!r}: give a whole number from 1 to {FOLDS}")
+        _require_known(self.assignment)
+
+
+def assign(
+    set: ImageTextSet, assignment: Assignment = "first", grouped: bool = False
+) -> np.ndarray:
+    """The fold of each image, 1 to 10, in the set's order: integers of shape (images,).
+
+    It follows from filenames, classes and the assignment's name, not from order or published split.
+    Fold sizes differ by at most one, within each class and in total.
+
+    Images with a blank caption, or none, get 0 and always train: no score can be had from them.
+
+    With ``grouped``, images that identical texts join, directly or through others, share a fold.
+    It then follows from the captions too, and sizes are as even as the groups allow.
+
+    Raises:
+        StudyError: unknown assignment; fewer than ten images or groups to assign; with ``grouped``,
+            a group larger than a fold, or a class that some fold would take out of training.
+    """
+    _require_known(assignment)
+    usable = [bool(own) and all(text.strip() for text in own) for own in set.captions]
+    drawn = _drawn(set, assignment)
+    groups = _groups(set, drawn) if grouped else [[image] for image in drawn]
+    groups = [group for group in groups if all(usable[image] for image in group)]
+    if len(groups) < FOLDS:
+        kind = "groups of images" if grouped else "images"
+        raise StudyError(f"{set.name}: {len(groups)} {kind} for {FOLDS} folds; use a larger set")
+    fold = np.zeros(len(set), int)
+    sizes = np.zeros(FOLDS, int)
+    # Among equally small folds the lowest comes next: single images go round class after class.
+    for group in sorted(groups, key=len, reverse=True):
+        smallest = int(sizes.argmin())
+        fold[group] = smallest + 1
+        sizes[smallest] += len(group)
+    if grouped:
+        _require_room(set, fold, max(map(len, groups)))
+    return fold
+
+
+def as_fold(set: ImageTextSet, fold: Fold) -> ImageTextSet:
+    """The set with its splits drawn anew; names, captions, pictures and their order stay.
+
+    Draw folds from the whole set as read; leave out captions or images afterwards.
+
+    Raises:
+        StudyError: as ``assign``; or the set is one of the record, but with other classes.
+    """
+    assigned = assign(set, fold.assignment, fold.grouped)
+    recorded = ASSIGNMENTS.get((set.name, fold.assignment, fold.grouped))
+    differs = recorded is not None and recorded != _digest(set, assigned)
+    if differs and set.manifest_digest() == MANIFESTS[set.name]:  # a copy with other classes
+        raise StudyError(
+            f"{set.name}: the folds differ from the record's, since this copy tells other scene "
+            "classes; add the published ones to its Parquet as the column class"
+        )
+    split_of = {fold.number: "test", fold.number % FOLDS + 1: "val"}
+    return replace(set, splits=tuple(split_of.get(of, "train") for of in assigned.tolist()))
+
+
+def assignment_digest(
+    set: ImageTextSet, assignment: Assignment = "first", grouped: bool = False
+) -> str:
+    """sha256 of the sorted pairs of filename and fold, whatever the order of the images.
+
+    Raises:
+        StudyError: as ``assign``.
+    """
+    return _digest(set, assign(set, assignment, grouped))
+
+
+def _digest(set: ImageTextSet, assigned: np.ndarray) -> str:
+    rows = sorted(zip(set.filenames, assigned.tolist(), strict=True))
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _require_known(assignment: str) -> None:
+    if assignment not in get_args(Assignment):
+        raise unknown("assignment to folds", str(assignment), get_args(Assignment))
+
+
+def _drawn(set: ImageTextSet, assignment: str) -> list[int]:
+    """All images class by class, in random order within each class."""
+    classes = defaultdict(list)
+    for index in sorted(range(len(set)), key=lambda i: set.filenames[i]):
+        classes[set.classes[index] or ""].append(index)
+    drawn: list[int] = []
+    for scene, images in sorted(classes.items()):
+        seed = hashlib.sha256(f"{assignment} {scene}".encode()).digest()
+        drawn += np.random.default_rng(int.from_bytes(seed, "big")).permutation(images).tolist()
+    return drawn
+
+
+def _groups(set: ImageTextSet, images: list[int]) -> list[list[int]]:
+    """The images that identical texts join, directly or through others; in the given order."""
+    texts: dict[str, int] = {}
+    joined = [
+        (image, len(set) + texts.setdefault(text, len(texts)))
+        for image, own in enumerate(set.captions)
+        for text in own
+    ]
+    nodes = len(set) + len(texts)
+    rows, columns = np.array(joined, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(joined)), (rows, columns)), shape=(nodes, nodes))
+    _, group_of = connected_components(graph, directed=False)
+    groups = defaultdict(list)
+    for image in images:
+        groups[group_of[image]].append(image)
+    return list(groups.values())
+
+
+def _require_room(set: ImageTextSet, fold: np.ndarray, largest: int) -> None:
+    """Refuse groups that do not fit into a fold, or that leave no image of a class to train on."""
+    room = -(-np.count_nonzero(fold) // FOLDS)
+    if largest > room:
+        raise StudyError(
+            f"{set.name}: identical captions join {largest} images, a fold takes {room}; "
+            "use folds without grouping"
+        )
+    lies_in = defaultdict(list)
+    for scene, number in zip(set.classes, fold.tolist(), strict=True):
+        if scene is not None:
+            lies_in[scene].append(number)
+    held_out = [{test, test % FOLDS + 1} for test in range(1, FOLDS + 1)]
+    absent = [
+        scene
+        for scene, folds in sorted(lies_in.items())
+        # Grouped or not, two images can lie in folds that are held out together.
+        if len(folds) > 2 and any(both.issuperset(folds) for both in held_out)
+    ]
+    if absent:
+        raise StudyError(
+            f"{set.name}: with identical captions together, some fold leaves no image of "
+            f"{', '.join(absent[:3])} to train on; use folds without grouping"
+        )
