@@ -57,11 +57,11 @@ def assign(
     It then follows from the captions too, and sizes are as even as the groups allow.
 
     Raises:
-        StudyError: unknown assignment; fewer than ten images or groups to assign; with ``grouped``, a
-            group larger than a fold, or a class that some fold would take out of training.
+        StudyError: unknown assignment; fewer than ten images or groups to assign; with ``grouped``,
+            a group larger than a fold, or a class that some fold would take out of training.
     """
     _require_known(assignment)
-    usable = [bool(own) and all(text for text in own) for own in set.captions]
+    usable = [bool(own) and all(text.strip() for text in own) for own in set.captions]
     drawn = _drawn(set, assignment)
     groups = _groups(set, drawn) if grouped else [[image] for image in drawn]
     groups = [group for group in groups if all(usable[image] for image in group)]
