@@ -5,8 +5,9 @@ HMMC, the hybrid multi-modal contrastive objective (Yuan, Zhan, Xiong, TGRS 2023
     L = w_0 L(V, T) + w_1 L(V, V~) + w_2 L(T, T~)
 
 where V~ and T~ embed the same pictures and captions a second time, with dropout on their embedded
-tokens. Each term is a two-way hinge on negatives within the batch (the form of an early public
-version) or a two-way InfoNCE (van den Oord et al., 2018).
+tokens: on elements in the public code, on whole tokens in figure 1 of the paper. Each term is a
+two-way hinge on negatives within the batch (the form of an early public version) or a two-way
+InfoNCE (van den Oord et al., 2018).
 
 Its control costs the same: both views are embedded, and the cross-modal term alone is taken on
 each, (L(V, T) + L(V~, T~)) / 2.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import torch
@@ -134,6 +135,10 @@ def false_negatives(images: Tensor, *texts: Tensor) -> Tensor:
     return same
 
 
+# The settings of the second view.
+SECOND_VIEW = ("token_dropout", "token_dropout_of", "augment_images", "sibling_captions")
+
+
 @dataclass(frozen=True)
 class Objective:
     """Settings of an objective.
@@ -144,7 +149,9 @@ class Objective:
             asks for two views of the batch.
         margin, negatives, reduction: of the hinge.
         learn_temperature: train the encoder's ``logit_scale`` (InfoNCE); else it stays as it is.
-        token_dropout: probability of dropping an element of the second view's embedded tokens.
+        token_dropout: probability of dropping a part of the second view's embedded tokens.
+        token_dropout_of: what is dropped: elements of tokens (the public code), or whole tokens
+            (figure 1 of the paper).
         temperature: a fixed one for InfoNCE; 0 for the encoder's own.
         both_views: the cross-modal term is the mean of its values on the two views.
         augment_images: the second view's pictures are cropped, flipped and turned at random.
@@ -166,6 +173,7 @@ class Objective:
     augment_images: bool = later(False)
     sibling_captions: bool = later(False)
     mask_false_negatives: bool = later(False)
+    token_dropout_of: Literal["elements", "tokens"] = later("elements")
 
     @property
     def views(self) -> int:
@@ -177,19 +185,25 @@ class Objective:
         return self.form == "infonce" and self.learn_temperature and not self.temperature
 
     def check(self) -> None:
-        """Make sure that no setting is on that this objective would not use.
+        """Make sure that every setting that is not at its default has an effect.
 
         Raises:
-            StudyError: naming it.
+            StudyError: naming the setting and why it has none.
         """
-        unused = []
-        if self.views == 1:
-            unused += [n for n in ("augment_images", "sibling_captions") if getattr(self, n)]
-        if self.form == "hinge" and self.temperature:
-            unused.append("temperature")
-        if unused:
-            why = "one view" if self.views == 1 else "a hinge"
-            raise StudyError(f"objective: {unused[0]} has no effect with {why}: leave it out")
+        if not (self.cross_weight or self.image_weight or self.text_weight):
+            raise StudyError("objective: every weight is zero: raise one of them")
+        changed = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        for applies, why, idle in (
+            (self.form == "infonce", "form infonce", ("margin", "negatives", "reduction")),
+            (self.form == "hinge", "a hinge", ("temperature", "learn_temperature")),
+            (self.temperature > 0, "a fixed temperature", ("learn_temperature",)),
+            (self.views == 1, "one view", SECOND_VIEW),
+            (self.token_dropout == 0, "token_dropout 0", ("token_dropout_of",)),
+            (self.cross_weight == 0, "cross_weight 0", ("both_views",)),
+        ):
+            for name in idle:
+                if applies and name in changed:
+                    raise StudyError(f"objective: {name} has no effect with {why}: leave it out")
 
     def loss(
         self, images: Tensor, texts: Tensor, logit_scale: Tensor,

@@ -194,7 +194,9 @@ def batch_loss(
     """
     views = objective.views
     dropping = (
-        encoder.token_dropout(objective.token_dropout, rows=len(images))
+        encoder.token_dropout(
+            objective.token_dropout, len(images), objective.token_dropout_of == "tokens"
+        )
         if views == 2
         else nullcontext()
     )

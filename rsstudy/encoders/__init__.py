@@ -28,9 +28,13 @@ from rsstudy.errors import StudyError, unknown  # noqa: E402
 from rsstudy.files import cache_folder, sha256_of  # noqa: E402
 
 __all__ = [
-    "MODALITIES", "PLACES", "Block", "DualEncoder", "EncoderInfo", "Modality",
+    "ENCODER_VERSIONS", "MODALITIES", "PLACES", "Block", "DualEncoder", "EncoderInfo", "Modality",
     "aligned_delta", "create", "list_encoders", "tiny_delta",
 ]  # fmt: skip
+
+# The version of an encoder's mathematics, by its name without weights; 1 where it is not named. It
+# enters the identity of every run: raise it with every change of the form or of a random start.
+ENCODER_VERSIONS: dict[str, int] = {"cnn-gru": 2}
 
 # Raised when what `rsstudy pretrain tiny` makes changes its meaning.
 TINY_VERSION = 1

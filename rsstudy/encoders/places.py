@@ -13,12 +13,13 @@ after-attention     the attention's output      the attention's output
 parallel-mlp        ``h``                       the MLP's output, in the residual sum
 beside-mlp          what the MLP reads          the same
 after-mlp           the MLP's output            the MLP's output
+behind-block        ``h``                       the block's output
 ==================  ==========================  =====================================
 
 In pre-norm blocks attention and MLP read what their normalisation gives, and the outputs are taken
 behind LayerScale, which therefore never scales a branch; in post-norm BERT blocks ``h`` is the
 attention sub-layer's output after its LayerNorm, and the sum is the one that enters the next
-LayerNorm.
+LayerNorm. Behind the block that LayerNorm is past: there alone a BERT branch is not normalised.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def _places(
         "parallel-mlp": Place(Spot(h, "input"), after_mlp),
         "beside-mlp": Place(Spot(mlp, "input"), after_mlp),
         "after-mlp": at(after_mlp),
+        "behind-block": Place(Spot(h, "input"), Spot("", "output")),
     }
 
 
@@ -134,7 +136,8 @@ BLOCK_KINDS: dict[str, Kind] = {
     ),
 }  # fmt: skip
 MATRICES = ("q", "k", "v", "o", "fc1", "fc2")
-PLACES = tuple(_BERT)
+PLACES = tuple(name for name in _BERT if name != "behind-block")
+"""The places within a block."""
 
 
 @dataclass(frozen=True)

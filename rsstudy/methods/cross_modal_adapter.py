@@ -8,6 +8,7 @@ With f a sub-layer's output, behind its projection and before the residual sum, 
 with a(z) = z sigmoid(1.702 z). Sizes and start are those of the one configuration that the released
 code runs (LeapLabTHU/Cross-Modal-Adapter, README.md and train.py: r = 8, s = 16, quick GELU): every
 weight is normal with deviation 0.01, every bias zero. Version 1 had s = 32 and GELU.
+
 It is what the MRS adapter comes from; that one sits beside the MLP, serves all layers by one
 instance, and drops out of z.
 """
@@ -51,7 +52,7 @@ class CrossModalAdapter:
     """Bottlenecks in both places of each layer; the released code's sizes and start.
 
     Of each place of each layer ``sum_m [(d_m + 1) r + (r + 1)(d_m - s)] + (r + 1) s`` are trained:
-    515,712 on ViT-B/32. The preset has as many as the MRS adapter, 161,088.
+    519,168 on ViT-B/32. The preset has as many as the MRS adapter, 161,088.
 
     Attributes:
         bottleneck: r.

@@ -84,18 +84,27 @@ def train(encoder: DualEncoder, names: Iterable[str]) -> None:
 def train_within(
     encoder: DualEncoder, modality: Modality, wanted: Callable[[str, nn.Module], bool]
 ) -> None:
-    """Mark a modality's own parameters as trained, those that ``wanted(name, module)`` picks.
+    """Mark a modality's own parameters as trained, those that ``wanted(name, module)`` picks."""
+    for module, name in own_parameters(encoder, modality):
+        if wanted(name, module):
+            module.get_parameter(name).requires_grad_(True)
+
+
+def own_parameters(encoder: DualEncoder, modality: Modality) -> list[tuple[nn.Module, str]]:
+    """A modality's own parameters: each one's module, and its name there.
 
     They are the image tower's, or all others of the base; heads and temperature are neither's.
     """
     image = {id(p) for p in encoder.tower("image").parameters()}
+    own = []
     for path, module in encoder.model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             of_image = id(parameter) in image
             whole = ".".join(part for part in ("model", path, name) if part)
             ours = of_image == (modality == "image") and parameter is not encoder.logit_scale
-            if ours and whole not in encoder.heads and wanted(name, module):
-                parameter.requires_grad_(True)
+            if ours and whole not in encoder.heads:
+                own.append((module, name))
+    return own
 
 
 def attach(encoder: DualEncoder, method: Method, train_heads: bool = False, seed: int = 0) -> None:

@@ -1,7 +1,12 @@
 """SSF: every operation's output is scaled and shifted (Lian et al., NeurIPS 2022).
 
-``y -> gamma * y + beta`` behind each linear layer and each normalisation of the blocks, gamma one
-and beta zero at the start; here as a change of their weights and biases, which can be merged.
+``y -> gamma * y + beta`` behind each linear layer, convolution and normalisation of a tower; here as a change of their weights and biases, which can be merged. The heads stay as
+they are, as the authors' classifier has no SSF. At the start gamma is normal around one and beta
+around zero, both with deviation 0.02 (dongzelian/SSF, models/vision_transformer.py).
+
+What differs: an operation without a bias has nowhere to store a shift. In CLIP this is the patches'
+convolution alone, which is scaled and not shifted. Version 1 left out all that is not in a block,
+and started at one and zero.
 """
 
 from __future__ import annotations
@@ -12,18 +17,20 @@ import torch
 from torch import nn
 
 from rsstudy.encoders import DualEncoder
-from rsstudy.methods.placing import Towers, blocks_of
+from rsstudy.methods.placing import Towers, modalities
 from rsstudy.methods.primitives import Scaled, reparameterise
-from rsstudy.methods.registry import register
+from rsstudy.methods.registry import own_parameters, register
 
 # How layers name their weight and bias.
-NAMES = (("weight", "bias"), ("in_proj_weight", "in_proj_bias"))
+NAMES = {"weight": "bias", "in_proj_weight": "in_proj_bias"}
 
 
-@register("ssf")
+@register("ssf", version=2)
 @dataclass(frozen=True)
 class SSF:
-    """Trains twice as many parameters as a block has biases: 337,920 on ViT-B/32.
+    """Trains two parameters for each bias of the towers, and a scale where there is no bias.
+
+    These are 342,784 on ViT-B/32.
 
     Attributes:
         towers: both, image or text. The authors classify pictures and have no text tower; both is
@@ -34,13 +41,18 @@ class SSF:
 
     def add_to(self, encoder: DualEncoder) -> None:
         encoder.method.changes = nn.ParameterList()
-        for block in blocks_of(encoder, self.towers):
-            for module in list(block.module.modules()):
-                own = dict(module.named_parameters(recurse=False))
-                for weight, bias in NAMES:
-                    if weight in own and bias in own:
-                        scale = nn.Parameter(torch.ones_like(own[bias]))
-                        shift = nn.Parameter(torch.zeros_like(own[bias]))
-                        encoder.method.changes.extend([scale, shift])
-                        reparameterise(module, weight, Scaled(scale))
-                        reparameterise(module, bias, Scaled(scale, shift))
+
+        def drawn(size: int, mean: float) -> nn.Parameter:
+            encoder.method.changes.append(nn.Parameter(mean + 0.02 * torch.randn(size)))
+            return encoder.method.changes[-1]
+
+        for modality in modalities(self.towers):
+            for module, name in own_parameters(encoder, modality):
+                bias = getattr(module, NAMES.get(name, ""), None)
+                if name not in NAMES or (bias is None and not isinstance(module, nn.Conv2d)):
+                    continue
+                outputs = len(module.get_parameter(name))
+                scale = drawn(outputs, mean=1.0)
+                reparameterise(module, name, Scaled(scale))
+                if bias is not None:
+                    reparameterise(module, NAMES[name], Scaled(scale, drawn(outputs, mean=0.0)))

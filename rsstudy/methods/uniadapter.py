@@ -6,9 +6,21 @@ With h the residual stream after attention and m in {image, text}::
 
 ``W_down`` is shared by the towers. Where one is wider, W_down reads the columns that both have, and
 the wider one's others have weights of their own. The paper's third up-projection is for layers that
-mix the modalities; towers that meet in the joint space alone have none. The released code has
-a LayerNorm of its own before each W_down by default; the paper's equation has none, and it is left
-out here.
+mix the modalities; towers that meet in the joint space alone have none. The defaults are the
+paper's equation, with the smaller of its two widths and W_up zero at the start.
+
+The preset ``released`` is the code (RERV/UniAdapter, models and train_retrieval.py), as far as it
+concerns two towers:
+
+- r is 512, and W_down reads LN'(h) with a LayerNorm of its own.
+- The branch is added to the block's output, which in BERT is behind its last LayerNorm.
+- The projections into the joint space are trained.
+- The image tower's W_up starts normal with deviation 0.02, so that the start is not the base. The
+  code sets the text tower's W_up to zero and leaves the image tower's as BERT's own start drew it.
+
+What still differs: its towers are equally wide and share LN', too; here each tower has its own. Its
+momentum copy, its queue and its matching loss are no part of the adapter. There is no preset
+``printed``: we found no form with the 0.55 M that Yuan, Zhan and Xiong (2023) print.
 """
 
 from __future__ import annotations
@@ -22,51 +34,77 @@ from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder, Modality
 from rsstudy.methods.placing import place_pairs
-from rsstudy.methods.registry import register
+from rsstudy.methods.registry import register, train
+from rsstudy.settings import later
 
 
 class Branch(nn.Module):
     """The adapter of one modality, (B, L, d_m) -> (B, L, d_m)."""
 
-    def __init__(self, width: int, down: nn.Linear, scale: float):
+    def __init__(self, width: int, down: nn.Linear, scale: float, norm: bool, up_std: float):
         super().__init__()
         self.down, self.scale = down, scale
+        self.norm = nn.LayerNorm(width) if norm else None
         more = width - down.in_features
         self.more = nn.Linear(more, down.out_features, bias=False) if more else None
         self.up = nn.Linear(down.out_features, width)
         nn.init.zeros_(self.up.weight)
+        if up_std:
+            nn.init.normal_(self.up.weight, std=up_std)
         nn.init.zeros_(self.up.bias)
 
     def forward(self, h: Tensor) -> Tensor:
         common = self.down.in_features
+        h = h if self.norm is None else self.norm(h)
         z = self.down(h[..., :common])
         if self.more is not None:
             z = z + self.more(h[..., common:])
         return self.scale * self.up(torch.relu(z))
 
 
-@register("uniadapter")
+RELEASED = {
+    "bottleneck": 512, "norm": True, "place": "behind-block", "projections": True,
+    "image_up_std": 0.02,
+}  # fmt: skip
+
+
+@register("uniadapter", released=RELEASED)
 @dataclass(frozen=True)
 class UniAdapter:
     """A bottleneck beside each block's MLP, its reading half shared by the towers.
 
     Of each layer ``max_m d_m r + r + sum_m (r + 1) d_m`` are trained: 3,162,624 on ViT-B/32. The
-    0.55 M that the study prints is the size of no form of it that we found.
+    preset ``released`` has ``sum_m 2 d_m`` more a layer and the two projections: 13,290,496.
 
     Attributes:
         bottleneck: r.
         scale: s.
         share_layers: one instance in all layers, or one a layer (the authors).
+        norm: a LayerNorm of each tower's own before W_down.
+        place: where; see ``rsstudy.encoders.places``.
+        projections: train the heads, too.
+        image_up_std: deviation of the image tower's W_up at the start; with 0 the start is the base.
     """
 
     bottleneck: Annotated[int, Field(ge=1)] = 128
     scale: Annotated[float, Field(allow_inf_nan=False)] = 0.1
     share_layers: bool = False
+    norm: bool = later(False)
+    place: str = later("parallel-mlp")
+    projections: bool = later(False)
+    image_up_std: Annotated[float, Field(ge=0, allow_inf_nan=False)] = later(0.0)
 
     def add_to(self, encoder: DualEncoder) -> None:
         def make(widths: dict[Modality, int]) -> dict[Modality, nn.Module]:
             down = nn.Linear(min(widths.values()), self.bottleneck)
             nn.init.zeros_(down.bias)
-            return {m: Branch(width, down, self.scale) for m, width in widths.items()}
+            return {
+                m: Branch(
+                    width, down, self.scale, self.norm, self.image_up_std if m == "image" else 0.0
+                )
+                for m, width in widths.items()
+            }
 
-        place_pairs(encoder, make, "parallel-mlp", self.share_layers)
+        place_pairs(encoder, make, self.place, self.share_layers)
+        if self.projections:
+            train(encoder, encoder.heads)

@@ -4,8 +4,7 @@ Block i maps ``[P_i, x_{i-1}]`` to ``[_, x_i]``: what becomes of P_i behind the 
 
 What differs from the authors' code (KMnP/vpt): they choose between 1 and 200 tokens for each set,
 and here there are 50 on all. Their tokens start uniform within sqrt(6 / (3 p p + d)), p the patch's
-side: on ViT-B/32 that is a deviation of 0.023, and here it is 0.02, normal. They drop out elements
-of the tokens with a probability of 0.1, and here none is dropped.
+side: on ViT-B/32 that is a deviation of 0.023, and here it is 0.02, normal.
 """
 
 from __future__ import annotations
