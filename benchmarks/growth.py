@@ -6,6 +6,7 @@ in proportion, 2 is with the square. Memory is what autograd keeps for the backw
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from rsstudy.encoders import DualEncoder
 from rsstudy.encoders.openclip import open_clip, wrap
 from rsstudy.encoders.tiny import CONTEXT, VOCABULARY, tokenize
 from rsstudy.methods import attach, create_method
-from rsstudy.training import Recipe, pick_device
+from rsstudy.recipes import SHORT
+from rsstudy.training import pick_device
 
 USUAL = {"batch": 32, "image size": 112, "depth": 6, "width": 256}
 GROWS = {
@@ -49,7 +51,7 @@ def slope(x: list[float], y: list[float]) -> float:
 def main() -> None:
     given = arguments(__doc__).parse_args()
     device = pick_device(given.device)
-    recipe = Recipe(precision="fp32")
+    recipe = replace(SHORT, precision="fp32")
     rows: dict[str, Any] = {}
     for what, values in GROWS.items():
         points = []

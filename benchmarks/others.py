@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 import research_style
 import torch
@@ -20,7 +21,8 @@ from rsstudy.encoders import DualEncoder, create
 from rsstudy.encoders.openclip import open_clip
 from rsstudy.methods import attach, create_method
 from rsstudy.objectives import named_objective
-from rsstudy.training import Recipe, make_optimizer, pick_device
+from rsstudy.recipes import SHORT
+from rsstudy.training import make_optimizer, pick_device
 
 RANK = 16
 
@@ -38,7 +40,7 @@ def measure(casts: ExitStack) -> None:
     parser.add_argument("--words", type=int, default=20)
     given = parser.parse_args()
     device = pick_device(given.device)
-    recipe = Recipe(learning_rate=1e-5)
+    recipe = replace(SHORT, learning_rate=1e-5)
     works: dict[str, Callable[[], object]] = {}
 
     def fresh(method: str, **settings: object) -> DualEncoder:

@@ -20,7 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 from rsstudy import training as loop
 from rsstudy.encoders import create
 from rsstudy.methods import attach, create_method
-from rsstudy.training import Recipe, pick_device
+from rsstudy.recipes import SHORT
+from rsstudy.training import pick_device
 
 
 def profiled(given: Any, as_is: bool) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def profiled(given: Any, as_is: bool) -> dict[str, Any]:
             loop.fast_attention = lambda _: ExitStack()
         else:
             stack.enter_context(encoder.frozen_as(torch.bfloat16))
-        step, _ = training(encoder, "infonce", Recipe(), (images, tokens))
+        step, _ = training(encoder, "infonce", SHORT, (images, tokens))
         step()
         began = time.perf_counter()
         step()

@@ -17,6 +17,7 @@ from argparse import SUPPRESS
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from rsstudy.errors import StudyError
 from rsstudy.files import save_tensors
 from rsstudy.methods import attach, create_method, merge, trained
 from rsstudy.objectives import named_objective
+from rsstudy.recipes import SHORT
 from rsstudy.run import Run, label_of
 from rsstudy.training import Recipe, batch_loss, make_optimizer, pick_device
 
@@ -90,7 +92,7 @@ def one(given: Any) -> dict[str, Any]:
 def _measured(
     what: dict[str, Any], loaded: dict[str, DualEncoder], given: Any, device: torch.device
 ) -> dict[str, Any]:
-    recipe = Recipe(learning_rate=1e-4, precision=given.precision)
+    recipe = replace(SHORT, learning_rate=1e-4, precision=given.precision)
     encoder = loaded["method"].to(device)
     attach(encoder, create_method(what["method"], what["settings"]))
     batch = inputs(encoder, given.batch, given.words)

@@ -32,6 +32,18 @@ overrides = click.option(
     "--set objective.margin=0.1 --set recipe.schedule=constant. `rsstudy list methods`, `... "
     "objectives` and `... recipe` show all settings. Repeatable.",
 )  # fmt: skip
+fold = click.option(
+    "--fold", "number", type=click.IntRange(1, 10),
+    help="Use the set as this one of ten folds: it is test, the next validation, the rest train.",
+)  # fmt: skip
+folds = click.option(
+    "--folds", "assignment", type=click.Choice(["first", "second"]), default="first",
+    show_default=True, help="Which of two assignments of pictures to folds.",
+)  # fmt: skip
+grouped = click.option(
+    "--grouped", is_flag=True, help="Keep pictures with an identical caption in one fold."
+)
+SCALES = click.Choice(["smoke", "short", "bench", "paper"])
 LIST_KINDS = {
     "data": "sets known by name, and whether they are here",
     "encoders": "towers to start from: our own, and every open_clip model",
@@ -295,7 +307,7 @@ def pretrain_command(
               help="A name of `rsstudy list methods`.")  # fmt: skip
 @click.option("--objective", default="infonce", show_default=True,
               help="A name of `rsstudy list objectives`.")  # fmt: skip
-@click.option("--scale", type=click.Choice(["smoke", "bench", "paper"]),
+@click.option("--scale", type=SCALES,
               help="Whose recipe to start from; smoke for tiny, bench for others.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--epochs", type=int, help="Short for --set recipe.epochs=...")
@@ -306,6 +318,9 @@ def pretrain_command(
 @click.option("--after", type=click.Path(path_type=Path), help="Folder of a finished run of the "
               "same method: start from what it trained.")  # fmt: skip
 @click.option("--also", multiple=True, help="A set whose test split is scored, too. Repeatable.")
+@fold
+@folds
+@grouped
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder; else runs/ID.")
 @click.option("--no-test", is_flag=True, help="Stop once the epoch is chosen on validation; the "
               "same command without this goes on to test. A tested run is shown.")  # fmt: skip
@@ -316,7 +331,8 @@ def pretrain_command(
 def train_command(
     data: str, encoder: str, method: str, objective: str, scale: Any, seed: int,
     epochs: int | None, batch: int | None, learning_rate: float | None, image_size: int | None,
-    train_heads: bool, after: Path | None, also: tuple[str, ...], out: Path | None, no_test: bool,
+    train_heads: bool, after: Path | None, also: tuple[str, ...],
+    number: int | None, assignment: Any, grouped: bool, out: Path | None, no_test: bool,
     overrides: tuple[str, ...], data_root: Path | None, device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a method, choose the epoch on validation, score it on test, keep record and adapter.
@@ -324,16 +340,18 @@ def train_command(
     The same command again finds the record and runs nothing; an interrupted run goes on where it
     was. On several GPUs: torchrun --nproc-per-node 8 -m rsstudy train ...
     """
-    from rsstudy.grids import recipe_for
     from rsstudy.methods import create_method
     from rsstudy.parallel import joined
+    from rsstudy.recipes import default_recipe, recipe_for
     from rsstudy.run import Run, execute
     from rsstudy.settings import settings_from
     from rsstudy.training import Recipe
 
     parts = _overrides(overrides, ("method", "objective", "recipe"))
     create_method(method, parts["method"])  # an unknown name ends here, before anything is read
-    default = recipe_for(scale or ("smoke" if encoder.startswith("tiny") else "bench"), method)
+    default = (
+        recipe_for(scale, method, data) if scale else default_recipe(encoder, method, data)
+    )
     short = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate,
              "image_size": image_size}  # fmt: skip
     chosen = {name: value for name, value in short.items() if value is not None}
@@ -341,7 +359,8 @@ def train_command(
         "recipe", Recipe, {**dataclasses.asdict(default), **chosen, **parts["recipe"]}
     )
     run = Run(data, encoder, method, objective, recipe, seed, train_heads,
-              parts["method"], parts["objective"], after, also)  # fmt: skip
+              parts["method"], parts["objective"], after, also,
+              _fold(number, assignment, grouped))  # fmt: skip
     with joined(device) as processes:
         record, folder = execute(run, out, data_root=data_root, device=device, test=not no_test)
     if processes.leads:
@@ -356,15 +375,22 @@ def train_command(
 @click.option("--data", required=True, help="A known set, a folder, a JSON, or generated scenes.")
 @click.option("--split", default="test", show_default=True)
 @click.option("--image-size", type=int, help="Without --adapter: pixels a side.")
+@fold
+@folds
+@grouped
 @click.option("--json", "file", type=click.Path(path_type=Path, allow_dash=True),
               help="Write scores and per-query counts here; - for the terminal.")  # fmt: skip
 @data_root
 @device
 def evaluate_command(
     adapter: Path | None, encoder: str | None, data: str, split: str, image_size: int | None,
-    file: Path | None, data_root: Path | None, device: str,
+    number: int | None, assignment: Any, grouped: bool, file: Path | None,
+    data_root: Path | None, device: str,
 ) -> None:  # fmt: skip
-    """Score a saved adapter, or an encoder as it is, on one split of any set."""
+    """Score a saved adapter, or an encoder as it is, on one split of any set.
+
+    An adapter that was trained in a fold is scored in that fold, if no other is named.
+    """
     from rsstudy.encoders import create
     from rsstudy.files import sha256_of, whole_file
     from rsstudy.run import (
@@ -390,7 +416,8 @@ def evaluate_command(
         model = load_adapter(adapter, encoder, device)
     else:
         model = create(str(encoder), image_size).to(pick_device(device))
-    result, pairs, chosen = evaluate_split(model, data, split, data_root, True, adapter)
+    result, pairs, chosen = evaluate_split(model, data, split, data_root, True, adapter,
+                                           _fold(number, assignment, grouped))  # fmt: skip
     scored = {}
     if adapter is not None:
         config = read_adapter_config(adapter)
@@ -434,8 +461,7 @@ def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
 
 @cli.command("suite", short_help="Do a grid of runs, or part of it.")
 @click.argument("name")
-@click.option("--scale", type=click.Choice(["smoke", "bench", "paper"]), default="smoke",
-              show_default=True)  # fmt: skip
+@click.option("--scale", type=SCALES, default="smoke", show_default=True)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Folder for records and adapters.")  # fmt: skip
 @click.option("--data", multiple=True, help="Only on this set of the suite. Repeatable.")
@@ -527,6 +553,86 @@ def suite_command(
     _print([_joined(row) for row in rows], as_json=False)
     if not tested:
         click.echo("\nscores on validation: this suite leaves the test split sealed")
+
+
+@cli.command("queue", short_help="Work on the decisive record for some hours.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), required=True,
+              help="How long: what is started ends in it, or leaves a small checkpoint.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True,
+              help="How many runs at once, one thread each; several share a GPU.")  # fmt: skip
+@click.option("--suite", "name", default="decisive", show_default=True)
+@click.option("--scale", type=SCALES, default="bench", show_default=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+              help="Folder for adapters and checkpoints; it may be new each time.")  # fmt: skip
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"),
+              show_default=True, help="Folder of the record: what is in it is not done again, and "
+              "what is done goes there, ready to be committed.")  # fmt: skip
+@data_root
+@device
+def queue_command(
+    hours: float, jobs: int, name: str, scale: Any, runs: Path, results: Path,
+    data_root: Path | None, device: str,
+) -> None:  # fmt: skip
+    """Take the next run of the plan (book/plan.md), and the next, until the time is over.
+
+    Records go to RESULTS/runs, choices of learning rates to RESULTS/choices, checkpoints of what is
+    not done to RESULTS/underway; the next call goes on from there, on this machine or another. The
+    processes run only where nothing else wants the processor.
+    """
+    import time
+
+    import torch
+
+    from rsstudy.launching import beside
+    from rsstudy.queue import Slot, yield_to_others
+    from rsstudy.suites import run_suite
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    runs, results = runs.resolve(), results.resolve()
+    slot = Slot(time.monotonic() + 3600 * hours, results)
+    slot.restore(runs)
+    yield_to_others()
+    torch.set_num_threads(1)
+    suite: dict[str, Any] = {
+        "name": name, "scale": scale, "runs": runs, "data_root": data_root, "device": device,
+        "slot": slot,
+    }  # fmt: skip
+    try:
+        with beside(jobs, say, True, **suite) if jobs > 1 else nullcontext():
+            records = run_suite(**suite, say=say)
+    finally:
+        slot.publish(runs)
+        slot.keep(runs)
+    say(f"{len(records)} runs of the suite {name} are on record in {results}")
+
+
+@cli.command("runs", short_help="List every run on record, and write results/runs.csv.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"),
+              show_default=True, help="Folder of the committed record.")  # fmt: skip
+def runs_command(results: Path) -> None:
+    """Write RESULTS/runs.csv, one row a run, from the records in RESULTS/runs."""
+    from rsstudy.records import write_runs_table
+
+    if not results.is_dir():
+        raise StudyError(f"{results} is no folder of results: name one with --results")
+    click.echo(write_runs_table(results))
+
+
+def _fold(number: int | None, assignment: Any, grouped: bool) -> Any:
+    """The fold that is asked for, if one is.
+
+    Raises:
+        StudyError: how to assign is said, and no fold is named.
+    """
+    from rsstudy.data.folds import Fold
+
+    if number is None:
+        if grouped or assignment != "first":
+            raise StudyError("--folds and --grouped say how folds are made: name one with --fold")
+        return None
+    return Fold(number, assignment, grouped)
 
 
 def _print_plan(

@@ -528,6 +528,72 @@ def _better(scale: Scale) -> Iterator[Arm]:
             )
 
 
+# --- the decisive record: book/plan.md says what is asked of it ---------------------------------
+
+# Rates are searched in folds whose validation parts are folds 1 and 2; no test picture is there.
+SEARCH_FOLDS, FIRST_LOOK, SECOND_LOOK = (10, 1), (3, 4, 5, 6), (7, 8, 9, 10)
+TRIED, TRIED_FOR_ALL_WEIGHTS = (2e-4, 6e-4, 2e-3), (2e-5, 6e-5, 2e-4)
+# RSICD is so large that a quarter of its pictures is searched with.
+DECISIVE_SEARCHED_WITH = {"rsicd": 0.25}
+
+Trained = tuple[str, str, bool]  # method, objective, whether the heads are trained, too
+PRIMARY: tuple[Trained, ...] = (
+    ("mrs-adapter", "infonce", False), ("mrs-adapter", "hmmc", False), ("full", "infonce", False),
+)  # fmt: skip
+SECONDARY: tuple[Trained, ...] = (
+    ("linear-probe", "infonce", False), ("mrs-adapter", "infonce", True), ("full", "hmmc", False),
+)  # fmt: skip
+# The forms of HMMC, each with what its rate is taken from: what has its form and is searched.
+FORMS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("hmmc-infonce", {}, "infonce"), ("hmmc", {"token_dropout_of": "tokens"}, "hmmc"),
+    ("infonce-two-views", {}, "infonce"), ("hinge-two-views", {}, "hmmc"), ("hinge", {}, "hmmc"),
+)  # fmt: skip
+DIAL_SEEDS = 20
+
+
+def _decisive(scale: Scale) -> Iterator[Arm]:
+    """The arms of the plan by their priority, fold by fold; its steps are the arms' ``factor``."""
+    first, second = ("scenes?images=150", "scenes?images=150&seed=1")
+    if scale != "smoke":
+        first, second = "ucm", "rsicd"
+    other = {first: second, second: first}
+    looks = (3,) if scale == "smoke" else FIRST_LOOK
+
+    def arm(step: str, data: str, trained: Trained, fold: int, rate_of: str = "",
+            samples: str = "images", **objective_settings: Any) -> Arm:  # fmt: skip
+        method, objective, train_heads = trained
+        setting = _one_by_one(scale)
+        recipe = replace(setting.recipe_on(data), samples=samples)
+        run = Run(data, setting.encoder, method, objective, recipe, train_heads=train_heads,
+                  objective_settings=objective_settings, also=(other[data],))  # fmt: skip
+        tried = setting.recipe if scale == "smoke" else RECIPES["search"]
+        tried = replace(tried, fraction=DECISIVE_SEARCHED_WITH.get(data, 1.0))
+        searched = Run(data, setting.encoder, method, rate_of or objective, tried,
+                       train_heads=train_heads)  # fmt: skip
+        rates = TRIED_FOR_ALL_WEIGHTS if method == "full" else TRIED
+        return Arm(run, rates, 1, step, f"fold {fold}", folds=(fold,), searched=searched,
+                   searched_in=SEARCH_FOLDS)  # fmt: skip
+
+    for step, data in (("a", first), ("b", second)):
+        yield from (arm(step, data, trained, fold) for fold in looks for trained in PRIMARY)
+    for trained in PRIMARY[:2]:
+        yield arm("c", first, trained, 3, samples="captions")
+    yield from (arm("d", first, trained, fold) for fold in looks for trained in SECONDARY)
+    for fold in looks[:2]:
+        for objective, settings, rate_of in FORMS:
+            yield arm("e", first, (MRS, objective, False), fold, rate_of, **settings)
+    for seed in range(1 if scale == "smoke" else DIAL_SEEDS):
+        for position in (DIALS[0], DIALS[-1]):
+            for objective in CONTROLLED["hinge"]:
+                run = _dial_run(scale, objective, "both", position, seed,
+                                learning_rate=DIAL_RATES[objective])  # fmt: skip
+                yield Arm(run, (run.recipe.learning_rate,), 1, "e", f"dials at {position:g}")
+    if scale != "smoke":
+        for data in (first, second):
+            for fold in SECOND_LOOK:
+                yield from (arm("f", data, trained, fold) for trained in PRIMARY)
+
+
 MRS = "mrs-adapter"
 SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
     "compare": (_compare, "zero-shot, linear probe, MRS adapter (shared, one a layer) and full "
@@ -548,6 +614,7 @@ SUITES: dict[str, tuple[Callable[[Scale], Iterator[Arm]], str]] = {
                    "alone"),
     "better": (_better, "the new candidate that validation prefers against the paper's adapter, "
                "on fresh seeds"),
+    "decisive": (_decisive, "the runs of the plan, by priority, in folds; see `rsstudy queue`"),
     "dials-pilot": (_dials_pilot, "learning rates for the suite dials, chosen on other scenes"),
     "dials": (_dials, "HMMC against its control as generated pictures, captions or both grow "
               "alike"),

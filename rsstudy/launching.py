@@ -66,6 +66,7 @@ def beside(
     gpus = visible_gpus() if pick_device(suite["device"]).type == "cuda" else []
     if gpus and jobs > len(gpus) and not share_gpus:
         raise StudyError(f"{jobs} jobs want a GPU each and there are {len(gpus)}: lower --jobs")
+    patience = A_WHILE * (10 if share_gpus else 1)
     threads = 1 if share_gpus else None if gpus else max(torch.get_num_threads() // jobs, 1)
     started = []
     before = torch.get_num_threads()
@@ -81,7 +82,7 @@ def beside(
             torch.set_num_threads(threads)
         say(f"{len(started)} more at work; their logs are in {folder}")
         yield
-        until = time.monotonic() + A_WHILE  # all is done: they are about to leave
+        until = time.monotonic() + patience  # all is done: they are about to leave
         while not all(job.done() for job in started) and time.monotonic() < until:
             time.sleep(0.1)
         for job in started:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsstudy.errors import StudyError, unknown
-from rsstudy.settings import later
+from rsstudy.settings import checked
 
 Negatives = Literal["hardest", "all"]
 Reduction = Literal["sum", "mean"]
@@ -139,6 +139,7 @@ def false_negatives(images: Tensor, *texts: Tensor) -> Tensor:
 SECOND_VIEW = ("token_dropout", "token_dropout_of", "augment_images", "sibling_captions")
 
 
+@checked
 @dataclass(frozen=True)
 class Objective:
     """Settings of an objective.
@@ -159,6 +160,8 @@ class Objective:
         mask_false_negatives: pairs that share their image or a caption's text are no negatives.
     """
 
+    kind: ClassVar[str] = "objective"
+
     form: Literal["infonce", "hinge"] = "infonce"
     cross_weight: NotNegative = 1.0
     image_weight: NotNegative = 0.0
@@ -168,12 +171,12 @@ class Objective:
     reduction: Reduction = "sum"
     learn_temperature: bool = True
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    temperature: NotNegative = later(0.0)
-    both_views: bool = later(False)
-    augment_images: bool = later(False)
-    sibling_captions: bool = later(False)
-    mask_false_negatives: bool = later(False)
-    token_dropout_of: Literal["elements", "tokens"] = later("elements")
+    temperature: NotNegative = 0.0
+    both_views: bool = False
+    augment_images: bool = False
+    sibling_captions: bool = False
+    mask_false_negatives: bool = False
+    token_dropout_of: Literal["elements", "tokens"] = "elements"
 
     @property
     def views(self) -> int:

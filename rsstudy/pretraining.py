@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from rsstudy.evaluation import evaluate, prepare
 from rsstudy.files import hold, save_tensors, sha256_of
 from rsstudy.methods import attach, count_trained, create_method, trained
 from rsstudy.objectives import Objective
+from rsstudy.recipes import SHORT
 from rsstudy.records import RECORD, environment, identity, read_record, write_record
 from rsstudy.run import (
     CHECKPOINT,
@@ -68,10 +70,10 @@ def usual(encoder: str, data: str | None = None, device: str = "auto") -> Pretra
     224 px on a GPU, 112 px elsewhere.
     """
     if encoder == "tiny":
-        recipe = Recipe(epochs=9, learning_rate=1.5e-3, precision="fp32")
+        recipe = replace(SHORT, epochs=9, learning_rate=1.5e-3, precision="fp32")
         return Pretraining(encoder, data or "scenes-ground?images=2000", "full", recipe)
     size = 224 if pick_device(device).type == "cuda" else 112
-    recipe = Recipe(epochs=4, batch=128, learning_rate=1e-3, image_size=size)
+    recipe = replace(SHORT, epochs=4, batch=128, learning_rate=1e-3, image_size=size)
     settings = {"rank": 16, "norms_and_biases": True}
     return Pretraining(encoder, data or "flickr8k", "lora", recipe, settings)
 

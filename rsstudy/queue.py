@@ -104,7 +104,8 @@ class Slot:
         for path in sorted(runs.glob(f"*/{CHECKPOINT}")):
             with suppress(FileNotFoundError):  # its run has just ended
                 if path.stat().st_size <= LARGEST_CHECKPOINT:
-                    with whole_file(self.results / UNDERWAY / f"{path.parent.name}.pt") as temporary:
+                    name = f"{path.parent.name}.pt"
+                    with whole_file(self.results / UNDERWAY / name) as temporary:
                         shutil.copy(path, temporary)
 
 

@@ -333,6 +333,8 @@ def _elsewhere(
 def _on_record(folder: Path, key: str, test: bool) -> tuple[dict[str, Any], bool]:
     """A run's record, empty if it has none, and whether nothing is left to do.
 
+    A record of a run that is to be tested, and whose adapter is gone, is none: it is trained again.
+
     Raises:
         StudyError: the folder holds another run.
         Diverged: this run has been done, and its loss stopped being finite.
@@ -346,6 +348,8 @@ def _on_record(folder: Path, key: str, test: bool) -> tuple[dict[str, Any], bool
         raise Diverged(f"{record['reason']} (on record; delete {folder} to try again)")
     if record["status"] not in ("validated", "finished"):
         raise StudyError(f"{folder / RECORD} is not a record (status {record['status']!r})")
+    if record["status"] == "validated" and test and not (folder / ADAPTER).exists():
+        return {}, False
     adapter, size = folder / ADAPTER, record.get("cost", {}).get("adapter_bytes")
     if size is not None and adapter.exists() and adapter.stat().st_size != size:
         raise StudyError(f"{adapter} is damaged: {adapter.stat().st_size} bytes, on record {size}; "

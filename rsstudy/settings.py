@@ -16,10 +16,6 @@ from rsstudy.errors import StudyError, unknown
 Class = TypeVar("Class", bound=type)
 
 
-def later(default: Any) -> Any:
-    return default
-
-
 def checked(cls: Class) -> Class:
     """Class decorator: a settings dataclass checks its values however it is made.
 

@@ -1,6 +1,7 @@
 """The training loop: the same weights however often it was interrupted, and honest failures."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import OBJECTIVES, Objective
 from rsstudy.training import (
     Diverged,
+    OutOfTime,
     Recipe,
     augmented,
     batches,
@@ -76,7 +78,7 @@ def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
     done_before = after // 3
     torch.rand(after)  # the state of the caller's generator is no part of it
     found = run(resumed, small, recipe=recipe, checkpoint=file, identity="x",
-                scores=range(1 + done_before, 100))  # fmt: skip
+                scores=range(2 + done_before, 100))  # fmt: skip
     for name, value in values(whole).items():
         assert torch.equal(value, values(resumed)[name]), name
     assert [row["loss"] for row in found.history] == [row["loss"] for row in expected.history]
@@ -157,13 +159,35 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(small):
 def test_the_weights_kept_are_those_of_the_epoch_best_on_validation(small):
     after = []
     encoder = ready()
-    training = run(encoder, small, scores=[5, 9, 7], after_step=lambda _: after.append(
+    training = run(encoder, small, scores=[1, 5, 9, 7], after_step=lambda _: after.append(
         values(encoder)))  # fmt: skip
     assert training.best_epoch == 2
-    assert [row["mean_recall"] for row in training.history] == [5, 9, 7]
+    assert [row["mean_recall"] for row in training.history] == [1, 5, 9, 7]
     best, last = after[5], after[8]
     assert all(torch.equal(v, best[n]) for n, v in values(encoder).items())
     assert any(not torch.equal(v, last[n]) for n, v in values(encoder).items())
+
+
+def test_what_training_makes_worse_is_left_as_it_was(small):
+    """The encoder before the first step is epoch 0 of the history, and may be the best."""
+    encoder = ready()
+    before = values(encoder)
+    training = run(encoder, small, scores=[9, 5, 8, 7])
+    assert training.best_epoch == 0
+    first = training.history[0]
+    assert (first["epoch"], first["loss"], first["images"]) == (0, None, 0)
+    assert all(torch.equal(v, before[n]) for n, v in values(encoder).items())
+
+
+def test_training_stops_at_its_deadline_and_goes_on_to_the_same_weights(small, tmp_path):
+    whole, file = ready(), tmp_path / "checkpoint.pt"
+    run(whole, small)
+    for _ in range(3):
+        with pytest.raises(OutOfTime, match="out of time in epoch 1"):
+            run(ready(), small, checkpoint=file, identity="x", deadline=time.monotonic())
+    resumed = ready()
+    run(resumed, small, checkpoint=file, identity="x", scores=range(2, 100))
+    assert all(torch.equal(v, values(resumed)[n]) for n, v in values(whole).items())
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(small, tmp_path):
@@ -197,7 +221,7 @@ def test_training_lowers_the_loss_and_raises_the_score(small):
         encoder, pairs, OBJECTIVES["infonce"], recipe, progress=False,
         validate=lambda e: evaluate(e, pairs).scores["mean_recall"],
     )  # fmt: skip
-    assert training.history[-1]["loss"] < training.history[0]["loss"] / 2
+    assert training.history[-1]["loss"] < training.history[1]["loss"] / 2
     assert evaluate(encoder, pairs).scores["mean_recall"] > before + 10
 
 
@@ -232,13 +256,14 @@ def test_batches_depend_on_seed_and_epoch(small):
 
 
 def test_schedules_reach_their_marks():
-    cosine = Recipe(epochs=10, learning_rate=1.0, warmup=0.1)
+    cosine = Recipe(epochs=10, learning_rate=1.0, schedule="cosine", warmup=0.1)
     assert learning_rate(cosine, 0, 10) == pytest.approx(0.1)
     assert learning_rate(cosine, 9, 10) == learning_rate(cosine, 10, 10) == 1
     assert learning_rate(cosine, 55, 10) == pytest.approx(0.5)
-    paper = Recipe(epochs=30, learning_rate=2e-4, schedule="step", warmup=0)
-    assert learning_rate(paper, 19 * 10 + 9, 10) == 2e-4
-    assert learning_rate(paper, 20 * 10, 10) == pytest.approx(1.4e-4)
+    paper = Recipe()  # times 0.7 from the 20th epoch on: adjust_learning_rate in the public code
+    assert learning_rate(paper, 19 * 10 - 1, 10) == 2e-4
+    assert learning_rate(paper, 19 * 10, 10) == pytest.approx(1.4e-4)
+    assert learning_rate(paper, 30 * 10 - 1, 10) == pytest.approx(1.4e-4)
 
 
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(small, tmp_path):
@@ -270,9 +295,10 @@ def test_what_the_loop_does_not_train_it_leaves_alone(small):
 
 def test_the_images_counted_are_those_shown(small):
     training = run(ready(), small, recipe=Recipe(epochs=2, batch=4, precision="fp32"))
-    assert [row["images"] for row in training.history] == [6, 6]
+    assert [row["images"] for row in training.history] == [0, 6, 6]
 
 
 def test_a_score_that_is_not_finite_stops_the_run(small):
-    with pytest.raises(Diverged, match="after epoch 2"):
-        run(ready(), small, scores=[1, math.nan, 3])
+    for before, epoch in ([], 0), ([1, 2], 2):
+        with pytest.raises(Diverged, match=f"after epoch {epoch}"):
+            run(ready(), small, scores=[*before, math.nan, 3])

@@ -18,7 +18,6 @@ from rsstudy.encoders import MODALITIES, DualEncoder
 from rsstudy.errors import StudyError
 from rsstudy.methods.primitives import skip_block
 from rsstudy.methods.registry import register, train
-from rsstudy.settings import later
 
 
 @register("linear-probe", printed={"behind": 1024})
@@ -34,9 +33,9 @@ class LinearProbe:
         behind: width of a trained linear layer behind each frozen head; 0 trains the heads.
     """
 
-    image_block: Annotated[int, Field(ge=0)] = later(0)
-    text_block: Annotated[int, Field(ge=0)] = later(0)
-    behind: Annotated[int, Field(ge=0)] = later(0)
+    image_block: Annotated[int, Field(ge=0)] = 0
+    text_block: Annotated[int, Field(ge=0)] = 0
+    behind: Annotated[int, Field(ge=0)] = 0
 
     def add_to(self, encoder: DualEncoder) -> None:
         if len(encoder.heads) < 2:

@@ -17,7 +17,6 @@ from rsstudy.encoders import DualEncoder
 from rsstudy.methods.placing import Towers, blocks_of
 from rsstudy.methods.primitives import LowRank, reparameterise, rows_of
 from rsstudy.methods.registry import register, train
-from rsstudy.settings import later
 
 
 def each_matrix(
@@ -58,8 +57,8 @@ class LoRA:
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: Annotated[float, Field(allow_inf_nan=False)] = 16.0
     norms_and_biases: bool = False
-    matrices: str = later("stored")
-    towers: Towers = later("both")
+    matrices: str = "stored"
+    towers: Towers = "both"
 
     def add_to(self, encoder: DualEncoder) -> None:
         if self.norms_and_biases:

@@ -25,7 +25,6 @@ from torch.nn import functional
 from rsstudy.encoders import Block, DualEncoder, Modality
 from rsstudy.methods.placing import linear, place_pairs, split_width
 from rsstudy.methods.registry import register
-from rsstudy.settings import later
 
 
 class Branch(nn.Module):
@@ -75,7 +74,7 @@ class MRSAdapter:
     place: str = "parallel-mlp"
     share_layers: bool = True
     scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    blocks: Literal["all", "lower", "upper"] = later("all")
+    blocks: Literal["all", "lower", "upper"] = "all"
 
     def add_to(self, encoder: DualEncoder) -> None:
         shared = split_width(encoder, "mrs-adapter", self.shared)

@@ -35,7 +35,6 @@ from torch import Tensor, nn
 from rsstudy.encoders import DualEncoder, Modality
 from rsstudy.methods.placing import place_pairs
 from rsstudy.methods.registry import register, train
-from rsstudy.settings import later
 
 
 class Branch(nn.Module):
@@ -89,10 +88,10 @@ class UniAdapter:
     bottleneck: Annotated[int, Field(ge=1)] = 128
     scale: Annotated[float, Field(allow_inf_nan=False)] = 0.1
     share_layers: bool = False
-    norm: bool = later(False)
-    place: str = later("parallel-mlp")
-    projections: bool = later(False)
-    image_up_std: Annotated[float, Field(ge=0, allow_inf_nan=False)] = later(0.0)
+    norm: bool = False
+    place: str = "parallel-mlp"
+    projections: bool = False
+    image_up_std: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
     def add_to(self, encoder: DualEncoder) -> None:
         def make(widths: dict[Modality, int]) -> dict[Modality, nn.Module]:
