@@ -563,11 +563,14 @@ def _decisive(scale: Scale) -> Iterator[Arm]:
             samples: str = "images", **objective_settings: Any) -> Arm:  # fmt: skip
         method, objective, train_heads = trained
         setting = _one_by_one(scale)
-        recipe = replace(setting.recipe_on(data), samples=samples)
+        recipe = replace(setting.recipe_on(data), samples=samples, validation="published")
         run = Run(data, setting.encoder, method, objective, recipe, train_heads=train_heads,
                   objective_settings=objective_settings, also=(other[data],))  # fmt: skip
-        tried = setting.recipe if scale == "smoke" else RECIPES["search"]
-        tried = replace(tried, fraction=DECISIVE_SEARCHED_WITH.get(data, 1.0))
+        tried = replace(
+            setting.recipe, epochs=min(setting.recipe.epochs, RECIPES["search"].epochs),
+            samples="images", validation="published",
+            fraction=DECISIVE_SEARCHED_WITH.get(data, 1.0),
+        )  # fmt: skip
         searched = Run(data, setting.encoder, method, rate_of or objective, tried,
                        train_heads=train_heads)  # fmt: skip
         rates = TRIED_FOR_ALL_WEIGHTS if method == "full" else TRIED

@@ -8,7 +8,7 @@ import pytest
 from rsstudy.errors import StudyError
 from rsstudy.grids import BENCHMARK_EPOCHS, SCALES, UPDATE_EPOCHS
 from rsstudy.protocol import choose
-from rsstudy.records import read_choices, read_records
+from rsstudy.records import as_table, read_choices, read_records, records_in
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"candidates": []}'])
@@ -23,35 +23,41 @@ def test_a_damaged_choice_is_named_in_one_line(text, tmp_path):
                  "config": {"recipe": {"learning_rate": 0.1}}, "best_epoch": 1,
                  "status": "validated"}  # fmt: skip
     with pytest.raises(StudyError, match="a.json is not a choice"):
-        choose([candidate], path)
+        choose({0.1: [candidate]}, path)
 
 
 def test_the_page_of_differences_says_what_the_recipes_say():
     page = (Path(__file__).parents[1] / "book" / "differences.md").read_text()
+    first = page.partition("(paper-recipe)=")[0]
     rows = {
         cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
-        for cells in (line.split("|") for line in page.splitlines() if line.startswith("|"))
+        for cells in (row.split("|") for row in first.splitlines() if row.startswith("|"))
     }
-    bench, paper = SCALES["short"].recipe, SCALES["paper"].recipe
-    assert rows["Epochs"][1].startswith(f"{bench.epochs}; ")
+    short, bench, paper = (SCALES[scale].recipe for scale in ("short", "bench", "paper"))
+    on_rsicd = SCALES["bench"].recipe_on("rsicd")
+    assert rows["Epochs"][1].startswith(f"{short.epochs}; ")
     assert (
-        f" {BENCHMARK_EPOCHS['bench']}; updates begin with {UPDATE_EPOCHS['bench']}"
+        f" {BENCHMARK_EPOCHS['short']}; updates begin with {UPDATE_EPOCHS['short']}"
         in rows["Epochs"][1]
     )
+    assert rows["Epochs"][2] == f"{bench.epochs}; {on_rsicd.epochs} on RSICD"
     regular = rows["Weight decay, clipping of gradients"]
-    assert regular[1] == f"{bench.weight_decay:g}, at a norm of {bench.clip_norm:g}"
-    assert regular[2] == "none" and paper.weight_decay == paper.clip_norm == 0
-    assert rows["Epochs"][2] == str(paper.epochs) and rows["Epochs"][0] == "30"
-    assert rows["Batch"] == ["16", str(bench.batch), str(paper.batch)]
-    assert rows["Seeds"][2] == str(SCALES["paper"].seeds)
-    assert (bench.samples, paper.samples) == ("images", "captions")
-    assert (bench.optimizer, paper.optimizer, paper.learning_rate) == ("adamw", "adam", 2e-4)
-    assert (bench.schedule, bench.warmup) == ("cosine", 0.1)
-    assert (paper.schedule, paper.step_epoch, paper.step_factor) == ("step", 20, 0.7)
-    assert (bench.precision, paper.precision) == ("bf16", "fp32")
-    assert (bench.validation, paper.validation) == ("published", "random")
+    assert regular[1] == f"{short.weight_decay:g}, at a norm of {short.clip_norm:g}"
+    for number, recipe in ((2, bench), (3, paper)):
+        assert regular[number] == "none" and recipe.weight_decay == recipe.clip_norm == 0
+        assert (recipe.optimizer, recipe.learning_rate, recipe.warmup) == ("adam", 2e-4, 0)
+        assert (recipe.schedule, recipe.step_epoch, recipe.step_factor) == ("step", 20, 0.7)
+    assert rows["Epochs"][3] == str(paper.epochs) and rows["Epochs"][0] == "30"
+    assert rows["Batch"] == ["16", str(short.batch), str(bench.batch), str(paper.batch)]
+    assert rows["Seeds"][3] == str(SCALES["paper"].seeds)
+    assert (short.samples, bench.samples, paper.samples) == ("images", "images", "captions")
+    assert (short.optimizer, short.schedule, short.warmup) == ("adamw", "cosine", 0.1)
+    assert f"from the {on_rsicd.step_epoch}th of ten" in rows["Schedule"][2]
+    assert (short.precision, bench.precision, paper.precision) == ("bf16", "bf16", "fp32")
+    assert (short.validation, paper.validation) == ("published", "random")
     assert SCALES["paper"].encoder == "ViT-B-32@openai"
-    table = read_records(Path(__file__).parents[1] / "results")
+    records = records_in(Path(__file__).parents[1] / "results" / "runs")
+    table = as_table([record for record in records if record.get("record") == "before"])
     real = table[table["data"].isin(["ucm", "rsicd", "rsitmd"])]
     assert {f"{size} px" for size in real["image_size"]} == set(
         re.findall(r"\d+ px", rows["Image size"][1])

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, evaluate, prepare
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import OBJECTIVES, Objective
+from rsstudy.recipes import SHORT
 from rsstudy.training import (
     Diverged,
     OutOfTime,
@@ -216,7 +218,7 @@ def test_training_lowers_the_loss_and_raises_the_score(small):
     encoder = ready("full")
     pairs = prepare(encoder, small.split("train"))
     before = evaluate(encoder, pairs).scores["mean_recall"]
-    recipe = Recipe(epochs=25, batch=6, learning_rate=2e-3, precision="fp32")
+    recipe = replace(SHORT, epochs=25, batch=6, learning_rate=2e-3, precision="fp32")
     training = train(
         encoder, pairs, OBJECTIVES["infonce"], recipe, progress=False,
         validate=lambda e: evaluate(e, pairs).scores["mean_recall"],
