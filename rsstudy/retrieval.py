@@ -216,6 +216,23 @@ def distinct(captions: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray, 
     return list(texts), np.array(text_of), np.array(image_of)
 
 
+def distinct_rows(rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each kind of row, told apart by their bits, in order of appearance.
+
+    Args:
+        rows: any tensor (N, ...).
+
+    Returns:
+        first (D): indices of the distinct rows; row_of (N): for each row its place in ``first``.
+    """
+    raw = rows.detach().reshape(len(rows), -1).contiguous().view(torch.uint8).cpu().numpy()
+    if len({row.tobytes() for row in raw[:, :16]}) == len(raw):  # so the rest need not be read
+        return np.arange(len(raw)), np.arange(len(raw))
+    found: dict[bytes, int] = {}
+    row_of = [found.setdefault(row.tobytes(), len(found)) for row in raw]
+    return np.unique(row_of, return_index=True)[1], np.array(row_of)
+
+
 def _pair_index(text_of: np.ndarray, image_of: np.ndarray, texts: int) -> np.ndarray:
     """One number for each caption, the same for the copies of one text on one image."""
     return image_of * texts + text_of
@@ -237,79 +254,94 @@ def rank(
     """Rank every caption for every image, and every image for every caption.
 
     Nothing is sorted: what is above the own similarity is counted, and so is what equals it. Memory
-    stays within two blocks of similarities, whatever the number of images and texts.
+    stays within three blocks of similarities, whatever the number of images and texts.
+
+    Images with the same bits tie whatever ``chunk`` is: each distinct vector has one row in one
+    block. Two rows of a product could differ in their last bits, by place or by block.
 
     Args:
         images: unit vectors (N, d).
         texts: unit vectors of the distinct texts (D, d).
         text_of, image_of: for each of M captions, its text in 0..D and its image in 0..N.
-        chunk: images a block; 0 for as many as fit into ``HELD``.
+        chunk: distinct images a block; 0 for as many as fit into ``HELD``.
 
     Returns:
         By the standard and by the relaxed protocol, each: counts for N image queries (candidates:
         M captions) and for M caption queries (N images).
     """
     device = images.device
-    fits = not chunk and len(images) * len(texts) <= HELD
+    rows, row_of = distinct_rows(images)
+    copied = len(rows) < len(images)
+    vectors = images[torch.as_tensor(rows, device=device)] if copied else images
+    by_row = np.argsort(row_of, kind="stable")  # copies follow each other from here on
+    row_of = row_of[by_row]
+    place_of = np.argsort(by_row)
+    image_of = place_of[image_of]
+    times = torch.as_tensor(np.bincount(row_of), dtype=torch.float32, device=device)
+    fits = not chunk and len(vectors) * len(texts) <= HELD
     chunk = chunk or max(HELD // len(texts), 1)
     copies = np.bincount(text_of, minlength=len(texts))
     copies_of = torch.as_tensor(copies, dtype=torch.float32, device=device)
     pairs, pair_of = np.unique(_pair_index(text_of, image_of, len(texts)), return_inverse=True)
     image_of_pair, text_of_pair = np.divmod(pairs, len(texts))
     owned = torch.as_tensor(np.bincount(pair_of), device=device)
-    pair_image, pair_text = (
-        torch.as_tensor(of, device=device) for of in (image_of_pair, text_of_pair)
+    pair_image, pair_text, row_of_image = (
+        torch.as_tensor(of, device=device) for of in (image_of_pair, text_of_pair, row_of)
     )
-    whole = images @ texts.T if fits else None  # then one product serves both passes
+    whole = vectors @ texts.T if fits else None  # then one product serves both passes
 
     def similarities(start: int) -> Tensor:
         if whole is not None:
             return whole[start : start + chunk]
-        return images[start : start + chunk] @ texts.T
+        return vectors[start : start + chunk] @ texts.T
 
-    # Counting by a product with ones, or with the copies of each text: whole numbers, exact in
-    # fp32 below 2^24, and faster than adding up truths.
+    # Counting by a product with the copies of each text or image: whole numbers, exact in fp32
+    # below 2^24, and faster than adding up truths.
     spare = torch.empty(0, device=device)
 
-    def count(compare: Callable, block: Tensor, bound: Tensor, by_row: bool) -> Tensor:
+    def count(compare: Callable, block: Tensor, bound: Tensor, weights: Tensor) -> Tensor:
         nonlocal spare
         if spare.shape != block.shape:  # memory anew would take longer than comparing
             spare = torch.empty_like(block)
         found = compare(block, bound, out=spare)
-        counted = found @ copies_of if by_row else found.new_ones(len(found)) @ found
-        return counted.long()
+        by_row = bound.ndim == 2
+        return (found @ weights if by_row else weights @ found).long()
 
     pair_similarity = torch.empty(len(pairs), device=device)
+    best = torch.full((len(images),), -torch.inf, device=device)
     i2t = torch.zeros(4, len(images), dtype=torch.long, device=device)  # above, tie, own, alike
-    for start in range(0, len(images), chunk):
+    for start in range(0, len(vectors), chunk):
         block = similarities(start)
-        # pairs stand image by image
-        first, last = np.searchsorted(image_of_pair, [start, start + chunk])
+        first, last = np.searchsorted(row_of, [start, start + chunk])  # images stand row by row
+        here = slice(int(first), int(last))
+        first, last = np.searchsorted(image_of_pair, [first, last])  # and pairs image by image
         of = slice(int(first), int(last))
-        row, text = pair_image[of] - start, pair_text[of]
-        pair_similarity[of] = block[row, text]
-        best = torch.full((len(block),), -torch.inf, device=device)
-        best.scatter_reduce_(0, row, pair_similarity[of], "amax")
-        rows = slice(start, start + len(block))
-        i2t[0, rows] = count(torch.gt, block, best[:, None], by_row=True)
-        i2t[1, rows] = count(torch.eq, block, best[:, None], by_row=True)
-        tied = pair_similarity[of] == best[row]
-        i2t[2].scatter_add_(0, pair_image[of], tied * owned[of])
-        # Relaxed, the best of the right captions is the same, only its equals are more: all copies.
-        i2t[3].scatter_add_(0, pair_image[of], tied * copies_of[text].long())
+        image, text = pair_image[of], pair_text[of]
+        pair_similarity[of] = block[row_of_image[image] - start, text]
+        best.scatter_reduce_(0, image, pair_similarity[of], "amax")
+        for turn in _turns(row_of[here], device):  # an image of each row, then second images, ...
+            seen = block if len(turn) == len(block) else block[row_of_image[here][turn] - start]
+            bound = best[here][turn, None]
+            i2t[0, here][turn] = count(torch.gt, seen, bound, copies_of)
+            i2t[1, here][turn] = count(torch.eq, seen, bound, copies_of)
+    tied = pair_similarity == best[pair_image]
+    i2t[2].scatter_add_(0, pair_image, tied * owned)
+    # Relaxed, the best of the right captions is the same, only its equals are more: all copies.
+    i2t[3].scatter_add_(0, pair_image, tied * copies_of[pair_text].long())
     # A second pass, now that each pair's own similarity is known: the same products over the same
     # blocks give the same bits, so an image ties with itself exactly. A turn has a pair of each
     # text.
     t2i = torch.zeros(2, len(pairs), dtype=torch.long, device=device)
     turns = _turns(text_of_pair, device)
-    for start in range(0, len(images), chunk):
+    for start in range(0, len(vectors), chunk):
         block = similarities(start)
+        times_here = times[start : start + chunk]
         for of_turn in turns:
             text = pair_text[of_turn]
             columns = block if len(text) == len(texts) else block[:, text]
             bound = pair_similarity[of_turn]
-            t2i[0, of_turn] += count(torch.gt, columns, bound, by_row=False)
-            t2i[1, of_turn] += count(torch.eq, columns, bound, by_row=False)
+            t2i[0, of_turn] += count(torch.gt, columns, bound, times_here)
+            t2i[1, of_turn] += count(torch.eq, columns, bound, times_here)
     # Relaxed, a text's best image is that of its highest pair, and all such pairs are right.
     highest_of = torch.full((len(texts),), -torch.inf, device=device)
     highest_of.scatter_reduce_(0, pair_text, pair_similarity, "amax")
@@ -317,18 +349,18 @@ def rank(
     of_text = torch.zeros(3, len(texts), dtype=torch.long, device=device)
     of_text[:2, pair_text[is_best]] = t2i[:, is_best]
     of_text[2].scatter_add_(0, pair_text, is_best.long())
-    above, tie, own, alike = i2t.cpu().numpy()
+    above, tie, own, alike = i2t.cpu().numpy()[:, place_of]
     above_t, tie_t = t2i.cpu().numpy()[:, pair_of]
     standard = (Ranks(above, tie, own), Ranks(above_t, tie_t, np.ones_like(tie_t)))
     relaxed = (Ranks(above, tie, alike), Ranks(*of_text.cpu().numpy()[:, text_of]))
     return standard, relaxed
 
 
-def _turns(text_of_pair: np.ndarray, device: torch.device) -> list[Tensor]:
-    """The pairs in turns: the first of every text, in the order of the texts, the second, ..."""
-    by_text = np.argsort(text_of_pair, kind="stable")
-    ordered = text_of_pair[by_text]
+def _turns(group_of: np.ndarray, device: torch.device) -> list[Tensor]:
+    """Items in turns: the first of every group, in the order of the groups, the second, ..."""
+    by_group = np.argsort(group_of, kind="stable")
+    ordered = group_of[by_group]
     place = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
     return [
-        torch.as_tensor(by_text[place == turn], device=device) for turn in range(place.max() + 1)
+        torch.as_tensor(by_group[place == turn], device=device) for turn in range(place.max() + 1)
     ]

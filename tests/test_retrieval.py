@@ -105,6 +105,53 @@ def test_chunks_change_no_score():
         assert parts == whole
 
 
+@pytest.mark.parametrize("chunk", [0, 1, 2, 3, 5, 16, 33])
+@pytest.mark.parametrize("texts", [1, 40])
+def test_identical_pictures_tie_whatever_the_chunk(chunk, texts):
+    """Rows of a product round differently by block and place: copies must not have rows apart."""
+    generator = torch.Generator().manual_seed(2)
+    vectors = torch.nn.functional.normalize(torch.randn(17, 384, generator=generator), dim=1)
+    images = vectors[torch.cat([torch.arange(17), torch.arange(16)])]  # the first sixteen twice
+    captions = [[f"text {(5 * image + c) % texts}" for c in range(3)] for image in range(33)]
+    names, text_of, image_of = distinct(captions)
+    read = torch.nn.functional.normalize(
+        torch.randn(len(names), 384, generator=generator) + vectors[:1], dim=1
+    )
+    for (i2t, t2i), right in zip(
+        rank(images, read, text_of, image_of, chunk), exact(images, read, captions), strict=True
+    ):
+        for found, expected_counts in zip((i2t, t2i), right, strict=True):
+            for name in ("above", "tie", "own"):
+                assert getattr(found, name).tolist() == [of[name] for of in expected_counts]
+
+
+def exact(images, texts, captions):
+    """The counts in double precision, where no two different pictures come near a tie."""
+    names, text_of, image_of = distinct(captions)
+    table = (images.double() @ texts.double().T).numpy().round(12)
+    by_protocol = []
+    for relaxed in (False, True):
+        i2t, t2i = [], []
+        for image in range(len(captions)):
+            of_captions = table[image, text_of]
+            mine = image_of == image
+            right = np.isin(text_of, text_of[mine]) if relaxed else mine
+            i2t.append(counted(of_captions, right))
+        for caption in range(len(text_of)):
+            of_images = table[:, text_of[caption]]
+            mine = np.arange(len(captions)) == image_of[caption]
+            sharing = np.isin(np.arange(len(captions)), image_of[text_of == text_of[caption]])
+            t2i.append(counted(of_images, sharing if relaxed else mine))
+        by_protocol.append((i2t, t2i))
+    return by_protocol
+
+
+def counted(scored: np.ndarray, right: np.ndarray) -> dict[str, int]:
+    best = scored[right].max()
+    return {"above": int((scored > best).sum()), "tie": int((scored == best).sum()),
+            "own": int((right & (scored == best)).sum())}  # fmt: skip
+
+
 def test_a_perfect_ranking_scores_one_hundred():
     captions = [[f"{i}{c}" for c in "ab"] for i in range(12)]
     _, text_of, image_of = distinct(captions)
