@@ -18,7 +18,7 @@ from rsstudy.recipes import OF_SCALE, OF_SET, RECIPES, Scale, recipe_for
 from rsstudy.records import fold_name
 from rsstudy.run import Run, label_of, objective_label
 from rsstudy.settings import settings_of
-from rsstudy.training import Recipe
+from rsstudy.training import Recipe, Samples
 
 
 @dataclass(frozen=True)
@@ -560,7 +560,7 @@ def _decisive(scale: Scale) -> Iterator[Arm]:
     looks = (3,) if scale == "smoke" else FIRST_LOOK
 
     def arm(step: str, data: str, trained: Trained, fold: int, rate_of: str = "",
-            samples: str = "images", **objective_settings: Any) -> Arm:  # fmt: skip
+            samples: Samples = "images", **objective_settings: Any) -> Arm:  # fmt: skip
         method, objective, train_heads = trained
         setting = _one_by_one(scale)
         recipe = replace(setting.recipe_on(data), samples=samples, validation="published")
@@ -746,7 +746,7 @@ def name_of(arm: Arm, several: bool = False) -> str:
     return " · ".join(name for name in names if name)
 
 
-def is_run(run: Run, record: dict[str, Any]) -> bool:
+def is_run(run: Run, record: Mapping[str, Any]) -> bool:
     """Whether a record is of this run, its learning rate too; the image size may be another."""
     config = record["config"]
     return (
@@ -760,7 +760,7 @@ def is_run(run: Run, record: dict[str, Any]) -> bool:
     )
 
 
-def _same_chain(run: Run, config: dict[str, Any]) -> bool:
+def _same_chain(run: Run, config: Mapping[str, Any]) -> bool:
     """Whether a record's run started where this one does, and looked at the same further sets."""
     before = run.after.data if isinstance(run.after, Run) else None
     return before == config.get("after", {}).get("data") and set(run.also) == {

@@ -55,7 +55,8 @@ def beside(
     """Within the block, ``jobs`` - 1 workers do the same suite beside this process.
 
     Where there are GPUs, each takes one, this process the first; else they share the processor's
-    threads. With ``share_gpus`` several take one GPU, and each one thread. When the block ends, so do they.
+    threads. With ``share_gpus`` several take one GPU, and each one thread. When the block ends, so
+    do they.
 
     Raises:
         StudyError: submitit is not installed, or there are fewer GPUs than jobs.

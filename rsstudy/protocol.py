@@ -98,7 +98,7 @@ def choose(candidates: Mapping[float, Sequence[Mapping[str, Any]]], path: Path) 
     Raises:
         StudyError: the choice on record is damaged.
     """
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"learning_rate": rate,
          "validation_mean_recall": mean(r["validation_scores"]["mean_recall"] for r in records),
          "runs": [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ class Slot:
     def over(self) -> bool:
         return time.monotonic() > self.deadline
 
-    def fits(self, run: Run, runs: Path, pictures: int) -> bool:
+    def fits(self, run: Run, pictures: int) -> bool:
         """Whether a run can be started: it ends in time, or its checkpoint is small.
 
         Args:
@@ -114,7 +114,7 @@ def is_small(run: Run) -> bool:
     return run.method == "mrs-adapter" and not (run.method_settings or run.train_heads)
 
 
-def expected_seconds(run: Run, pictures: int, known: list[Mapping[str, Any]]) -> float:
+def expected_seconds(run: Run, pictures: int, known: Sequence[Mapping[str, Any]]) -> float:
     """How long a run takes on one thread, by the records of its method and objective.
 
     Args:

@@ -89,9 +89,8 @@ class Run:
         Raises:
             StudyError: a method, objective or setting that does not exist or has no effect.
         """
-        if self.recipe is None:
-            recipe = default_recipe(self.encoder, self.method, self.data)
-            object.__setattr__(self, "recipe", recipe)
+        recipe = self.recipe or default_recipe(self.encoder, self.method, self.data)
+        object.__setattr__(self, "recipe", recipe)
         if not isinstance(self.seed, int) or self.seed < 0:
             raise StudyError(f"the seed is {self.seed!r}: give a whole number, 0 or more")
         if self.fold is not None and self.recipe.validation != "published":

@@ -25,7 +25,7 @@ def checked(cls: Class) -> Class:
     Raises:
         StudyError: when an instance is made, a value that does not fit, or has no effect.
     """
-    make = cls.__init__
+    make = vars(cls)["__init__"]
 
     @wraps(make)
     def __init__(self: Any, *args: Any, **values: Any) -> None:

@@ -74,7 +74,7 @@ def run_arms(
                     if repr(task) in busy and is_held(busy[repr(task)]):
                         waits = True
                         continue
-                    if slot is not None and not _fits(task.run, slot, runs, data_root, pictures):
+                    if slot is not None and not _fits(task.run, slot, data_root, pictures):
                         continue
                     if task.run.encoder not in ready:
                         _make_ready(task.run.encoder, device, say, progress)
@@ -199,12 +199,12 @@ def _make_ready(
 
 
 def _fits(
-    run: Run, slot: Slot, runs: Path, data_root: Path | None, pictures: dict[str, int]
+    run: Run, slot: Slot, data_root: Path | None, pictures: dict[str, int]
 ) -> bool:
     """Whether there is time left for a run; see ``Slot.fits``."""
     if run.data not in pictures:
         pictures[run.data] = sum(split == "train" for split in load(run.data, data_root).splits)
-    return slot.fits(run, Path(runs), pictures[run.data])
+    return slot.fits(run, pictures[run.data])
 
 
 def _same_set(record: Mapping[str, Any], data: str, seen: dict[str, tuple[str, str]]) -> None:

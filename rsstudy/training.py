@@ -35,6 +35,7 @@ CHECKPOINT_SECONDS = 120.0
 LARGEST_LOGIT_SCALE = math.log(100)  # as CLIP clips it
 
 
+Samples = Literal["images", "captions"]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -74,7 +75,7 @@ class Recipe:
 
     epochs: Annotated[int, Field(ge=0)] = 30
     batch: Annotated[int, Field(ge=2)] = 16
-    samples: Literal["images", "captions"] = "images"
+    samples: Samples = "images"
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: NotNegative = 2e-4
     weight_decay: NotNegative = 0.0

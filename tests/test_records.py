@@ -1,6 +1,7 @@
 """Records are whole, readable by people, and come back as they were."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,20 @@ import torch
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
 from rsstudy.records import (
+    COLUMNS,
     environment,
     identity,
     project_folder,
     read_record,
     read_records,
+    records_in,
+    runs_table,
     write_record,
+    write_runs_table,
 )
 from rsstudy.retrieval import Ranks, recall_interval, scores
 
+RESULTS = Path(__file__).parents[1] / "results"
 PLAIN = {"id": "a", "label": "zero-shot", "config": {"x": 1, "deep": {"y": [1, 2]}},
          "status": "finished", "history": [{"epoch": 1, "loss": 0.5}], "none": None,
          "empty": {}, "words": "ä \"quoted\""}  # fmt: skip
@@ -57,12 +63,30 @@ def test_unfinished_runs_are_no_rows(tmp_path):
 
 
 def test_a_run_that_lies_in_two_folders_is_one_row(tmp_path):
-    committed = next((Path(__file__).parents[1] / "results" / "transfer").glob("*/record.json"))
-    record = read_record(committed)
+    record = next(r for r in records_in(RESULTS / "runs") if r["status"] == "finished")
     for folder in ("one", "other"):
         write_record(tmp_path / folder / record["id"], record)
     table = read_records(tmp_path / "one", tmp_path / "other")
     assert list(table["id"]) == [record["id"]]
+
+
+def test_every_record_is_one_file_named_after_it_and_every_id_is_one_run():
+    for folder in ("runs", "again"):
+        files = sorted((RESULTS / folder).iterdir())
+        records = records_in(RESULTS / folder)
+        assert [file.name for file in files] == [f"{record['id']}.json" for record in records]
+    done_again = {record["id"] for record in records}
+    assert done_again <= {record["id"] for record in records_in(RESULTS / "runs")}
+
+
+def test_the_table_of_runs_is_made_from_their_files(tmp_path):
+    committed = (RESULTS / "runs.csv").read_bytes()
+    shutil.copytree(RESULTS / "runs", tmp_path / "runs")
+    assert write_runs_table(tmp_path).read_bytes() == committed
+    table = runs_table(RESULTS / "runs")
+    assert table["id"].is_unique and list(table) == list(COLUMNS)
+    before = table[table["record"] == "before"]
+    assert set(before["recipe"]) == {"short"} and not before["fold"].any()
 
 
 def test_identity_depends_on_values_not_on_their_order():

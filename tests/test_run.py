@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +17,13 @@ import pytest
 import torch
 
 import rsstudy.run as room
-from rsstudy.cli import main
+from rsstudy.cli import cli, main
+from rsstudy.data.folds import Fold, as_fold, assign, assignment_digest
+from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
+from rsstudy.methods import METHOD_VERSIONS, METHODS
+from rsstudy.objectives import Objective
+from rsstudy.protocol import Sealed
 from rsstudy.records import RECORD, read_record, read_records, write_record
 from rsstudy.retrieval import counts_of, scores
 from rsstudy.run import Run, evaluate_split, execute, load_adapter, public_name
@@ -72,9 +78,92 @@ def test_the_same_run_is_not_done_twice_and_another_gets_another_id(data, tmp_pa
     monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained again"))
     again, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
     assert again == first
+    for versions, name in ((room.METHOD_VERSIONS, "mrs-adapter"),
+                           (room.OBJECTIVE_VERSIONS, "infonce")):  # fmt: skip
+        with monkeypatch.context() as raised:
+            raised.setitem(versions, name, versions[name] + 1)
+            with pytest.raises(pytest.fail.Exception, match="trained again"):
+                execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
     monkeypatch.setattr(room, "RECIPE_VERSION", room.RECIPE_VERSION + 1)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
+
+
+def test_the_mended_adapter_is_another_run_than_the_one_before(data, tmp_path):
+    """Its start was too wide in version 1, with equal settings."""
+    record, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
+    config = record["config"]
+    assert config["method_version"] == METHOD_VERSIONS["mrs-adapter"] == 2
+    assert room.identity_of(config) == record["identity"]
+    assert room.identity_of({**config, "method_version": 1}) != record["identity"]
+
+
+def test_identity_is_of_the_settings_that_differ_from_their_defaults(data, tmp_path):
+    record, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
+    config = record["config"]
+    for part in ("method_settings", "objective_settings", "recipe"):
+        assert len(config[part]) > 5  # a record tells all of them
+        for name in config[part]:
+            fewer = {n: value for n, value in config[part].items() if n != name}
+            at_default = config[part][name] == getattr(
+                {"recipe": Recipe, "method_settings": METHODS["mrs-adapter"],
+                 "objective_settings": Objective}[part](), name
+            )  # fmt: skip
+            same = room.identity_of({**config, part: fewer}) == record["identity"]
+            assert same == at_default, name
+
+
+@pytest.mark.parametrize("more", [
+    {"recipe": {"schedule": "linear"}}, {"recipe": {"epochs": -3}}, {"recipe": {"batch": "many"}},
+    {"recipe": {"weight_decay": 0.1}}, {"recipe": {"schedule": "cosine", "step_factor": 0.5}},
+    {"method_settings": {"bottleneck": 0}}, {"method_settings": {"dropout": "much"}},
+    {"objective_settings": {"margin": 0.3}}, {"objective_settings": {"token_dropout": 0.1}},
+    {"seed": -1}, {"seed": 0.5}, {"method": "mrs-adaptor"}, {"objective": "infonse"},
+    {"recipe": {"validation": "random"}, "fold": Fold(3)},
+])  # fmt: skip
+def test_settings_made_in_python_are_checked_as_those_of_the_command_are(more):
+    with pytest.raises(StudyError) as problem:
+        recipe = Recipe(**more.pop("recipe", {}))
+        Run("scenes", "tiny", recipe=recipe, **more)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize("encoder", ["tiny", "vits14-minilm"])
+@pytest.mark.parametrize("method", ["mrs-adapter", "full"])
+@pytest.mark.parametrize("name", ["ucm", "rsicd"])
+def test_python_and_the_command_have_one_set_of_defaults(encoder, method, name, monkeypatch):
+    asked = []
+    monkeypatch.setattr(room, "execute", lambda run, *_, **__: asked.append(run) or exit())
+    with contextlib.suppress(SystemExit):
+        cli.main(["train", "--data", name, "--encoder", encoder, "--method", method])
+    assert asked == [Run(name, encoder, method)]
+
+
+def test_a_run_in_a_fold_is_tested_there_and_its_test_part_is_sealed_until_then(
+    own_cache, tmp_path, monkeypatch
+):
+    data, choice = "scenes?images=20", tmp_path / "choice.json"
+    run = Run(data, "tiny@random", recipe=RECIPE, seed=3, fold=Fold(3))
+    with pytest.raises(StudyError, match="sealed until .*choice.json is written"):
+        execute(run, runs=tmp_path, progress=False, until=(choice,))
+    [path] = tmp_path.glob("*/record.json")
+    assert read_record(path)["status"] == "validated" and "-f3-" in path.parent.name
+    whole = load(data)
+    with pytest.raises(StudyError, match="sealed until"):
+        Sealed(as_fold(whole, Fold(3)), (choice,)).open()
+    choice.touch()
+    record, folder = execute(run, runs=tmp_path, progress=False, until=(choice,))
+    own = whole.take([i for i, of in enumerate(assign(whole)) if of == 3])
+    assert record["config"]["fold"] == {
+        "number": 3, "assignment": "first", "grouped": False, "digest": assignment_digest(whole),
+    }  # fmt: skip
+    assert len(record["test_queries"]["captions_of_image"]) == len(own) == 2
+    result, _, test = evaluate_split(load_adapter(folder), data, "test", adapter=folder)
+    assert test.filenames == own.filenames and result.scores == record["scores"]
+    ids = {record["id"]}
+    for fold in (Fold(4), Fold(3, "second"), None):
+        ids.add(execute(replace(run, fold=fold), runs=tmp_path, progress=False)[0]["id"])
+    assert len(ids) == 4
 
 
 def without_relaxed(folder: Path) -> dict:

@@ -1,0 +1,163 @@
+"""The queue does each run once, wherever it is started, and what is cut off is gone on with."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from rsstudy import suites, training
+from rsstudy.data.folds import Fold
+from rsstudy.errors import StudyError
+from rsstudy.grids import Arm, arms
+from rsstudy.protocol import read_choice
+from rsstudy.queue import LARGEST_CHECKPOINT, UNDERWAY, Slot, expected_seconds, is_small
+from rsstudy.records import read_record, records_in, runs_table
+from rsstudy.run import Run, execute
+from rsstudy.suites import run_arms
+from rsstudy.training import Recipe
+
+DATA = "scenes?images=30"
+RECIPE = Recipe(epochs=2, batch=4, precision="fp32")
+
+
+def arm(*folds, method="mrs-adapter", rates=(2e-4, 2e-3)):
+    """Searched in two folds for one epoch, tested in others."""
+    run = Run(DATA, "tiny@random", method, recipe=RECIPE)
+    searched = replace(run, recipe=replace(RECIPE, epochs=1))
+    return Arm(run, rates, 1, folds=folds, searched=searched, searched_in=(10, 1))
+
+
+@pytest.fixture
+def work(own_cache, tmp_path):
+    """``work(rows, seconds, name)``: a session in a new folder of runs; its records."""
+    results = tmp_path / "results"
+    results.mkdir()
+
+    def do(rows, seconds=600.0, name="runs"):
+        slot = Slot(time.monotonic() + seconds, results)
+        runs = tmp_path / name
+        slot.restore(runs)
+        try:
+            return run_arms(rows, runs, progress=False, say=lambda _: None, slot=slot)
+        finally:
+            slot.publish(runs)
+            slot.keep(runs)
+
+    do.results = results
+    return do
+
+
+def test_a_rate_is_chosen_by_its_mean_over_the_folds_of_the_search(work):
+    [record] = work([arm(3)])
+    [path] = (work.results / "choices").iterdir()
+    choice = read_choice(path)
+    tried = [r for r in records_in(work.results / "runs") if r["status"] == "validated"]
+    assert len(tried) == 4 and not any("scores" in r for r in tried)
+    for candidate in choice["candidates"]:
+        rate = candidate["learning_rate"]
+        own = [r for r in tried if r["config"]["recipe"]["learning_rate"] == rate]
+        assert {r["config"]["fold"]["number"] for r in own} == {10, 1}
+        scores = [r["validation_scores"]["mean_recall"] for r in own]
+        assert candidate["validation_mean_recall"] == pytest.approx(sum(scores) / 2)
+    best = max(choice["candidates"], key=lambda c: c["validation_mean_recall"])
+    assert choice["chosen"] == best["learning_rate"]
+    assert record["config"]["recipe"]["learning_rate"] == choice["chosen"]
+    assert (record["config"]["fold"]["number"], record["config"]["seed"]) == (3, 3)
+
+
+def test_what_is_on_record_is_not_done_again_in_a_new_folder_of_runs(work, monkeypatch):
+    first = work([arm(3), arm(4)])
+    names = {r["id"] for r in records_in(work.results / "runs")}
+    assert len(names) == 4 + 2  # both arms have one search
+    table = runs_table(work.results / "runs")
+    assert set(table["id"]) == names and sorted(table["fold"]) == ["f1"] * 2 + ["f10"] * 2 + [
+        "f3", "f4"
+    ]  # fmt: skip
+    monkeypatch.setattr("rsstudy.run.train", lambda *_, **__: pytest.fail("trained again"))
+    assert work([arm(3), arm(4)], name="elsewhere") == first
+
+
+def test_a_run_that_is_cut_off_is_gone_on_with_elsewhere_to_the_same_scores(
+    work, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("rsstudy.queue.OPENING_SECONDS", 0.0)
+    run = replace(arm(3).repeats(arm(3).run)[0], recipe=replace(RECIPE, epochs=4))
+    whole, _ = execute(run, runs=tmp_path / "whole", progress=False)
+    rows = [Arm(run, (run.recipe.learning_rate,), 1)]
+    rows = [replace(rows[0], folds=(3,))]
+    train, slots = suites.execute, []
+
+    def cut_off(*args, **named):
+        slots.append(named["deadline"])
+        return train(*args, **{**named, "deadline": time.monotonic()})
+
+    with monkeypatch.context() as short:
+        short.setattr(suites, "execute", cut_off)
+        short.setattr(Slot, "over", property(lambda slot: bool(slots)))
+        short.setattr(Slot, "fits", lambda slot, run, pictures: not slots)
+        assert work(rows, name="one") == []
+    [kept] = (work.results / UNDERWAY).iterdir()
+    assert kept.stem == whole["id"] and kept.stat().st_size <= LARGEST_CHECKPOINT
+    assert not (work.results / "runs").exists() or not any((work.results / "runs").iterdir())
+    resume, resumed = training._resume, []
+    monkeypatch.setattr(training, "_resume", lambda *given: resumed.append(1) or resume(*given))
+    [record] = work(rows, name="two")
+    assert resumed and record["scores"] == whole["scores"]
+    assert [row["loss"] for row in record["history"]] == [row["loss"] for row in whole["history"]]
+    assert not any((work.results / UNDERWAY).iterdir())
+
+
+def test_nothing_is_started_that_does_not_end_in_time(work, monkeypatch):
+    monkeypatch.setattr("rsstudy.run.train", lambda *_, **__: pytest.fail("started"))
+    assert work([arm(3, method="full")], seconds=60) == []
+
+
+def test_how_long_a_run_takes_is_told_by_records_of_its_kind():
+    run = Run("ucm", "vits14-minilm")
+    alone = expected_seconds(run, 1680, [])
+    record = {"label": "mrs-adapter", "config": {"objective": "infonce"},
+              "environment": {"device": "cpu"}, "cost": {"images_per_second": 1000.0}}  # fmt: skip
+    assert expected_seconds(run, 1680, [record]) < alone / 5
+    for odd in ({"label": "full"}, {"config": {"objective": "hmmc"}},
+                {"environment": {"device": "cuda"}}):  # fmt: skip
+        assert expected_seconds(run, 1680, [{**record, **odd}]) == alone
+    captions = replace(run, recipe=replace(run.recipe, samples="captions"))
+    assert expected_seconds(captions, 1680, []) > 4 * alone
+    assert is_small(run) and not is_small(Run("ucm", "vits14-minilm", "full"))
+
+
+def test_a_run_whose_adapter_is_gone_before_its_test_is_trained_again(own_cache, tmp_path):
+    run = Run(DATA, "tiny@random", recipe=RECIPE, fold=Fold(3))
+    record, folder = execute(run, runs=tmp_path, progress=False, test=False)
+    (folder / "adapter.safetensors").unlink()
+    assert execute(run, runs=tmp_path, progress=False, test=False)[0] == record
+    tested, _ = execute(run, runs=tmp_path, progress=False)
+    assert tested["validation_scores"] == record["validation_scores"] and "scores" in tested
+
+
+def test_the_plan_tests_no_picture_that_judged_a_rate():
+    rows = [row for row in arms("decisive", "bench") if row.folds]
+    judged = {fold % 10 + 1 for row in rows for fold in row.searched_in}
+    tested = {fold for row in rows for fold in row.folds}
+    assert judged == {1, 2} and tested == set(range(3, 11))
+    for row in rows:
+        assert 2e-4 in row.learning_rates and len(row.learning_rates) == 3
+        assert row.searched is not None and not row.searched.also and row.run.also
+    order = [row.factor for row in rows]
+    assert order == sorted(order)
+
+
+def test_a_folder_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "results").write_text("")
+    with pytest.raises(StudyError, match="results"):
+        Slot(0.0, tmp_path / "results").publish(tmp_path)
+
+
+def test_a_search_that_two_arms_share_is_read_once(work, monkeypatch):
+    asked = []
+    execute_run = suites.execute
+    monkeypatch.setattr(suites, "execute", lambda run, *a, **n: asked.append(run) or execute_run(
+        run, *a, **n))  # fmt: skip
+    work([arm(3), arm(4)])
+    assert len(asked) == 4 + 2
+    assert read_record(next((work.results / "runs").glob("*-f3-*"))) is not None
