@@ -522,6 +522,16 @@ def test_convpass_is_a_scaled_convolution_beside_what_attention_and_mlp_read():
 
 
 @torch.no_grad()
+def test_the_cross_modal_adapter_joins_its_own_and_the_shared_output():
+    encoder, f = disturbed(joined, "cross-modal-adapter"), stream()
+    of = encoder.method.layers[0]["image"]
+    assert of.share is encoder.method.layers[0]["text"].share and of.share.out_features == 16
+    z = of.down(f)
+    z = z * torch.sigmoid(1.702 * z)
+    assert same(of(f), torch.cat([of.up(z), of.share(z)], dim=-1))
+
+
+@torch.no_grad()
 def test_adaptformer_is_a_scaled_bottleneck_on_the_stream_beside_the_mlp():
     encoder, base, x = stirred("adaptformer"), first_block(stirred()), stream()
     of = encoder.method.branches[0]
