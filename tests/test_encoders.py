@@ -15,13 +15,15 @@ from torch.nn import functional
 
 import rsstudy
 from rsstudy.data.sources import load
-from rsstudy.encoders import create
+from rsstudy.encoders import ENCODER_VERSIONS, create
 from rsstudy.encoders.cnn_gru import CNN_FILE
 from rsstudy.encoders.delta import DOWN, UP, apply_delta
 from rsstudy.encoders.tiny import CONTEXT, VOCABULARY
 from rsstudy.errors import StudyError
 from rsstudy.files import sha256_of
 from rsstudy.methods import attach, create_method
+from rsstudy.objectives import Objective
+from rsstudy.training import Recipe, batch_loss
 
 KINDS = {"open_clip": "tiny@random", "timm and bert": "vits14-minilm@random"}
 
@@ -158,6 +160,38 @@ def test_token_dropout_leaves_the_first_view_alone(name):
     assert torch.equal(encoder.embed_images(images), once_i)  # and it ends with the block
 
 
+@pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("whole_tokens", [False, True])
+@torch.no_grad()
+def test_dropout_takes_elements_or_whole_tokens_of_the_second_view(name, whole_tokens):
+    encoder = create(name)
+    seen = []
+    first = encoder.blocks("image")[0].module
+    first.register_forward_hook(lambda _, args, __: seen.append(args[0]))
+    encoder.embed_images(pictures(encoder))
+    with encoder.token_dropout(0.5, 1, whole_tokens):
+        encoder.embed_images(pictures(encoder))
+    before, after = seen
+    assert torch.equal(after[0], before[0])
+    dropped = after[1:] == 0
+    assert torch.equal(after[1:][~dropped], 2 * before[1:][~dropped])
+    by_token = dropped.float().mean(dim=-1)
+    assert 0.2 < dropped.float().mean() < 0.8 and by_token.max() > 0
+    assert ((by_token == 0) | (by_token == 1)).all() == whole_tokens
+
+
+def test_the_objective_says_what_is_dropped():
+    encoder = create("tiny@random")
+    tokens, seen = encoder.tokenizer(["a b"] * 3), []
+    first = encoder.blocks("image")[0].module
+    first.register_forward_hook(lambda _, args, __: seen.append(args[0]))
+    for dropped in ("elements", "tokens"):
+        objective = Objective(image_weight=1.0, token_dropout=0.5, token_dropout_of=dropped)
+        batch_loss(encoder, objective, Recipe(precision="fp32"), pictures(encoder), tokens)
+    shares = [(view[3:] == 0).float().mean(dim=-1) for view in seen]
+    assert [bool(((s == 0) | (s == 1)).all()) for s in shares] == [False, True]
+
+
 @torch.no_grad()
 def test_the_packaged_towers_give_a_natural_joint_space():
     pytest.importorskip("onnx", reason="the extra `towers` is not installed")
@@ -231,6 +265,19 @@ def test_the_gru_reads_a_caption_alike_whatever_it_is_padded_with():
     texts = encoder.embed_texts(tokens)
     assert texts.shape == (2, 1024) and (texts[0] @ texts[1]) < 0.999
     assert torch.allclose(encoder.embed_texts(tokens[:1, :longest]), texts[:1], atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_image_head_of_vse_starts_by_xavier_and_reads_features_of_unit_length():
+    encoder = create("cnn-gru@random", 32)
+    head = encoder.model.image_head
+    bound = (6 / (head.in_features + head.out_features)) ** 0.5
+    assert 0.99 * bound < head.weight.abs().max() <= bound and not head.bias.any()
+    read = []
+    head.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    encoder.embed_images(pictures(encoder))
+    assert torch.allclose(read[0].norm(dim=1), torch.ones(len(read[0])))
+    assert encoder.architecture == f"cnn-gru-{ENCODER_VERSIONS['cnn-gru']}"
 
 
 def test_a_tower_without_blocks_is_refused_by_methods_that_need_them():

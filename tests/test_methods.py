@@ -1,9 +1,14 @@
 """Methods: what is trained, where it sits, and that all else stays as it was."""
 
+import re
 import warnings
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from rsstudy.encoders import PLACES, create
 from rsstudy.errors import StudyError
@@ -91,6 +96,123 @@ def test_the_papers_0_16_million_are_a_thousandth_of_full_fine_tuning():
                       "zero-shot": 0}  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A distribution at the start, with a scale that may follow from the inputs and outputs of a
+    tensor's layer.
+
+    Attributes:
+        kind: uniform within the scale, or normal with it as deviation.
+        centre: its mean.
+    """
+
+    kind: str
+    scale: Callable[[int, int], float]
+    centre: float = 0.0
+
+    def holds(self, tensors: list[tuple[Tensor, int, int]]) -> bool:
+        """Whether tensors, each with the inputs and outputs of its layer, may be drawn from it.
+
+        The deviation of n draws varies by less than 1 / sqrt(n); four of that is granted. The
+        farthest draw tells a normal from a uniform.
+        """
+        unit = torch.cat([((t - self.centre) / self.scale(i, o)).flatten() for t, i, o in tensors])
+        assert len(unit) > 100
+        deviation, farthest = unit.pow(2).mean().sqrt().item(), unit.abs().max().item()
+        if self.kind == "uniform":
+            return farthest <= 1 and abs(deviation * 3**0.5 - 1) < 4 / len(unit) ** 0.5
+        return farthest > 1.8 and abs(deviation - 1) < 4 / len(unit) ** 0.5
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Every element is this number."""
+
+    value: float
+
+    def holds(self, tensors: list[tuple[Tensor, int, int]]) -> bool:
+        return all((tensor == self.value).all() for tensor, *_ in tensors)
+
+
+class Identity:
+    """A convolution that gives what it reads."""
+
+    def holds(self, tensors: list[tuple[Tensor, int, int]]) -> bool:
+        return all(torch.equal(t, nn.init.dirac_(torch.empty_like(t))) for t, *_ in tensors)
+
+
+ZERO, ONE, GATE = Constant(0.0), Constant(1.0), Constant(torch.tensor(0.6).item())
+BY_INPUTS = Spread("uniform", lambda inputs, _: inputs**-0.5)  # kaiming_uniform_(a=sqrt(5))
+XAVIER = Spread("uniform", lambda inputs, outputs: (6 / (inputs + outputs)) ** 0.5)
+BOTTLENECK = {r".*down\.weight": BY_INPUTS, r".*(down\.bias|up\.\w+)": ZERO}
+LOW_RANK = {r".*down": BY_INPUTS, r".*up": ZERO}
+
+
+def normal(deviation: float, centre: float = 0.0) -> Spread:
+    return Spread("normal", lambda *_: deviation, centre)
+
+
+# How every new tensor of a method is drawn, by a pattern of its name. Each was read in the source
+# that the method's file names; where ours differs, the file says so. A row that is None has tensors
+# that are computed from the base and that the test of equal starts holds.
+STARTS: dict[str, dict[str, Spread | Constant | Identity | None]] = {
+    "adapter": {r".*down\.weight": normal(0.01), r".*(down\.bias|up\.\w+)": ZERO},
+    "adaptformer": BOTTLENECK,
+    "clip-adapter": {r".*": BY_INPUTS},
+    "convpass": {r".*down\.weight": XAVIER, r".*convolution\.weight": Identity(),
+                 r".*(bias|up\.weight)": ZERO},
+    "coop": {r".*": normal(0.02)},
+    "cross-modal-adapter": {r".*weight": normal(0.01), r".*bias": ZERO},
+    "dora": {**LOW_RANK, r".*magnitude": None},
+    "harma": {r".*qkv\.weight": XAVIER, r".*(qkv|out)\.bias": ZERO, r".*up\.\w+": ZERO,
+              r".*(out|down)\.weight": BY_INPUTS, r".*down\.bias": BY_INPUTS,
+              r".*(alpha|beta|gamma)": GATE},
+    "head-mlp": BOTTLENECK,
+    "ia3": {r".*": ONE},
+    "linear-probe:printed": {r".*": BY_INPUTS},
+    "lora": LOW_RANK,
+    "maple": {r"prompts.*": normal(0.02), r"functions.*": BY_INPUTS},
+    "mrs-adapter": {**BOTTLENECK, r".*share\.\w+": ZERO},
+    "prefix": {r".*": normal(0.02)},
+    "slim-adapter": BOTTLENECK,
+    "ssf": {r"scales.*": normal(0.02, 1.0), r"shifts.*": normal(0.02)},
+    "uniadapter": {**BOTTLENECK, r".*more\.weight": BY_INPUTS},
+    "uniadapter:released": {
+        r".*(down|more)\.weight": BY_INPUTS, r".*image\.up\.weight": normal(0.02),
+        r".*text\.up\.weight": ZERO, r".*(down|up|norm)\.bias": ZERO, r".*norm\.weight": ONE,
+    },
+    "vl-prompt": {r".*": normal(0.02)},
+    "vpt": {r".*": normal(0.02)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", [*METHODS, "linear-probe:printed", "uniadapter:released"])
+def test_every_new_tensor_starts_with_the_spread_of_its_source(method):
+    encoder = create("tiny@random")
+    attach(encoder, create_method(method))
+    drawn = defaultdict(list)
+    for path, parameter in encoder.method.named_parameters():
+        (pattern,) = [p for p in STARTS[method] if re.fullmatch(p, path)]
+        layer = encoder.method.get_submodule(path.rpartition(".")[0])
+        weight = getattr(layer, "weight", parameter)
+        fan = (weight.shape[1], len(weight)) if weight.dim() == 2 else (0, 0)
+        drawn[pattern].append((parameter.detach(), *fan))
+    assert set(drawn) == set(STARTS.get(method, {}))
+    for pattern, tensors in drawn.items():
+        spread = STARTS[method][pattern]
+        assert spread is None or spread.holds(tensors), pattern
+
+
+def test_the_adapter_starts_as_released_on_vit_b_32():
+    """The deviation of W_down in PE-RSITR's layers/MRS_Adapter.py."""
+    encoder = create("ViT-B-32@random")
+    attach(encoder, create_method("mrs-adapter"))
+    for modality, released in (("image", 0.0208), ("text", 0.0256)):
+        down = encoder.method.layers[0][modality].down.weight
+        assert down.std().item() == pytest.approx(released, abs=2e-4)
+        assert 0.99 < down.abs().max().item() * down.shape[1] ** 0.5 <= 1
+
+
 @pytest.mark.parametrize("name", [*KINDS.values(), "ViT-B-32@random"])
 @pytest.mark.parametrize("place", PLACES)
 def test_an_adapter_starts_bit_equal_to_the_frozen_encoder(name, place):
@@ -120,6 +242,14 @@ def test_after_20_steps_every_frozen_tensor_is_unchanged(name, method):
             assert parameter.grad is None
     moved = [n for n in ours if not torch.equal(dict(encoder.named_parameters())[n], before[n])]
     assert bool(moved) == bool(ours)
+
+
+def test_a_text_tower_with_heads_is_vse_as_released_all_but_the_cnn():
+    encoder = create("cnn-gru@random", 32)
+    attach(encoder, create_method("text-tower", {"heads": True}))
+    cnn = {f"model.visual.{name}" for name, _ in encoder.model.visual.named_parameters()}
+    everything = {name for name, _ in encoder.named_parameters()}
+    assert everything - set(trained(encoder)) == cnn | {"model.logit_scale"}
 
 
 @every_kind

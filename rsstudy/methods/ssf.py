@@ -1,8 +1,9 @@
 """SSF: every operation's output is scaled and shifted (Lian et al., NeurIPS 2022).
 
-``y -> gamma * y + beta`` behind each linear layer, convolution and normalisation of a tower; here as a change of their weights and biases, which can be merged. The heads stay as
-they are, as the authors' classifier has no SSF. At the start gamma is normal around one and beta
-around zero, both with deviation 0.02 (dongzelian/SSF, models/vision_transformer.py).
+``y -> gamma * y + beta`` behind each linear layer, convolution and normalisation of a tower. Here
+it is a change of their weights and biases, which can be merged. The heads stay as they are, as the
+authors' classifier does. At the start gamma is normal around one and beta around zero, both with
+deviation 0.02 (dongzelian/SSF, models/vision_transformer.py).
 
 What differs: an operation without a bias has nowhere to store a shift. In CLIP this is the patches'
 convolution alone, which is scaled and not shifted. Version 1 left out all that is not in a block,
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from rsstudy.encoders import DualEncoder
-from rsstudy.methods.placing import Towers, modalities
+from rsstudy.methods.placing import Towers, learned, modalities
 from rsstudy.methods.primitives import Scaled, reparameterise
 from rsstudy.methods.registry import own_parameters, register
 
@@ -40,19 +41,16 @@ class SSF:
     towers: Towers = "both"
 
     def add_to(self, encoder: DualEncoder) -> None:
-        encoder.method.changes = nn.ParameterList()
-
-        def drawn(size: int, mean: float) -> nn.Parameter:
-            encoder.method.changes.append(nn.Parameter(mean + 0.02 * torch.randn(size)))
-            return encoder.method.changes[-1]
-
+        scales, shifts = nn.ParameterList(), nn.ParameterList()
+        encoder.method.scales, encoder.method.shifts = scales, shifts
         for modality in modalities(self.towers):
             for module, name in own_parameters(encoder, modality):
                 bias = getattr(module, NAMES.get(name, ""), None)
                 if name not in NAMES or (bias is None and not isinstance(module, nn.Conv2d)):
                     continue
                 outputs = len(module.get_parameter(name))
-                scale = drawn(outputs, mean=1.0)
-                reparameterise(module, name, Scaled(scale))
+                scales.append(nn.Parameter(1 + 0.02 * torch.randn(outputs)))
+                reparameterise(module, name, Scaled(scales[-1]))
                 if bias is not None:
-                    reparameterise(module, NAMES[name], Scaled(scale, drawn(outputs, mean=0.0)))
+                    shifts.append(learned(outputs))
+                    reparameterise(module, NAMES[name], Scaled(scales[-1], shifts[-1]))

@@ -82,7 +82,7 @@ class UniAdapter:
         norm: a LayerNorm of each tower's own before W_down.
         place: where; see ``rsstudy.encoders.places``.
         projections: train the heads, too.
-        image_up_std: deviation of the image tower's W_up at the start; with 0 the start is the base.
+        image_up_std: deviation of the image tower's W_up at the start; 0 starts at the base.
     """
 
     bottleneck: Annotated[int, Field(ge=1)] = 128
