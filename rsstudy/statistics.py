@@ -217,7 +217,7 @@ def compare(
 
     With a pool, S2 is moderated as (d0 s0 + (n - 1) S2) / (d0 + n - 1) (limma; Smyth, Statistical
     Applications in Genetics and Molecular Biology 3, 2004). The interval is that of a t with the
-    degrees of freedom of Satterthwaite: g - 1 for the clusters, n - 1 (+ d0) for S2.
+    degrees of freedom of Satterthwaite: g - 1 for the clusters, n - 1 (+ d0) for an arm's seeds.
 
     Args:
         a, b: records of runs on one test set, one a seed.
@@ -369,18 +369,22 @@ def seed_spread(
     of = _Measure.on(flat, score, protocol, cluster)
     found = [of.arm(arm) for arm in several]
     freedom = np.array([len(arm.scores) - 1 for arm in found])
-    variance = np.array([arm.scores.var(ddof=1) for arm in found])
-    pooled = float(freedom @ variance / freedom.sum())
-    total = float(freedom.sum())
-    noise = float(freedom @ [of.noise(arm) for arm in found] / total)
+    variance, shared = _shared(np.array([arm.scores.var(ddof=1) for arm in found]), freedom)
+    noise = float(freedom @ [of.noise(arm) for arm in found] / freedom.sum())
+    return SeedSpread(variance, shared, noise, len(found), of.name)
+
+
+def _shared(variance: np.ndarray, freedom: np.ndarray) -> tuple[float, float]:
+    """The pooled variance of some arms, and the degrees of freedom that a prior around it has."""
     # An arm without any spread would have a logarithm of minus infinity; limma bounds it so, too.
     logs = np.log(np.maximum(variance, 1e-5 * np.median(variance)) + np.finfo(float).tiny)
     centred = logs - special.digamma(freedom / 2) + np.log(freedom / 2)
     beyond = float(centred.var(ddof=1) - special.polygamma(1, freedom / 2).mean())
+    shared = float(freedom.sum())
     if beyond > 0:  # trigamma of half the prior's degrees of freedom, to be inverted
         half = optimize.brentq(lambda x: float(special.polygamma(1, np.exp(x))) - beyond, -20, 40)
-        total = min(2 * float(np.exp(half)), total)
-    return SeedSpread(pooled, total, noise, len(found), of.name)
+        shared = min(2 * float(np.exp(half)), shared)
+    return float(freedom @ variance / freedom.sum()), shared
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -461,7 +465,7 @@ def best_group(
         ends = []
         for other in (arm for rival, arm in made.items() if rival != name):
             estimate, error, freedom = _moments(of, [(1.0, own), (-1.0, other)], pool)
-            half = float(stats.t.ppf(level, freedom)) * error
+            half = float(special.stdtrit(freedom, level)) * error
             ends.append((estimate, estimate - half, estimate + half))
         estimate, low, high = (min(column) for column in zip(*ends, strict=True))
         found[name] = FromBest(estimate, min(low, 0.0), max(high, 0.0))
@@ -652,8 +656,9 @@ def _moments(
         total = float(np.square(arm.scores - arm.scores.mean()).sum())
         total += pool.freedom * pool.variance if pool and arm.trained else 0
         noise = of.noise(arm) if n > 1 else pool.noise if pool else 0.0
-        variance += weight**2 * max(total / freedom - noise, 0.0) / n
-        uncertain += (weight**2 * total / freedom / n) ** 2 / freedom
+        part = weight**2 * max(total / freedom - noise, 0.0) / n
+        variance += part
+        uncertain += part**2 / freedom
     return estimate, variance**0.5, variance**2 / uncertain if uncertain else of.effective - 1
 
 
@@ -670,11 +675,11 @@ def _judged(
     clusters: int, folds: int = 0,
 ) -> Contrast:  # fmt: skip
     """A contrast with its intervals and p-values by t, corrected for nothing yet."""
-    half = float(stats.t.ppf(1 - ALPHA / 2, freedom)) * error
+    half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error
 
     def beyond(distance: float) -> float:
         """The chance of an estimate this far above the truth, or farther."""
-        return float(stats.t.sf(distance / error, freedom)) if error else float(distance <= 0)
+        return float(special.stdtr(freedom, -distance / error)) if error else float(distance <= 0)
 
     return Contrast(
         estimate, error, freedom, estimate - half, estimate + half, estimate - half,
@@ -692,7 +697,7 @@ def _factor(p: float, adjusted: float) -> float:
 def _at(contrast: Contrast, among: float = 1) -> Contrast:
     """The corrected interval at the contrast's level over ``among``."""
     level = contrast.alpha / among
-    half = float(stats.t.ppf(1 - level / 2, contrast.freedom)) * contrast.error
+    half = float(special.stdtrit(contrast.freedom, 1 - level / 2)) * contrast.error
     return dataclasses.replace(
         contrast, low_corrected=contrast.estimate - half, high_corrected=contrast.estimate + half
     )
