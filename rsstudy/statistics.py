@@ -31,12 +31,16 @@ from rsstudy.retrieval import KS, counts_of
 # before any record it judges.
 EQUIVALENCE_MARGIN = 1.0
 ALPHA = 0.05
-# Two-sided nominal levels at each look, by the number of folds: O'Brien-Fleming's boundary for two
-# looks, half the folds each, with the whole error at ALPHA (Biometrics 35, 1979).
-LOOKS: Mapping[int, float] = {4: 0.0052, 8: 0.048}
-# Of ten folds one is tested and eight are trained on: what Nadeau and Bengio's factor needs
-# (Machine Learning 52, 2003).
-TEST_OVER_TRAIN = 1 / 8
+# O'Brien-Fleming's boundary for two looks, half the folds each, with the whole error at ALPHA
+# (Biometrics 35, 1979): the second look's z; the first's is larger by the root of two.
+BOUNDARY = 1.9774
+FOLDS = 8  # those that are tested, and those that are trained on
+# Two-sided nominal level of each look, by the number of folds: 0.0052 and 0.048.
+LOOKS: Mapping[int, float] = {
+    folds: float(2 * stats.norm.sf(BOUNDARY * (FOLDS / folds) ** 0.5)) for folds in (4, FOLDS)
+}
+# Size of the test part over the training part: of ten folds one is tested, eight are trained on.
+TEST_OVER_TRAIN = 1 / FOLDS
 
 Word = Literal["clear", "likely", "open"]
 Correction = Literal["simultaneous", "holm"]
@@ -60,7 +64,8 @@ class SeedSpread:
     """How much one seed's score varies, over all arms of a table; see ``seed_spread``.
 
     Attributes:
-        variance, freedom: prior variance of one seed (points squared), degrees of freedom it counts.
+        variance: of one seed's score, in points squared.
+        freedom: degrees of freedom that it counts as a prior.
         noise: the part of that variance that is luck with single pictures.
         arms: with two seeds or more, from which it was estimated.
         of: what it may moderate: test set, score, protocol and clusters.
@@ -126,7 +131,8 @@ class Contrast:
 
     def excluded(self, more: str = "better", less: str = "worse") -> str:
         """What an open contrast's 95 % interval leaves: at most so much worse, so much better."""
-        return f"at most {max(-self.low, 0):.1f} points {less}, at most {max(self.high, 0):.1f} {more}"
+        below, above = max(-self.low, 0.0), max(self.high, 0.0)
+        return f"at most {below:.1f} points {less}, at most {above:.1f} {more}"
 
 
 @dataclass(frozen=True)
@@ -296,9 +302,9 @@ def compare_folds(
 ) -> Contrast:
     """A less B over folds of one assignment, paired by fold: each fold has pictures of its own.
 
-    The standard error is that of Nadeau and Bengio: the variance of the F differences times
-    1/F + 1/8, by t with F - 1 degrees of freedom. The second part, test over training size, is for
-    training sets that overlap. Which pictures a fold holds, and its seed, make the differences
+    The standard error is that of Nadeau and Bengio (Machine Learning 52, 2003): the variance of the
+    F differences times 1/F + 1/8, by t with F - 1 degrees of freedom. The second part, test over
+    training size, is for training sets that overlap. Which pictures a fold holds, and its seed, make the differences
     vary; so both are in their variance, and nothing is added for clusters within a fold. Clusters
     that reach across folds are not: their pictures are trained on, as in the published split.
 
@@ -365,7 +371,8 @@ def seed_spread(
     several = [arm for arm in arms if len(arm) > 1]
     if len(several) < 2:
         raise StudyError("a pool needs two arms or more with two seeds or more")
-    flat = [r for arm in several for one in arm for r in (one if isinstance(one, tuple) else (one,))]
+    runs = [one for arm in several for one in arm]
+    flat = [r for one in runs for r in (one if isinstance(one, tuple) else (one,))]
     of = _Measure.on(flat, score, protocol, cluster)
     found = [of.arm(arm) for arm in several]
     freedom = np.array([len(arm.scores) - 1 for arm in found])
@@ -531,8 +538,9 @@ class _Measure:
                 "shared captions join nearly all test pictures into one cluster: too few say "
                 "anything of chance"
             )
-        asked = hashlib.sha256(json.dumps(_asked(records[0])).encode()).hexdigest()[:12]
-        return cls(score, protocol, label, size, effective, f"{asked}-{score}-{protocol}-{cluster}")
+        asked = hashlib.sha256(json.dumps(_asked(records[0]), default=int).encode()).hexdigest()
+        name = f"{asked[:12]}-{score}-{protocol}-{cluster}"
+        return cls(score, protocol, label, size, effective, name)
 
     def arm(self, side: Sequence[Record] | Sequence[Pair]) -> _Arm:
         """Of records, or of the changes between the two records of each pair."""
@@ -603,7 +611,8 @@ def _by_fold(side: Sequence[Record]) -> list[tuple[tuple, Record]]:
     for record in side:
         fold = record["config"].get("fold")
         if not fold:
-            raise StudyError(f"{record.get('id', 'a run')} is of the published split, not of a fold")
+            name = record.get("id", "a run")
+            raise StudyError(f"{name} is of the published split: give records of folds")
         names = ("number", "assignment", "grouped", "digest")
         found.append((tuple(fold[name] for name in names), record))
     if len({key[0] for key, _ in found}) < len(found):
@@ -634,7 +643,7 @@ def _cluster_sums(
 def _moments(
     of: _Measure, terms: Sequence[tuple[float, _Arm]], pool: SeedSpread | None
 ) -> tuple[float, float, float]:
-    """Estimate, standard error and degrees of freedom of a weighted sum of arms; see ``compare``."""
+    """Estimate, standard error, degrees of freedom of a weighted sum of arms; see ``compare``."""
     if pool and pool.of != of.name:
         raise StudyError(
             "the pool is of another test set, score, protocol or clusters than the contrast"

@@ -4,9 +4,9 @@
 
 prints both for each world and number of seeds, as shares of the repetitions, in percent.
 
-A query is right if the sum of normal parts is below a threshold: of the cluster and the picture (for
+A query is right if a sum of normal parts is below a threshold: of the cluster and the picture (for
 both arms), of the arm with the cluster and with the picture, of the seed, and of the seed with the
-picture. The last is the luck that one seed has with single pictures. Worlds are set to the noise,
+query. The last is the luck that one seed has with single pictures. Worlds are set to the noise,
 spread over seeds and spread over clusters of the arms on record.
 """
 
@@ -33,8 +33,8 @@ class World:
         cluster, picture: variances that both arms share, of all queries' variance 1.
         arm_cluster, arm_picture: variances that each arm has for itself.
         seed: standard deviation of a seed, on the scale of the thresholds.
-        arms, unlike: how many arms the pool has, and the degrees of freedom of the scaled chi-square
-            from which their seeds' variances are drawn.
+        arms: of the pool.
+        unlike: degrees of freedom of the scaled chi-square that their seeds' variances come from.
     """
 
     sizes: tuple[int, ...]
@@ -112,7 +112,8 @@ WORLDS = {
         arms=60,
     ),
     "RSICD-like": World(
-        (1,) * 683 + (2,) * 70 + (3,) * 26 + (4,) * 15 + (5,) * 7 + (6, 6, 7, 7, 9, 9, 11, 11, 14, 17),
+        (1,) * 683 + (2,) * 70 + (3,) * 26 + (4,) * 15 + (5,) * 7
+        + (6, 6, 7, 7, 9, 9, 11, 11, 14, 17),
         recall=0.2, cluster=0.02, picture=0.5, arm_cluster=0.01, arm_picture=0.17, seed=0.013,
         arms=8,
     ),
@@ -133,7 +134,8 @@ def contrasts(
 ) -> tuple[list[Contrast], list[Contrast]]:
     """One contrast a repetition: by each arm's own spread, and by that of a table of other arms."""
     of, random = world.measure(), np.random.default_rng(seed + 1)
-    seen = [[of.weigh(sums) for sums in both] for both in pairs(world, seeds, repetitions, gap, seed)]
+    drawn = pairs(world, seeds, repetitions, gap, seed)
+    seen = [[of.weigh(sums) for sums in both] for both in drawn]
     flat = [arm for both in seen for arm in both]
     variance = float(np.mean([arm.scores.var(ddof=1) for arm in flat]))
     noise = float(np.mean([of.noise(arm) for arm in flat]))
