@@ -304,9 +304,8 @@ def compare_folds(
 
     The standard error is that of Nadeau and Bengio (Machine Learning 52, 2003): the variance of the
     F differences times 1/F + 1/8, by t with F - 1 degrees of freedom. The second part, test over
-    training size, is for training sets that overlap. Which pictures a fold holds, and its seed, make the differences
-    vary; so both are in their variance, and nothing is added for clusters within a fold. Clusters
-    that reach across folds are not: their pictures are trained on, as in the published split.
+    training size, is for training sets that overlap. Each difference has other pictures and another
+    seed, so their variance holds both, and nothing is added for clusters within a fold.
 
     Args:
         a, b: records of the same folds, one a fold.
