@@ -159,12 +159,13 @@ def sentences(evidence: Evidence) -> list[str]:
         f"and the recipe are part of this difference; with InfoNCE it {_told(probe)} a "
         f"linear probe on {SETS[SECOND]} ({_said(probe)}) and {_told(probe_elsewhere)} one "
         f"on {SETS[FIRST]} ({_said(probe_elsewhere)}).",
-        f"Of the {len(beside)} other ways to train a small part, on {SETS[SECOND]}, "
-        f"{_shown(beside)}, with intervals of {reach[0]:.0f} to {reach[-1]:.0f} points to either "
-        f"side, {median(reach):.0f} in the middle ({seeds_of_many(beside.values())}); with the "
+        f"The {len(beside)} other ways to train a small part are, on {SETS[SECOND]} and "
+        f"{_shown(beside)} (corrected over all of them), with intervals of {reach[0]:.0f} to "
+        f"{reach[-1]:.0f} points to either side, {median(reach):.0f} in the middle "
+        f"({seeds_of_many(beside.values())}); with the "
         f"adapter and the whole they are {len(alike)}, of which {len(best)} cannot be told from "
-        f"the best{_among(best)}; of the {len(further)} that were trained on {SETS[FIRST]}, too, "
-        f"{_shown(further)}.",
+        f"the best{_among(best)}; the {len(further)} that were trained on {SETS[FIRST]}, too, are "
+        f"there, {_shown(further)}.",
         _of_updates(evidence),
     ]  # fmt: skip
 
@@ -201,16 +202,13 @@ def others_beside(
 
 
 def _shown(beside: Mapping[str, Contrast]) -> str:
-    """How many contrasts there are of each word and direction."""
+    """How many contrasts there are of each word and direction; those that none has are left out."""
     said = [contrast.said() for contrast in beside.values()]
-    counted = ", ".join(
-        f"{said.count(f'{word} {way}')} {word} {way}"
-        for word in ("clearly", "likely") for way in ("better", "worse")
-    )  # fmt: skip
-    return (
-        f"against the paper's adapter with InfoNCE {counted} (corrected over all of them), and "
-        f"{said.count('open')} are open"
-    )
+    ways = [f"{word} {way}" for word in ("clearly", "likely") for way in ("better", "worse")]
+    counted = [f"{said.count(way)} {way}" for way in ways if way in said]
+    if "open" in said:
+        counted.append(f"{said.count('open')} open")
+    return f"compared with the paper's adapter with InfoNCE, {', '.join(counted)}"
 
 
 def _told(contrast: Contrast) -> str:

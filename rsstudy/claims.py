@@ -286,18 +286,20 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
     )
     if not any(rises) and not any(falls):
         reason += (
-            "That the gain depends on likeness is not shown; that it does not is not shown either."
+            "Whether the gain depends on likeness is open: the intervals say what is excluded."
         )
-    used, real = [], []
-    for form, names in CONTROLLED.items():
-        hmmc, control = (evidence.runs("hmmc", "mrs-adapter", name) for name in names)
-        if hmmc and control:
-            used += _ids(hmmc, control)
-            found = compare(hmmc, control)
-            real.append(
-                f"the {form} form gains {_said(found)} points over its control, which reaches "
-                f"{mean_recall(control):.1f} % ({_setting(hmmc)})"
-            )
+    sides = {
+        form: [evidence.runs("hmmc", "mrs-adapter", name) for name in names]
+        for form, names in CONTROLLED.items()
+    }
+    sides = {form: runs for form, runs in sides.items() if all(runs)}
+    used = [run for hmmc, control in sides.values() for run in _ids(hmmc, control)]
+    judged = corrected([compare(hmmc, control) for hmmc, control in sides.values()])
+    real = [
+        f"the {form} form gains {_said(found)} points over its control, which reaches "
+        f"{mean_recall(control):.1f} % ({_setting(hmmc)})"
+        for (form, (hmmc, control)), found in zip(sides.items(), judged, strict=True)
+    ]
     if len(evidence.raised):
         near = evidence.raised.set_index(["raised", "modality", "measure"]).loc["both"]
         ends = " and ".join(

@@ -327,39 +327,42 @@ def answer(table: pd.DataFrame) -> Figure:
     Args:
         table: from ``rsstudy.answer.picture_table``.
     """
-    names = [name for name in dict.fromkeys(table["name"])
-             if table.loc[table["name"] == name, "estimate"].notna().any()]  # fmt: skip
     sets = list(dict.fromkeys(table["data"]))
+    drawn = {
+        data: table[(table["data"] == data) & table["estimate"].notna() & (table["trained"] > 0)]
+        for data in sets
+    }
+    rows = max(map(len, drawn.values()))
     figure, axes = plt.subplots(
-        len(sets), 1, figsize=(0.64 * WIDTH, len(sets) * (0.46 * len(names) + 0.9)),
-        squeeze=False, sharex=True,
+        len(sets), 1, figsize=(0.64 * WIDTH, len(sets) * (0.5 * rows + 0.5) + 0.6), squeeze=False,
+        sharex=True,
     )  # fmt: skip  # narrow, for it is not scrolled on a phone
     words = []
     for axis, data in zip(axes.flat, sets, strict=True):
         title = look_of(data, sets)[0]
         axis.axvline(0, color="0.4", linewidth=1)
-        for row in table[(table["data"] == data) & table["estimate"].notna()].itertuples():
-            at, share = names.index(row.name), 100 * row.trained / row.of
-            color = "C3" if "HMMC" in row.name else "C0" if share else "0.5"
+        for at, row in enumerate(drawn[data].itertuples()):
             _difference(axis, at, row.estimate, (row.low, row.high),
-                        (row.low_corrected, row.high_corrected), color)  # fmt: skip
-            part = f"{share:.1f} %" if share else "none"
-            said = f"{row.estimate:+.1f}, {row.word}; {row.mean_recall:.1f} % ({part})"
-            left = row.estimate > -20  # room lies to the left of what is near zero
-            axis.annotate(said, (row.low_corrected if left else row.high_corrected, at),
-                          (-6 if left else 6, 0), textcoords="offset points", va="center",
-                          ha="right" if left else "left", fontsize=9)  # fmt: skip
+                        (row.low_corrected, row.high_corrected),
+                        "C3" if "HMMC" in row.name else "C0")  # fmt: skip
+            part = f"{100 * row.trained / row.of:.1f} %"
+            for text, place, side in (
+                (f"{row.name} ({part}): {row.mean_recall:.1f} %", 0.01, "left"),
+                (f"{row.estimate:+.1f}, {row.word}", 0.99, "right"),
+            ):
+                axis.annotate(text, (place, at), (0, 6), textcoords="offset points", ha=side,
+                              xycoords=axis.get_yaxis_transform(), fontsize=10)  # fmt: skip
             words.append(f"{title}, {row.name} ({part} of the parameters trained) "
                          f"{row.mean_recall:.1f} %, {row.estimate:+.1f} points ({row.low:+.1f} to "
                          f"{row.high:+.1f}), {row.word}")  # fmt: skip
-        whole = table.loc[(table["data"] == data) & table["estimate"].isna(), "mean_recall"]
-        against = f": all of it trained, {whole.iloc[0]:.1f} %, is zero" if len(whole) else ""
-        axis.set_yticks(range(len(names)), names)
-        axis.set(ylim=(len(names) - 0.5, -0.6), title=f"{title}{against}")
-        axis.grid(visible=False, axis="y")
+        ends = table[(table["data"] == data) & ~table.index.isin(drawn[data].index)]
+        said = ", ".join(f"{row.name} {row.mean_recall:.1f} %" for row in ends.itertuples())
+        axis.set(ylim=(rows - 0.6, -0.8), yticks=[])
+        axis.set_title(f"{title}: {said}", fontsize=10, loc="left")
+        words.append(f"{title}: {said}")
     axes.flat[-1].set_xlabel(
-        "mean recall less that of all of it trained, points\nthick: 95 %, over pictures and seeds; "
-        "thin: corrected\nbeside: difference, word; mean recall (share trained)"
+        "mean recall less that of all of it trained, points\n"
+        "thick: 95 %, over pictures and seeds; thin: corrected\nin brackets: share trained"
     )
     figure.set_label(f"Mean recall on test less that of training all of it: {'; '.join(words)}.")
     return figure
