@@ -55,7 +55,7 @@ def test_the_picture_shows_every_run_behind_it(tmp_path):
     assert rows["estimate"].to_numpy(float) == pytest.approx(apart.to_numpy())
     assert (rows["low_corrected"] < rows["low"]).all() and (rows["low"] < rows["high"]).all()
     svg = (BOOK / "answer.svg").read_text()
-    assert svg.count("<!-- UCM-Captions -->") == 1
+    assert svg.count("<!-- UCM-Captions: nothing trained") == 1
 
 
 @pytest.fixture
@@ -80,11 +80,11 @@ def as_in(record):
 
 def test_the_words_follow_the_verdict(turned):
     runs = shown_runs(read_evidence(RESULTS))
-    [nothing], [hmmc] = runs[SECOND, NOTHING], runs[SECOND, PAPERS][:1]
+    [nothing] = runs[SECOND, NOTHING]
     said = turned(runs[SECOND, ALL], **as_in(nothing))  # all of it, trained, does what nothing does
     assert "the small part is clearly ahead of the whole" in said[0]
-    said = turned([hmmc], **as_in(runs[SECOND, ADAPTER][0]))
-    assert "clearly behind the same adapter" not in said[2], "one seed of five makes it doubtful"
+    said = turned(runs[SECOND, PAPERS], **as_in(runs[SECOND, ADAPTER][0]))
+    assert "cannot be told from the same adapter" in said[2]
     [poor], full = runs[FIRST, NOTHING], runs[FIRST, ALL]
     trained, looked = turned(full, **as_in(poor))[1].split("; after")
     assert "the small part is clearly ahead of the whole" in trained
