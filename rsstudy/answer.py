@@ -20,12 +20,13 @@ from rsstudy.claims import (
     mean_recall,
     read_evidence,
     seeds_of,
+    steps_of,
 )
-from rsstudy.comparison import mean_with_interval, name_of_row
+from rsstudy.comparison import name_of_row
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
 from rsstudy.grids import UPDATED, arms, every_seed, only
-from rsstudy.statistics import Contrast, Verdict, compare, corrected
+from rsstudy.statistics import Contrast, best_group, compare, corrected
 from rsstudy.updates import updates
 
 Record = Mapping[str, Any]
@@ -42,15 +43,8 @@ SHOWN: tuple[tuple[str, str, str, bool], ...] = (
     (BOTH, "mrs-adapter", "infonce", True), (ALL, "full", "infonce", False),
 )  # fmt: skip
 SECOND = UPDATED["short"][1]
-SPARED: dict[str | None, str] = {
-    "better": "it forgets less", "worse": "it forgets more", "comparable": "it forgets as much",
-}  # fmt: skip
 # Methods that train no small part.
 LARGE = ("zero-shot", "full", "text-tower")
-TOLD: dict[Verdict, str] = {
-    "better": "is ahead of", "worse": "is behind", "comparable": "is comparable to",
-    "undecided": "is not shown to differ from",
-}  # fmt: skip
 
 
 def shown_runs(evidence: Evidence) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -67,26 +61,32 @@ def shown_runs(evidence: Evidence) -> dict[tuple[str, str], list[dict[str, Any]]
 def picture_table(evidence: Evidence) -> pd.DataFrame:
     """A row for each set and arm of the picture.
 
-    Columns data, name, mean_recall (mean over seeds, percent), low, high (95 % over test pictures,
-    mean over seeds), seeds, trained (parameters), of (all parameters), records (ids of the runs).
+    Columns data, name, mean_recall (mean over seeds, percent), seeds, trained (parameters), of (all
+    parameters), records (ids of the runs); and of the difference to the row ``ALL`` of its set, in
+    points: estimate, low, high (95 %), low_corrected, high_corrected (over the table) and word.
     """
-    rows = []
     found = shown_runs(evidence)
     whole = max(r["trained_parameters"]["total"] for runs in found.values() for r in runs)
+    asked = [(data, name) for data, name in found if name != ALL and (data, ALL) in found]
+    judged = dict(zip(asked, corrected([
+        compare(found[data, name], found[data, ALL], pool=evidence.pool(data))
+        for data, name in asked
+    ]), strict=True))  # fmt: skip
+    rows = []
+    shown = ("estimate", "low", "high", "low_corrected", "high_corrected", "word")
     for (data, name), runs in found.items():
-        mean, low, high = mean_with_interval(runs)
-        trained = runs[0]["trained_parameters"]["total"]
-        rows.append({"data": data, "name": name, "mean_recall": mean, "low": low, "high": high,
-                     "seeds": len(runs), "trained": trained, "of": whole,
-                     "records": " ".join(record["id"] for record in runs)})  # fmt: skip
+        contrast = judged.get((data, name))
+        rows.append({
+            "data": data, "name": name, "mean_recall": mean_recall(runs), "seeds": len(runs),
+            "trained": runs[0]["trained_parameters"]["total"], "of": whole,
+            "records": " ".join(record["id"] for record in runs),
+            **{of: getattr(contrast, of, None) for of in shown},
+        })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
-    """The answer, in five; the verdicts of the first three are corrected together.
-
-    Args:
-        resamples: of the many contrasts of the fourth.
+def sentences(evidence: Evidence) -> list[str]:
+    """The answer, in five; the contrasts of the first three are corrected together.
 
     Raises:
         StudyError: a run that it needs is not on record.
@@ -110,22 +110,34 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
              (look[ADAPTER], look[ALL]), (look[BOTH], look[ALL]),
              (here[PAPERS], here[ADAPTER]), (there[PAPERS], there[ADAPTER]),
              (here[ADAPTER], here[HEADS]), (there[ADAPTER], there[HEADS])]  # fmt: skip
+    ours, first = evidence.pool(SECOND), evidence.pool(FIRST)
+    pools = [ours, ours, first, first, None, None, ours, first, ours, first]
     (whole, headed, elsewhere, headed_elsewhere, looked, headed_look, hmmc, hmmc_elsewhere, probe,
-     probe_elsewhere) = corrected([compare(*sides) for sides in asked])  # fmt: skip
+     probe_elsewhere) = corrected([
+         compare(*sides, pool=pool) for sides, pool in zip(asked, pools, strict=True)
+     ])  # fmt: skip
     trained, total = (_trained(here[name]) for name in (ADAPTER, ALL))
     long, plain = (evidence.runs("compare", "mrs-adapter", name) for name in ("hmmc", "infonce"))
     later = ""
     if long and plain:
-        later = f"; in {_epochs(long)}: {_said(compare(long, plain))}, {_sides(long, plain)}"
-    beside = others_beside(evidence, here[ADAPTER], resamples)
-    further = others_beside(evidence, there[ADAPTER], resamples, FIRST)
+        longer = compare(long, plain)
+        later = (
+            f"; after {steps_of(long)} of {_epochs(long)} {_said(longer)}, "
+            f"{_sides(long, plain)}"
+        )
+    beside = others_beside(evidence, here[ADAPTER])
+    further = others_beside(evidence, there[ADAPTER], FIRST)
     reach = sorted((contrast.high - contrast.low) / 2 for contrast in beside.values())
+    alike = best_group(
+        _others(evidence) | {ADAPTER: here[ADAPTER], ALL: here[ALL]}, pool=ours
+    )
+    best = [name for name, found in alike.items() if found.in_best_group]
     return [
         f"Training {trained:,} of {total / 1e6:.1f} million parameters for "
         f"{_epochs(here[ADAPTER])} takes mean recall on {SETS[SECOND]} from "
         f"{mean_recall(here[NOTHING]):.1f} to {mean_recall(here[ADAPTER]):.1f} %, training all of "
         f"them to {mean_recall(here[ALL]):.1f} %: the small part {_told(whole)} the whole "
-        f"({_said(whole)} points; {_sides(here[ADAPTER], here[ALL])}); with the heads trained, "
+        f"({_said(whole)}; {_sides(here[ADAPTER], here[ALL])}); with the heads trained, "
         f"too, as the whole's are, {_trained(here[BOTH]):,} parameters reach "
         f"{mean_recall(here[BOTH]):.1f} %, which {_told(headed)} it ({_said(headed)}; "
         f"{seeds_of(here[BOTH])}).",
@@ -140,59 +152,70 @@ def sentences(evidence: Evidence, resamples: int = 10_000) -> list[str]:
         f"{_sides(look[ADAPTER], look[ALL])}), and with trained heads {_told(headed_look)} it "
         f"({_said(headed_look)}; {seeds_of(look[BOTH])}).",
         f"With the paper's objective, HMMC in its public hinge form, the adapter on "
-        f"{SETS[SECOND]} {_told(hmmc)} the same adapter with plain InfoNCE ({_said(hmmc)} "
-        f"in {_epochs(here[PAPERS])}, {_sides(here[PAPERS], here[ADAPTER])}{later}), and on "
-        f"{SETS[FIRST]} {_told(hmmc_elsewhere)} it ({_said(hmmc_elsewhere)}; "
-        f"{_sides(there[PAPERS], there[ADAPTER])}); with InfoNCE it {_told(probe)} a "
+        f"{SETS[SECOND]} {_told(hmmc)} the same adapter with plain InfoNCE after "
+        f"{steps_of(here[PAPERS])} ({_said(hmmc)}; {_sides(here[PAPERS], here[ADAPTER])}{later}), "
+        f"and on {SETS[FIRST]} {_told(hmmc_elsewhere)} it after {steps_of(there[PAPERS])} "
+        f"({_said(hmmc_elsewhere)}; {_sides(there[PAPERS], there[ADAPTER])}); the number of steps "
+        f"and the recipe are part of this difference; with InfoNCE it {_told(probe)} a "
         f"linear probe on {SETS[SECOND]} ({_said(probe)}) and {_told(probe_elsewhere)} one "
         f"on {SETS[FIRST]} ({_said(probe_elsewhere)}).",
-        f"Of the {len(beside)} other ways to train a small part, on {SETS[SECOND]}, "
-        f"{_shown(beside)}, with intervals of {reach[0]:.0f} to {reach[-1]:.0f} points to either "
-        f"side, {median(reach):.0f} in the middle ({seeds_of_many(beside.values())}); of the "
-        f"{len(further)} that were trained on {SETS[FIRST]}, too, {_shown(further)}.",
+        f"The {len(beside)} other ways to train a small part are, on {SETS[SECOND]} and "
+        f"{_shown(beside)} (corrected over all of them), with intervals of {reach[0]:.0f} to "
+        f"{reach[-1]:.0f} points to either side, {median(reach):.0f} in the middle "
+        f"({seeds_of_many(beside.values())}); with the "
+        f"adapter and the whole they are {len(alike)}, of which {len(best)} cannot be told from "
+        f"the best{_among(best)}; the {len(further)} that were trained on {SETS[FIRST]}, too, are "
+        f"there, {_shown(further)}.",
         _of_updates(evidence),
     ]  # fmt: skip
 
 
+def _among(best: Sequence[str]) -> str:
+    """Whether the adapter and the whole are in the best group, in words."""
+    names = [said for name, said in ((ADAPTER, "the adapter"), (ALL, "the whole")) if name in best]
+    return f", {' and '.join(names)} among them" if names else ""
+
+
+def _others(evidence: Evidence, data: str = SECOND) -> dict[str, list[dict[str, Any]]]:
+    """The records of the benchmark's other small parts, by the name of each arm."""
+    rows = [
+        arm for arm in only(arms("benchmark", "short"), [data], [], [])
+        if not arm.run.train_heads and arm.run.method not in LARGE
+        and (arm.run.method, arm.run.method_settings) != ("mrs-adapter", {})
+    ]  # fmt: skip
+    by_arm = every_seed(rows, evidence.benchmark).groupby(["label", "objective_label"])
+    return {name_of_row(next(runs.itertuples())): list(runs["record"]) for _, runs in by_arm}
+
+
 def others_beside(
-    evidence: Evidence, adapter: Sequence[Record], resamples: int = 10_000, data: str = SECOND
+    evidence: Evidence, adapter: Sequence[Record], data: str = SECOND
 ) -> dict[str, Contrast]:
     """The benchmark's other small parts less the paper's adapter, on one set.
 
     Returns:
         by the name of each arm with frozen heads, the best first; corrected over all of them.
     """
-    rows = [
-        arm for arm in only(arms("benchmark", "short"), [data], [], [])
-        if not arm.run.train_heads and arm.run.method not in LARGE
-        and (arm.run.method, arm.run.method_settings) != ("mrs-adapter", {})
-    ]  # fmt: skip
-    by_arm = {
-        name_of_row(next(runs.itertuples())): compare(list(runs["record"]), adapter,
-                                                      resamples=resamples)
-        for _, runs in every_seed(rows, evidence.benchmark).groupby(["label", "objective_label"])
-    }  # fmt: skip
-    found = dict(zip(by_arm, corrected(list(by_arm.values())), strict=True))
+    others, pool = _others(evidence, data), evidence.pool(data)
+    contrasts = corrected([compare(runs, adapter, pool=pool) for runs in others.values()])
+    found = dict(zip(others, contrasts, strict=True))
     return dict(sorted(found.items(), key=lambda item: -item[1].estimate))
 
 
 def _shown(beside: Mapping[str, Contrast]) -> str:
-    """How many contrasts are shown to be better and worse, corrected and each by its interval."""
-    verdicts = [contrast.verdict for contrast in beside.values()]
-    above = sum(contrast.low > 0 for contrast in beside.values())
-    below = sum(contrast.high < 0 for contrast in beside.values())
-    return (
-        f"{verdicts.count('better')} are shown to do better than the paper's adapter with InfoNCE "
-        f"and {verdicts.count('worse')} to do worse, corrected over all of them (by their own "
-        f"intervals alone: {above} and {below})"
-    )
+    """How many contrasts there are of each word and direction; those that none has are left out."""
+    said = [contrast.said() for contrast in beside.values()]
+    ways = [f"{word} {way}" for word in ("clearly", "likely") for way in ("better", "worse")]
+    counted = [f"{said.count(way)} {way}" for way in ways if way in said]
+    if "open" in said:
+        counted.append(f"{said.count('open')} open")
+    return f"compared with the paper's adapter with InfoNCE, {', '.join(counted)}"
 
 
 def _told(contrast: Contrast) -> str:
-    """The verdict in words; also where only the correction keeps a difference from being shown."""
-    if contrast.verdict == "undecided" and not contrast.low <= 0 <= contrast.high:
-        return "is not shown, once corrected, to differ from"
-    return TOLD[contrast.verdict]
+    """The word and its direction, as a verb."""
+    if contrast.word == "open":
+        return "cannot be told from"
+    return f"is {contrast.said('ahead of', 'behind')}"
 
 
 def seeds_of_many(found: Iterable[Contrast]) -> str:
@@ -217,17 +240,21 @@ def _of_updates(evidence: Evidence) -> str:
     kept = "leaves the encoder bit for bit as it was"
     if not untouched:
         kept = "does not leave the encoder as it was"
-    lost = {"lost": "loses", "gained": "gains"}
-
-    spared = SPARED.get(small.spared_verdict, "that it forgets less is not shown")
+    spared = "whether it forgets less was not measured"
     if pd.notna(small.spared):
+        way = "less" if small.spared > 0 else "more"
+        spared = f"it {small.spared_verdict.removesuffix(way).strip()} forgets {way}"
+        if small.spared_verdict == "open":
+            spared = "whether it forgets less is open"
         spared += f" ({small.spared:+.1f}, {small.spared_low:+.1f} to {small.spared_high:+.1f})"
 
     def change(row: pd.Series) -> str:
-        verb = lost.get(row.forgotten_verdict, "is not shown to lose; the estimate is")
-        sign = -1 if verb == "gains" else 1
+        verb, sign = ("loses", 1) if row.forgotten > 0 else ("gains", -1)
+        said = f"{row.forgotten_verdict.split()[0]} {verb}"
+        if row.forgotten_verdict == "open":
+            said, sign = "may lose or gain; the estimate is a loss of", 1
         low, high = sorted((sign * row.forgotten_low, sign * row.forgotten_high))
-        return f"{verb} {sign * row.forgotten:.1f} points ({low:.1f} to {high:.1f})"
+        return f"{said} {sign * row.forgotten:.1f} points ({low:.1f} to {high:.1f})"
 
     return (
         f"An update by the small part is a file of {small.shipped_bytes / 1e6:.1f} MB instead of "
@@ -277,7 +304,9 @@ def _behind(table: pd.DataFrame) -> str:
 
 
 def _said(contrast: Contrast) -> str:
-    return f"{contrast.estimate:+.1f}, {contrast.low:+.1f} to {contrast.high:+.1f}"
+    """The difference with its interval; of an open one what is excluded, too."""
+    shown = f"{contrast.estimate:+.1f}, {contrast.low:+.1f} to {contrast.high:+.1f}"
+    return f"{shown}: open, {contrast.excluded()}" if contrast.word == "open" else shown
 
 
 def _sides(one: Sequence[Record], other: Sequence[Record]) -> str:

@@ -35,10 +35,18 @@ from rsstudy.records import before
 from rsstudy.reported import granularity, leads, read_reported, read_table
 from rsstudy.run import Run, label_of
 from rsstudy.similarity import by_dial
-from rsstudy.statistics import Contrast, compare, holm, smallest_gap
+from rsstudy.statistics import (
+    Contrast,
+    SeedSpread,
+    compare,
+    corrected,
+    holm,
+    seed_spread,
+    smallest_gap,
+)
 
 Verdict = Literal[
-    "holds", "holds in part", "does not hold", "tested, undecided", "cannot be tested here"
+    "holds", "holds in part", "does not hold", "tested, open", "cannot be tested here"
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 RECOMPUTED = "recomputed"
@@ -101,6 +109,14 @@ class Evidence:
             if arm.run.encoder == encoder:
                 return list(every_seed([arm], self.benchmark)["record"])
         return []
+
+    def pool(self, data: str = ANALOGUE) -> SeedSpread | None:
+        """The spread over seeds that the arms of ``compared`` on one set share; maybe none."""
+        both = [*arms("benchmark", "short"), *arms("objectives", "short")]
+        runs = every_seed(only(both, [data], [], []), self.benchmark).drop_duplicates("id")
+        by_arm = runs.groupby(["encoder", "label", "objective_label"])
+        several = [list(arm["record"]) for _, arm in by_arm if len(arm) > 1]
+        return seed_spread(several) if len(several) > 1 else None
 
     def on_first(
         self, method: str, objective: str = "infonce", train_heads: bool = False
@@ -192,29 +208,30 @@ def _works(evidence: Evidence, paper: Mapping[str, float]) -> dict[str, Any]:
     """Not decided: the claim speaks of OpenAI's CLIP. The analogue's gain is told beside it."""
     over = leads(evidence.reported)
     over = over[over["over"] == "zero-shot CLIP"]
-    framework = evidence.runs("compare", "mrs-adapter", "hmmc")
-    zero = evidence.runs("compare", "zero-shot", "infonce")
-    plain = evidence.runs("compare", "mrs-adapter", "infonce")
+    framework, zero, plain = (
+        evidence.compared(*arm)
+        for arm in (("mrs-adapter", "hmmc"), ("zero-shot",), ("mrs-adapter", "infonce"))
+    )
     if not (framework and zero and plain):
         return _open(paper, "The runs of the analogue are not on this record.")
-    gain = compare(framework, zero)
-    without = compare(framework, plain)
-    shorter = [
-        (ours, untrained)
-        for ours, untrained in (
-            (evidence.compared("mrs-adapter", "hmmc"), evidence.compared("zero-shot")),
-            (
-                evidence.compared("mrs-adapter", "hmmc", data=FIRST),
-                evidence.compared("zero-shot", data=FIRST),
-            ),
-        )
-        if ours and untrained
-    ]
-    told = "; ".join(f"{_setting(ours)}: {_said(compare(ours, none))}" for ours, none in shorter)
-    told = f"In shorter trainings: {told}. " if told else ""
+    elsewhere = (evidence.compared("mrs-adapter", "hmmc", data=FIRST),
+                 evidence.compared("zero-shot", data=FIRST))  # fmt: skip
+    longer = (evidence.runs("compare", "mrs-adapter", "hmmc"),
+              evidence.runs("compare", "zero-shot", "infonce"))  # fmt: skip
+    also = [sides for sides in (elsewhere, longer) if all(sides)]
+    pools = [evidence.pool(FIRST) if sides is elsewhere else None for sides in also]
+    gain, without, *others = corrected([
+        compare(framework, zero, pool=evidence.pool()),
+        compare(framework, plain, pool=evidence.pool()),
+        *(compare(*sides, pool=pool) for sides, pool in zip(also, pools, strict=True)),
+    ])  # fmt: skip
+    told = "; ".join(
+        f"{_setting(ours)}: {_said(found)}" for (ours, _), found in zip(also, others, strict=True)
+    )
+    told = f"In other trainings: {told}. " if told else ""
     return {
         "paper": dict(paper) | _by_set("lead over zero-shot CLIP", over),
-        "records": _ids(framework, zero, plain, *(side for pair in shorter for side in pair)),
+        "records": _ids(framework, zero, plain, *(side for sides in also for side in sides)),
         "measure": "mean recall of MRS adapter + HMMC less zero-shot, points, in the analogue",
         "estimate": _round(gain.estimate), "interval": _interval(gain),
         "verdict": "cannot be tested here",
@@ -222,7 +239,8 @@ def _works(evidence: Evidence, paper: Mapping[str, float]) -> dict[str, Any]:
             "The claim is about OpenAI's CLIP, whose weights this record does not have. In the "
             f"analogue ({_setting(framework)}) the framework gains {_said(gain)} points over "
             f"zero-shot. {told}HMMC less InfoNCE, both on this adapter, is {_said(without)} "
-            f"({seeds_of(framework)} against {seeds_of(plain)})."
+            f"({seeds_of(framework)} against {seeds_of(plain)}) after {steps_of(framework)}; that "
+            "number of steps and the recipe are part of this difference."
         ),
     }  # fmt: skip
 
@@ -232,7 +250,7 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
 
     The claim is about likeness, so the change of the gain along the dials decides. Holds: it rises
     in each form, and there is a gain at their end. Holds in part: it rises in one. Does not hold:
-    it falls in one and rises in none. Else it was tested and is undecided.
+    it falls in one and rises in none. Else it was tested and is open.
     """
     gained = gains(evidence.dials)
     both = gained[gained["raised"] == "both"]
@@ -245,7 +263,7 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
     above = [value > 0 and q <= 0.05 for value, q in zip(values, p, strict=True)]
     below = [value < 0 and q <= 0.05 for value, q in zip(values, p, strict=True)]
     rises, falls = above[: len(along)], below[: len(along)]
-    verdict: Verdict = "tested, undecided"
+    verdict: Verdict = "tested, open"
     if all(above):
         verdict = "holds"
     elif any(rises):
@@ -268,18 +286,20 @@ def _answers_similarity(evidence: Evidence, paper: Mapping[str, float]) -> dict[
     )
     if not any(rises) and not any(falls):
         reason += (
-            "That the gain depends on likeness is not shown; that it does not is not shown either."
+            "Whether the gain depends on likeness is open: the intervals say what is excluded."
         )
-    used, real = [], []
-    for form, names in CONTROLLED.items():
-        hmmc, control = (evidence.runs("hmmc", "mrs-adapter", name) for name in names)
-        if hmmc and control:
-            used += _ids(hmmc, control)
-            found = compare(hmmc, control)
-            real.append(
-                f"the {form} form gains {_said(found)} points over its control, which reaches "
-                f"{mean_recall(control):.1f} % ({_setting(hmmc)}: {found.verdict})"
-            )
+    sides = {
+        form: [evidence.runs("hmmc", "mrs-adapter", name) for name in names]
+        for form, names in CONTROLLED.items()
+    }
+    sides = {form: runs for form, runs in sides.items() if all(runs)}
+    used = [run for hmmc, control in sides.values() for run in _ids(hmmc, control)]
+    judged = corrected([compare(hmmc, control) for hmmc, control in sides.values()])
+    real = [
+        f"the {form} form gains {_said(found)} points over its control, which reaches "
+        f"{mean_recall(control):.1f} % ({_setting(hmmc)})"
+        for (form, (hmmc, control)), found in zip(sides.items(), judged, strict=True)
+    ]
     if len(evidence.raised):
         near = evidence.raised.set_index(["raised", "modality", "measure"]).loc["both"]
         ends = " and ".join(
@@ -362,12 +382,14 @@ def _beats_traditional(evidence: Evidence, paper: Mapping[str, float]) -> dict[s
     same = evidence.compared("full", "hinge")
     if not (framework and own and same):
         return {**_open(printed, reason + "The runs of the analogue are not on this record.")}
-    apart, level = compare(framework, own), compare(framework, same)
+    pool = evidence.pool()
+    apart, level = corrected([compare(framework, other, pool=pool) for other in (own, same)])
     lesson = ""
-    if apart.verdict == "better" and level.verdict != "better":
-        lesson = " Over the same towers, all of them trained, there is no lead."
-        if level.verdict != "worse":
-            lesson = " Over the same towers, all of them trained, no lead is shown."
+    if apart.low > 0 >= level.low:
+        left = "there is no lead"
+        if level.word == "open":
+            left = f"a lead is open: the framework is {level.excluded()}"
+        lesson = f" Over the same towers, all of them trained, {left}."
     return {
         "paper": printed, "records": _ids(framework, own, same),
         "measure": "mean recall of MRS adapter + HMMC less VSE++'s objective on the same towers, "
@@ -375,11 +397,10 @@ def _beats_traditional(evidence: Evidence, paper: Mapping[str, float]) -> dict[s
         "estimate": _round(level.estimate), "interval": _interval(level),
         "verdict": "cannot be tested here",
         "reason": (
-            f"{reason}In the analogue ({_setting(framework)}) the paper's framework is "
-            f"{_verb(apart.verdict)} VSE++ as a network of its own ({seeds_of(own)}), which "
-            f"reaches {mean_recall(own):.1f} %, {_said(apart)}, and "
-            f"{_verb(level.verdict)} VSE++'s objective on the very towers that the adapter sits "
-            f"on ({seeds_of(same)}), {_said(level)}.{lesson}"
+            f"{reason}In the analogue ({_setting(framework)}) the paper's framework less VSE++ "
+            f"as a network of its own ({seeds_of(own)}), which reaches {mean_recall(own):.1f} %, "
+            f"is {_said(apart)}, and less VSE++'s objective on the very towers that the adapter "
+            f"sits on ({seeds_of(same)}) {_said(level)}.{lesson}"
         ),
     }  # fmt: skip
 
@@ -392,60 +413,71 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
     framework = evidence.compared("mrs-adapter", "hmmc")
     if not (adapter and full and framework):
         return _open(paper, "The runs of the analogue are not on this record.")
-    found = compare(framework, full)
     there, looks = (
         [of("mrs-adapter"), of("full")]
         for of in (partial(evidence.compared, data=FIRST), evidence.on_first)
     )
-    elsewhere = "".join(
-        f"; in {_setting(ours)} against {seeds_of(whole)}, it is {_said(compare(ours, whole))}"
-        for ours, whole in (there, looks) if ours and whole
-    )  # fmt: skip
     heads = [evidence.compared("mrs-adapter", train_heads=True),
              evidence.compared("mrs-adapter", train_heads=True, data=FIRST),
              evidence.on_first("mrs-adapter", train_heads=True)]  # fmt: skip
-    with_heads = "; ".join(
-        f"{_said(compare(ours, whole))} in {_setting(ours)} against {seeds_of(whole)}"
-        for ours, whole in zip(heads, (full, there[1], looks[1]), strict=True)
-        if ours and whole
-    )
+    full_with = evidence.compared("full", "hmmc")
+    headed_with = evidence.compared("mrs-adapter", "hmmc", train_heads=True) if full_with else []
+    here, first = evidence.pool(), evidence.pool(FIRST)
+    asked = {
+        "framework": (framework, full, here), "adapter": (adapter, full, here),
+        "there": (*there, first), "looks": (*looks, None),
+        "heads": (heads[0], full, here), "heads there": (heads[1], there[1], first),
+        "heads looks": (heads[2], looks[1], None), "with": (framework, full_with, here),
+        "headed with": (headed_with, full_with, here),
+    }  # fmt: skip
+    asked = {name: sides for name, sides in asked.items() if sides[0] and sides[1]}
+    contrasts = [compare(ours, whole, pool=pool) for ours, whole, pool in asked.values()]
+    found = dict(zip(asked, corrected(contrasts), strict=True))
+
+    def in_setting(name: str) -> str:
+        ours, whole, _ = asked[name]
+        return f"{_said(found[name])} in {_setting(ours)} against {seeds_of(whole)}"
+
+    elsewhere = "".join(f"; {in_setting(name)}" for name in ("there", "looks") if name in found)
+    with_heads = "; ".join(in_setting(name) for name in asked if name.startswith("heads"))
     if with_heads:
         with_heads = (
             "With the heads trained, too, as full fine-tuning's are, its distance to full "
-            f"fine-tuning is {with_heads}. These intervals are not corrected for their number. "
+            f"fine-tuning is {with_heads}. "
         )
-    full_with = evidence.compared("full", "hmmc")
-    headed_with = evidence.compared("mrs-adapter", "hmmc", train_heads=True) if full_with else []
     alike = ""
     if full_with:
         alike = (
             f"Against full fine-tuning with HMMC, too ({seeds_of(full_with)}), the framework is "
-            f"{_said(compare(framework, full_with))}"
+            f"{_said(found['with'])}"
         )
         if headed_with:
             alike += (
                 f", and with its heads trained as well ({seeds_of(headed_with)}) "
-                f"{_said(compare(headed_with, full_with))}"
+                f"{_said(found['headed with'])}"
             )
         alike += ". "
-    gap = smallest_gap(adapter, full)
+    gap = smallest_gap(adapter, full, pool=here)
     return {
         "paper": dict(paper) | _by_set("lead over full fine-tuning", over),
         "records": _ids(adapter, full, framework, full_with, headed_with, *there, *looks,
                         *heads),
         "measure": "mean recall of MRS adapter + HMMC less full fine-tuning, points, in the "
                    "analogue",
-        "estimate": _round(found.estimate), "interval": _interval(found),
+        "estimate": _round(found["framework"].estimate),
+        "interval": _interval(found["framework"]),
         "verdict": "cannot be tested here",
         "reason": (
             f"The printed differences run from {over['points'].min():+.2f} to "
             f"{over['points'].max():+.2f} points, of one run each, without seeds or intervals, on "
             "an encoder that this record does not have. In the analogue "
-            f"({_setting(framework)}) the paper's framework is {_verb(found.verdict)} full "
-            f"fine-tuning with InfoNCE: {_said(found)}. The adapter alone, with InfoNCE as well "
-            f"({seeds_of(adapter)} and {seeds_of(full)}), is {_said(compare(adapter, full))} from "
-            f"it{elsewhere}. {with_heads}{alike}Comparable is a claim that needs an equivalence "
-            f"test: UCM-Captions' test pictures miss even a true gap of {gap:.1f} points between "
+            f"({_setting(framework)}) the paper's framework less full fine-tuning with InfoNCE is "
+            f"{_said(found['framework'])}; how far HMMC is behind InfoNCE depends on the number "
+            "of steps and on the recipe. The adapter alone, with InfoNCE as well "
+            f"({seeds_of(adapter)} and {seeds_of(full)}), is {_said(found['adapter'])} from "
+            f"it{elsewhere}. {with_heads}{alike}The words are corrected over this claim's "
+            f"{len(found)} contrasts. Comparable is a claim that needs an equivalence "
+            f"test: these runs on UCM-Captions miss even a true gap of {gap:.1f} points between "
             "the adapter and full fine-tuning, both by InfoNCE, one time in five."
         ),
     }  # fmt: skip
@@ -562,9 +594,15 @@ def _setting(runs: Sequence[Mapping[str, Any]]) -> str:
     """Where some runs were done, in words."""
     config = runs[0]["config"]
     epochs = config["recipe"]["epochs"]
-    trained = f"{epochs} epoch{'s' * (epochs > 1)}, {seeds_of(runs)}"
+    trained = f"{epochs} epoch{'s' * (epochs > 1)} ({steps_of(runs)}), {seeds_of(runs)}"
     return (f"{config['encoder']}, {SETS.get(config['data'], config['data'])}, "
             f"{config['image_size']} px, {trained}")  # fmt: skip
+
+
+def steps_of(runs: Sequence[Mapping[str, Any]]) -> str:
+    """How many optimizer steps each of some runs took, in words."""
+    steps = sorted({record["cost"]["steps"] for record in runs})
+    return f"{' to '.join(f'{number:,}' for number in steps)} steps"
 
 
 def seeds_of(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -577,14 +615,9 @@ def mean_recall(runs: Sequence[Mapping[str, Any]]) -> float:
     return float(sum(record["scores"]["mean_recall"] for record in runs) / len(runs))
 
 
-def _verb(verdict: str) -> str:
-    """How a contrast's verdict is said between the two sides."""
-    return {"better": "better than", "worse": "worse than", "comparable": "comparable to",
-            "undecided": "not told from"}[verdict]  # fmt: skip
-
-
 def _said(contrast: Contrast) -> str:
-    return f"{contrast.estimate:+.1f} ({contrast.low:+.1f} to {contrast.high:+.1f})"
+    interval = f"{contrast.low:+.1f} to {contrast.high:+.1f}"
+    return f"{contrast.estimate:+.1f} ({interval}; {contrast.word})"
 
 
 def _span(row: pd.Series, of: str) -> str:

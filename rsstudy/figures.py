@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -234,11 +235,22 @@ def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
     return figure
 
 
-def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figure:
-    """Differences of mean recall, a row each, with their intervals and the margin of equivalence.
+def _difference(
+    axis: Axes, at: float, estimate: float, thick: tuple[float, float],
+    thin: tuple[float, float], color: str = "C0",
+) -> None:  # fmt: skip
+    """A point with its 95 % interval thick and the one corrected for its table thin."""
+    axis.plot(thin, (at, at), color=color, linewidth=1, solid_capstyle="butt")
+    axis.plot(thick, (at, at), color=color, linewidth=4, alpha=0.55, solid_capstyle="butt")
+    axis.plot(estimate, at, "o", color=color)
 
-    Where several were corrected together (``rsstudy.statistics.corrected``) verdicts are, and
-    intervals, each for itself, are not: one may end beside zero and be undecided.
+
+def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figure:
+    """Differences of mean recall, a row each, with both intervals and the margin of equivalence.
+
+    The 95 % interval is thick, the one corrected for the table (``rsstudy.statistics.corrected``)
+    thin. A row is clear where the thin one excludes zero, likely where the thick one does, else
+    open.
 
     Args:
         found: for each row's name a contrast of ``rsstudy.statistics.compare``.
@@ -247,25 +259,27 @@ def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figur
     height = 0.6 if len(found) <= 12 else 0.45  # inches a row
     figure, axis = plt.subplots(figsize=(WIDTH, height * len(found) + 1.3))
     margin = next(iter(found.values())).margin
-    axis.axvspan(-margin, margin, color="0.9", label=f"comparable: within {margin:g} point")
+    axis.axvspan(-margin, margin, color="0.9", label=f"margin of equivalence: {margin:g} point")
     axis.axvline(0, color="0.4", linewidth=1)
     words, above = [], []
     for at, (name, contrast) in enumerate(found.items()):
-        bars = [[contrast.estimate - contrast.low], [contrast.high - contrast.estimate]]
-        axis.errorbar(contrast.estimate, at, xerr=bars, fmt="o", color="C0", capsize=4)
+        thick, thin = ((contrast.low, contrast.high),
+                       (contrast.low_corrected, contrast.high_corrected))  # fmt: skip
+        _difference(axis, at, contrast.estimate, thick, thin)
         shown = f"{contrast.estimate:+.1f} ({contrast.low:+.1f} to {contrast.high:+.1f})"
-        above.append(f"{shown}: {contrast.verdict}")
-        words.append(f"{name} {shown}, {contrast.verdict}")
+        above.append(f"{shown}: {contrast.word}")
+        words.append(f"{name} {shown}, {contrast.word}")
     axis.margins(x=0.15)
     left, right = axis.get_xlim()
     for at, (text, contrast) in enumerate(zip(above, found.values(), strict=True)):
         place, side = contrast.estimate, "center"
         if (place - left) / (right - left) > 0.7:  # it would jut out of the figure
-            place, side = contrast.high, "right"
+            place, side = contrast.high_corrected, "right"
         axis.annotate(text, (place, at), (0, 8), textcoords="offset points", ha=side, fontsize=9)
     names = [name if "\n" in name else fill(name, 26) for name in found]
     axis.set_yticks(range(len(found)), names)
-    axis.set(xlabel=f"difference of mean recall, points (right: {better} is ahead)",
+    axis.set(xlabel=f"difference of mean recall, points (right: {better} is ahead)\n"
+                    "thick: 95 %; thin: corrected for the table",
              ylim=(len(found) - 0.5, -0.7))  # fmt: skip
     axis.grid(visible=False, axis="y")
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
@@ -306,37 +320,51 @@ def before_and_after(table: pd.DataFrame, before: str, after: str, on: str) -> F
 
 
 def answer(table: pd.DataFrame) -> Figure:
-    """The front page's picture: a panel a set, a row an arm, how much of the encoder is trained.
+    """The front page's picture: a panel a set, a row an arm, its difference to training all of it.
+
+    Its line is the interval of that difference, over pictures and seeds; the word follows from it.
 
     Args:
         table: from ``rsstudy.answer.picture_table``.
     """
-    names = list(dict.fromkeys(table["name"]))
     sets = list(dict.fromkeys(table["data"]))
+    drawn = {
+        data: table[(table["data"] == data) & table["estimate"].notna() & (table["trained"] > 0)]
+        for data in sets
+    }
+    rows = max(map(len, drawn.values()))
     figure, axes = plt.subplots(
-        len(sets), 1, figsize=(0.64 * WIDTH, len(sets) * (0.36 * len(names) + 0.9)), squeeze=False
-    )  # narrow, for it is not scrolled on a phone
+        len(sets), 1, figsize=(0.64 * WIDTH, len(sets) * (0.5 * rows + 0.5) + 0.6), squeeze=False,
+        sharex=True,
+    )  # fmt: skip  # narrow, for it is not scrolled on a phone
     words = []
     for axis, data in zip(axes.flat, sets, strict=True):
         title = look_of(data, sets)[0]
-        for row in table[table["data"] == data].itertuples():
-            at, share = names.index(row.name), 100 * row.trained / row.of
-            axis.barh(at, row.mean_recall, color="C0" if 0 < share < 100 else "0.65", height=0.62)
-            bars = [[row.mean_recall - row.low], [row.high - row.mean_recall]]
-            axis.errorbar(row.mean_recall, at, xerr=bars, capsize=3, color="0.2")
-            part = "all" if share == 100 else f"{share:.1f} %" if share else "none"
-            axis.annotate(f"{row.mean_recall:.1f}  ({part})", (row.high, at), (6, 0),
-                          textcoords="offset points", va="center", fontsize=10)  # fmt: skip
+        axis.axvline(0, color="0.4", linewidth=1)
+        for at, row in enumerate(drawn[data].itertuples()):
+            _difference(axis, at, row.estimate, (row.low, row.high),
+                        (row.low_corrected, row.high_corrected),
+                        "C3" if "HMMC" in row.name else "C0")  # fmt: skip
+            part = f"{100 * row.trained / row.of:.1f} %"
+            for text, place, side in (
+                (f"{row.name} ({part}): {row.mean_recall:.1f} %", 0.01, "left"),
+                (f"{row.estimate:+.1f}, {row.word}", 0.99, "right"),
+            ):
+                axis.annotate(text, (place, at), (0, 6), textcoords="offset points", ha=side,
+                              xycoords=axis.get_yaxis_transform(), fontsize=10)  # fmt: skip
             words.append(f"{title}, {row.name} ({part} of the parameters trained) "
-                         f"{row.mean_recall:.1f} ({row.low:.1f} to {row.high:.1f})")  # fmt: skip
-        axis.set_yticks(range(len(names)), names)
-        axis.set(ylim=(len(names) - 0.5, -0.6), title=title)
-        axis.set_xlim(0, 1.75 * table.loc[table["data"] == data, "high"].max())
-        axis.grid(visible=False, axis="y")
+                         f"{row.mean_recall:.1f} %, {row.estimate:+.1f} points ({row.low:+.1f} to "
+                         f"{row.high:+.1f}), {row.word}")  # fmt: skip
+        ends = table[(table["data"] == data) & ~table.index.isin(drawn[data].index)]
+        said = ", ".join(f"{row.name} {row.mean_recall:.1f} %" for row in ends.itertuples())
+        axis.set(ylim=(rows - 0.6, -0.8), yticks=[])
+        axis.set_title(f"{title}: {said}", fontsize=10, loc="left")
+        words.append(f"{title}: {said}")
     axes.flat[-1].set_xlabel(
-        "mean recall on test, %\nlines: 95 % over test pictures\nin brackets: share trained"
+        "mean recall less that of all of it trained, points\n"
+        "thick: 95 %, over pictures and seeds; thin: corrected\nin brackets: share trained"
     )
-    figure.set_label(f"Mean recall on test, %: {'; '.join(words)}.")
+    figure.set_label(f"Mean recall on test less that of training all of it: {'; '.join(words)}.")
     return figure
 
 

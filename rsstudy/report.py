@@ -262,7 +262,7 @@ def _others(results: Path) -> pd.DataFrame:
     evidence = read_evidence(results)
     found = others_beside(evidence, evidence.compared("mrs-adapter"))
     return pd.DataFrame([
-        {"name": name, **asdict(contrast), "verdict": contrast.verdict}
+        {"name": name, **asdict(contrast), "word": contrast.word}
         for name, contrast in found.items()
     ])  # fmt: skip
 

@@ -20,8 +20,8 @@ Record = Mapping[str, Any]
 
 # To whose forgetting that of the others is held.
 WHOLE = "full"
-# What "before" against "after" says of a step.
-CHANGED = {"better": "lost", "worse": "gained"}
+# In which words a step, and what it spared, are said to be positive or negative.
+WAYS = {"forgotten": ("lost", "gained"), "spared": ("less", "more"), "gained": ("better", "worse")}
 
 
 def on(record: Record, data: str) -> dict[str, Any]:
@@ -79,10 +79,10 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
     Returns:
         columns method, seeds; for the first set ``old_first`` and ``old_second`` (mean recall after
         each step, percent), ``forgotten`` with ``forgotten_low``, ``forgotten_high`` (points lost
-        by the second step, 95 %) and its ``forgotten_verdict`` (lost, gained, comparable or
-        undecided), and ``spared`` likewise (points by which it lost less than full fine-tuning
-        with the ``spared_seeds`` that both have; better, worse, comparable or undecided; NaN
-        where there is none, and for that one itself); for the second set ``new_first`` (before it
+        by the second step, 95 %) and its ``forgotten_verdict`` (clearly or likely lost or
+        gained, or open), and ``spared`` likewise (points by which it lost less than full
+        fine-tuning with the ``spared_seeds`` that both have; less or more was forgotten; NaN where
+        there is none, and for that one itself); for the second set ``new_first`` (before it
         was trained on) and, over the seeds that were run alone, too, ``new_alone``, ``new_second``
         and ``gained`` likewise (the detour's scores less those without; NaN without such seeds);
         ``natural_base``, ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and
@@ -100,7 +100,8 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
         first, second = of["first"], of["second"]
         both, alone = shared_seeds(second, of["alone"])
         before, after = zip(*changes[method].values(), strict=True)
-        contrasts.append((at, "forgotten", compare(before, after)))
+        back = [(now, then) for then, now in changes[method].values()]
+        contrasts.append((at, "forgotten", compare_changes(back)))
         ours, theirs = changes[method], changes.get(WHOLE, {})
         seeds = [seed for seed in ours if seed in theirs and method != WHOLE]
         if seeds:
@@ -127,10 +128,9 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
         })  # fmt: skip
     judged = corrected([contrast for *_, contrast in contrasts])
     for (at, name, _), contrast in zip(contrasts, judged, strict=True):
-        verdict = contrast.verdict
         rows[at] |= {
             name: contrast.estimate, f"{name}_low": contrast.low, f"{name}_high": contrast.high,
-            f"{name}_verdict": CHANGED.get(verdict, verdict) if name == "forgotten" else verdict,
+            f"{name}_verdict": contrast.said(*WAYS[name]),
         }  # fmt: skip
     return pd.DataFrame(rows)
 

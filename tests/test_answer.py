@@ -17,7 +17,6 @@ from rsstudy.answer import (
     PAPERS,
     SECOND,
     SHOWN,
-    TOLD,
     picture_table,
     seeds_of_many,
     sentences,
@@ -27,6 +26,7 @@ from rsstudy.answer import (
 from rsstudy.claims import SETS, read_evidence
 from rsstudy.errors import StudyError
 from rsstudy.records import read_records, readable
+from rsstudy.statistics import Contrast
 from rsstudy.updates import stages
 
 ROOT = Path(__file__).parents[1]
@@ -48,9 +48,14 @@ def test_the_picture_shows_every_run_behind_it(tmp_path):
     table = picture_table(read_evidence(RESULTS))
     assert list(table["name"]) == [name for name, *_ in SHOWN] * 2
     assert set(table["data"]) == {"ucm", "rsicd"}
-    assert ((table["low"] < table["mean_recall"]) & (table["mean_recall"] < table["high"])).all()
+    rows = table[table["name"] != ALL]
+    assert table.loc[table["name"] == ALL, "estimate"].isna().all(), "all of it is the zero"
+    whole = table[table["name"] == ALL].set_index("data")["mean_recall"]
+    apart = rows["mean_recall"] - rows["data"].map(whole)
+    assert rows["estimate"].to_numpy(float) == pytest.approx(apart.to_numpy())
+    assert (rows["low_corrected"] < rows["low"]).all() and (rows["low"] < rows["high"]).all()
     svg = (BOOK / "answer.svg").read_text()
-    assert svg.count("<!-- UCM-Captions -->") == 1
+    assert svg.count("<!-- UCM-Captions: nothing trained") == 1
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def turned(tmp_path):
             assert paths
             for path in paths:  # some runs were done twice
                 path.write_text(readable({**record, **changes}))
-        return sentences(read_evidence(tmp_path / "results"), resamples=100)
+        return sentences(read_evidence(tmp_path / "results"))
 
     return change
 
@@ -75,16 +80,16 @@ def as_in(record):
 
 def test_the_words_follow_the_verdict(turned):
     runs = shown_runs(read_evidence(RESULTS))
-    [nothing], [hmmc] = runs[SECOND, NOTHING], runs[SECOND, PAPERS][:1]
+    [nothing] = runs[SECOND, NOTHING]
     said = turned(runs[SECOND, ALL], **as_in(nothing))  # all of it, trained, does what nothing does
-    assert f"the small part {TOLD['better']} the whole" in said[0]
-    said = turned([hmmc], **as_in(runs[SECOND, ADAPTER][0]))
-    assert f"{TOLD['worse']} the same adapter" not in said[2]
+    assert "the small part is clearly ahead of the whole" in said[0]
+    said = turned(runs[SECOND, PAPERS], **as_in(runs[SECOND, ADAPTER][0]))
+    assert "cannot be told from the same adapter" in said[2]
     [poor], full = runs[FIRST, NOTHING], runs[FIRST, ALL]
     trained, looked = turned(full, **as_in(poor))[1].split("; after")
-    assert f"the small part {TOLD['better']} the whole" in trained
-    assert f"with trained heads {TOLD['better']} it" in trained
-    assert f"{TOLD['better']} it" not in looked
+    assert "the small part is clearly ahead of the whole" in trained
+    assert "with trained heads is clearly ahead of it" in trained
+    assert "ahead of it" not in looked
 
 
 def test_what_trained_heads_add_is_told_from_their_own_runs(turned):
@@ -93,47 +98,59 @@ def test_what_trained_heads_add_is_told_from_their_own_runs(turned):
     [poor], whole = runs[FIRST, NOTHING], turned([])[0]
     told = re.compile(r"with trained heads (.*?) it \(")
     trained, looked = told.findall(turned([])[1])
-    assert all("not shown" in words for words in (trained, looked))
-    said = turned(runs[FIRST, BOTH], **as_in(poor))[1]
-    assert told.findall(said) == [TOLD["worse"], looked]
+    assert (trained, looked) == ("is clearly behind", "cannot be told from")
+    said = turned(runs[FIRST, BOTH], **as_in(runs[FIRST, ALL][0]))[1]
+    assert told.findall(said)[0] != trained and told.findall(said)[1] == looked
     said = turned(evidence.on_first("mrs-adapter", train_heads=True), **as_in(poor))
-    assert told.findall(said[1]) == [TOLD["worse"]] * 2 and said[0] == whole
+    assert told.findall(said[1])[1] == "is clearly behind" and said[0] == whole
 
 
 def test_a_first_look_is_told_from_its_own_runs(turned):
     evidence = read_evidence(RESULTS)
     [poor] = shown_runs(evidence)[FIRST, NOTHING]
-    assert f"after 1 epoch the small part {TOLD['worse']} it" in turned([])[1]
+    assert "after 1 epoch the small part is clearly behind it" in turned([])[1]
     said = turned(evidence.on_first("full"), **as_in(poor))[1]
-    assert f"after 1 epoch the small part {TOLD['better']} it" in said
+    assert "after 1 epoch the small part is clearly ahead of it" in said
     assert said.split("; after")[0] == turned([])[1].split("; after")[0]
 
 
-def test_what_only_the_correction_leaves_open_is_said():
-    beside = {
-        "better": (2.0, 1.0, 3.0, "better"), "above": (2.0, 0.1, 3.9, "undecided"),
-        "open": (0.0, -2.0, 2.0, "undecided"), "below": (-2.0, -3.9, -0.1, "undecided"),
-    }  # fmt: skip
-    found = {
-        name: SimpleNamespace(estimate=e, low=low, high=high, verdict=verdict)
-        for name, (e, low, high, verdict) in beside.items()
-    }
-    said = answer._shown(found)
-    assert said.startswith("1 are shown to do better") and "and 0 to do worse" in said
-    assert said.endswith("(by their own intervals alone: 2 and 1)")
-    told = {name: answer._told(contrast) for name, contrast in found.items()}
-    assert told["better"] == TOLD["better"] and told["open"] == TOLD["undecided"]
-    assert told["above"] == told["below"] == "is not shown, once corrected, to differ from"
+def test_each_word_has_its_verb_and_an_open_one_says_what_is_excluded():
+    """Clear by the corrected interval, likely by the 95 % one alone, with the direction."""
+
+    def contrast(estimate, half, thin):
+        return Contrast(
+            estimate, 1.0, 20.0, estimate - half, estimate + half, estimate - thin,
+            estimate + thin, 0.1, 0.5, 1.0, (3, 3), 50,
+        )  # fmt: skip
+
+    found = {"clear": contrast(2.0, 1.0, 1.5), "likely": contrast(-2.0, 1.0, 2.5),
+             "open": contrast(0.5, 2.0, 3.0)}  # fmt: skip
+    assert [c.word for c in found.values()] == list(found)
+    told = [answer._told(c) for c in found.values()]
+    assert told == ["is clearly ahead of", "is likely behind", "cannot be told from"]
+    said = [answer._said(c) for c in found.values()]
+    assert said[0] == "+2.0, +1.0 to +3.0"
+    assert said[2].endswith("open, at most 1.5 points worse, at most 2.5 better")
+    counted = answer._shown(found)
+    assert counted.endswith("1 clearly better, 1 likely worse, 1 open")
 
 
 def test_what_hmmc_does_on_the_first_set_is_told_from_its_own_runs(turned):
     runs = shown_runs(read_evidence(RESULTS))
     [poor] = runs[FIRST, NOTHING]
     before, after = turned([])[2], turned(runs[FIRST, ADAPTER], **as_in(poor))[2]
-    assert f"on {SETS[FIRST]} {TOLD['worse']} it" in before
-    assert f"on {SETS[FIRST]} {TOLD['worse']} it" not in after
-    first = f"on {SETS[SECOND]} {TOLD['worse']} the same adapter"
+    assert f"on {SETS[FIRST]} is clearly behind it" in before
+    assert f"on {SETS[FIRST]} is clearly behind it" not in after
+    first = f"on {SETS[SECOND]} is clearly behind the same adapter"
     assert first in before and first in after
+
+
+def test_hmmc_is_told_with_its_steps_from_the_records(turned):
+    runs = shown_runs(read_evidence(RESULTS))[SECOND, PAPERS]
+    [steps] = {record["cost"]["steps"] for record in runs}
+    assert f"plain InfoNCE after {steps} steps" in turned([])[2]
+    said = turned(runs, cost={**runs[0]["cost"], "steps": 4321})[2]
+    assert "plain InfoNCE after 4,321 steps" in said and "recipe are part" in said
 
 
 def test_every_bar_names_its_runs():
@@ -145,22 +162,22 @@ def test_every_bar_names_its_runs():
 
 def test_that_less_is_forgotten_is_said_where_it_is_shown(turned):
     of = stages(read_records(RESULTS / "transfer"))
-    assert "forgets less is not shown" in turned([])[4]
+    assert "it likely forgets less (" in turned([])[4]
     for second, first in zip(of["mrs-adapter"]["second"], of["mrs-adapter"]["first"], strict=True):
         kept = {**second["elsewhere"], FIRST: {**second["elsewhere"][FIRST], **as_in(first)}}
         said = turned([second], elsewhere=kept)[4]  # one seed after the other forgets nothing
-    assert "it forgets less (" in said
+    assert "it clearly forgets less (" in said
 
 
 def test_what_is_said_of_updates_follows_their_records(turned):
     table = read_records(RESULTS / "transfer")
     seconds = stages(table)["mrs-adapter"]["second"]
     second, first = seconds[0], stages(table)["mrs-adapter"]["first"][0]
-    assert "it loses" in turned([])[4]
+    assert "it clearly loses" in turned([])[4]
     spoiled = {"base_equal": False, "reread": 0}
     assert "does not leave the encoder as it was" in turned([second], removed=spoiled)[4]
     kept = {**second["elsewhere"], FIRST: {**second["elsewhere"][FIRST], **as_in(first)}}
-    assert "it is not shown to lose" in turned(seconds, elsewhere=kept)[4]
+    assert "it may lose or gain" in turned(seconds, elsewhere=kept)[4]
 
 
 @pytest.mark.parametrize("seeds, said", [

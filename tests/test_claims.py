@@ -185,8 +185,8 @@ def test_the_counted_claims_turn_with_what_is_printed(results):
         (lambda form, raised, position: 3 + 4 * position, "holds"),
         (lambda form, raised, position: 4 * position if form == "hinge" else -3, "holds in part"),
         (lambda form, raised, position: 10 - 6 * position, "does not hold"),
-        (lambda form, raised, position: 3, "tested, undecided"),
-        (lambda form, raised, position: -3, "tested, undecided"),
+        (lambda form, raised, position: 3, "tested, open"),
+        (lambda form, raised, position: -3, "tested, open"),
     ],
 )
 def test_the_verdict_on_hmmc_follows_the_dials(gain, verdict, monkeypatch):

@@ -120,15 +120,23 @@ def test_a_notebook_shows_a_figure_with_its_words():
         InteractiveShell.clear_instance()
 
 
-def test_a_contrast_is_drawn_with_its_interval_and_verdict():
-    contrast = Contrast(2.0, 0.5, 3.5, 0.01, 0.9, 1.0, 0.05, (3, 3), 40)
-    figure = figures.contrasts({"a - b": contrast, "c - d": contrast}, "the adapter")
+def test_a_contrast_is_drawn_with_both_intervals_and_the_word_that_follows_from_them():
+    drawn = {"clear": (0.5, 3.5, 0.2, 3.8), "likely": (0.5, 3.5, -0.5, 4.5),
+             "open": (-0.5, 4.5, -1.0, 5.0)}  # fmt: skip
+    found = {
+        word: Contrast(2.0, 0.8, 20.0, *ends, 0.01, 0.9, 1.0, (3, 3), 40)
+        for word, ends in drawn.items()
+    }
+    figure = figures.contrasts(found, "the adapter")
     axis = figure.axes[0]
-    assert [text.get_text() for text in axis.texts] == ["+2.0 (+0.5 to +3.5): better"] * 2
-    bars = [c for c in axis.collections if isinstance(c, LineCollection)]
-    segments = [segment for c in bars for segment in c.get_segments()]
-    assert {tuple(segment[:, 0]) for segment in segments} == {(0.5, 3.5)}
-    assert "+2.0 (+0.5 to +3.5), better" in figures.in_words(figure)
+    assert [text.get_text() for text in axis.texts] == [
+        f"+2.0 ({low:+.1f} to {high:+.1f}): {word}" for word, (low, high, *_) in drawn.items()
+    ]
+    lines = {(line.get_linewidth(), *line.get_xdata()) for line in axis.lines
+             if line.get_linewidth() in (1, 4) and len(line.get_xdata()) == 2}  # fmt: skip
+    for low, high, low_corrected, high_corrected in drawn.values():
+        assert {(4, low, high), (1, low_corrected, high_corrected)} <= lines
+    assert "likely +2.0 (+0.5 to +3.5), likely" in figures.in_words(figure)
 
 
 def test_a_search_is_drawn_with_its_choice_ringed():
