@@ -369,6 +369,8 @@ def _benchmark_arm(scale: Scale, data: str, row: Row, train_heads: bool = False)
         epochs=BENCHMARK_EPOCHS.get(scale, setting.recipe_on(data).epochs),
         image_size=size,
     )
+    if row.encoder == "cnn-gru" and row.method == "text-tower" and scale in ("bench", "paper"):
+        recipe = replace(RECIPES["vsepp"], image_size=size)  # VSE++ as released
     run = Run(data, encoder, row.method, row.objective, recipe,
               train_heads=train_heads, method_settings=dict(row.settings))  # fmt: skip
     if row.method == "zero-shot":
