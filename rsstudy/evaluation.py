@@ -13,7 +13,7 @@ from tqdm import tqdm
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.pixels import pixels
 from rsstudy.encoders import DualEncoder
-from rsstudy.retrieval import Ranks, distinct, rank, scores
+from rsstudy.retrieval import Ranks, distinct, distinct_rows, rank, scores
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Pairs:
         text_of, image_of: for each of the M captions its text in 0..D and its image in 0..N.
         pixel_digest: of the decoded pictures.
         lengths: for each of the D texts how many of its tokens an encoder needs.
+        first_of: for each image the first that shows the same picture (N); None where all differ.
     """
 
     images: Tensor
@@ -34,6 +35,7 @@ class Pairs:
     image_of: np.ndarray
     pixel_digest: str
     lengths: np.ndarray
+    first_of: np.ndarray | None = None
 
     def words(self, *rows: np.ndarray) -> list[Tensor]:
         """Token ids of some texts, cut behind the longest among all: (B, l) for each ``rows``."""
@@ -75,7 +77,9 @@ def prepare(encoder: DualEncoder, split: ImageTextSet) -> Pairs:
     tokens = encoder.tokenizer(texts)
     lengths = encoder.lengths(tokens).numpy()
     tokens = tokens.to(encoder.device)
-    return Pairs(images, tokens, text_of, image_of, decoded.digest, lengths)
+    first, row_of = distinct_rows(decoded.digests)
+    first_of = first[row_of] if len(first) < len(row_of) else None
+    return Pairs(images, tokens, text_of, image_of, decoded.digest, lengths, first_of)
 
 
 @torch.no_grad()
@@ -102,6 +106,8 @@ def embed(
     with bar:
         images = run(encoder.embed_images, pairs.images.split(chunk))
         sorted_texts = run(encoder.embed_texts, (pairs.words(rows)[0] for rows in chunks))
+    if pairs.first_of is not None:  # a shorter last batch rounds differently: copies would not tie
+        images = take(images, pairs.first_of)
     texts = torch.empty_like(sorted_texts)
     texts[torch.as_tensor(by_length, device=texts.device)] = sorted_texts
     return images, texts

@@ -8,7 +8,8 @@ the chance that an own candidate is among the first k is, in closed form,
     P = 1 - C(tie - own, k - above) / C(tie, k - above)        (0 where k <= above),
 
 the first k - above of the tied being drawn without replacement. Two tied items at the top thus give
-R@1 = 0.5. Identical captions are encoded once: rounding cannot break their tie by accident.
+R@1 = 0.5. Identical captions are encoded once, and identical pictures share one embedding: rounding
+cannot break their ties by accident.
 
 From one ranking come three protocols, which differ in what counts as right:
 

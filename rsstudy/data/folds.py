@@ -88,16 +88,19 @@ def as_fold(set: ImageTextSet, fold: Fold) -> ImageTextSet:
     Raises:
         StudyError: as ``assign``; or the set is one of the record, but with other classes.
     """
-    assigned = assign(set, fold.assignment, fold.grouped)
-    recorded = ASSIGNMENTS.get((set.name, fold.assignment, fold.grouped))
-    differs = recorded is not None and recorded != _digest(set, assigned)
-    if differs and set.manifest_digest() == MANIFESTS[set.name]:  # a copy with other classes
+    which = (fold.assignment, fold.grouped)
+    recorded = ASSIGNMENTS.get((set.name, *which))
+    if (
+        recorded not in (None, assignment_digest(set, *which))
+        and set.manifest_digest() == MANIFESTS[set.name]  # which no class enters
+    ):
         raise StudyError(
             f"{set.name}: the folds differ from the record's, since this copy tells other scene "
             "classes; add the published ones to its Parquet as the column class"
         )
+    assigned = assign(set, *which).tolist()
     split_of = {fold.number: "test", fold.number % FOLDS + 1: "val"}
-    return replace(set, splits=tuple(split_of.get(of, "train") for of in assigned.tolist()))
+    return replace(set, splits=tuple(split_of.get(of, "train") for of in assigned))
 
 
 def assignment_digest(
@@ -108,11 +111,7 @@ def assignment_digest(
     Raises:
         StudyError: as ``assign``.
     """
-    return _digest(set, assign(set, assignment, grouped))
-
-
-def _digest(set: ImageTextSet, assigned: np.ndarray) -> str:
-    rows = sorted(zip(set.filenames, assigned.tolist(), strict=True))
+    rows = sorted(zip(set.filenames, assign(set, assignment, grouped).tolist(), strict=True))
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -155,24 +154,20 @@ def _groups(set: ImageTextSet, images: list[int]) -> list[list[int]]:
 def _require_room(set: ImageTextSet, fold: np.ndarray, largest: int) -> None:
     """Refuse groups that do not fit into a fold, or that leave no image of a class to train on."""
     room = -(-np.count_nonzero(fold) // FOLDS)
-    if largest > room:
-        raise StudyError(
-            f"{set.name}: identical captions join {largest} images, a fold takes {room}; "
-            "use folds without grouping"
-        )
     lies_in = defaultdict(list)
     for scene, number in zip(set.classes, fold.tolist(), strict=True):
-        if scene is not None:
-            lies_in[scene].append(number)
-    held_out = [{test, test % FOLDS + 1} for test in range(1, FOLDS + 1)]
+        lies_in[scene].append(number)
     absent = [
         scene
-        for scene, folds in sorted(lies_in.items())
+        for scene, folds in lies_in.items()
         # Grouped or not, two images can lie in folds that are held out together.
-        if len(folds) > 2 and any(both.issuperset(folds) for both in held_out)
+        if scene is not None and len(folds) > 2
+        if any({k, k % FOLDS + 1}.issuperset(folds) for k in range(1, FOLDS + 1))
     ]
-    if absent:
-        raise StudyError(
-            f"{set.name}: with identical captions together, some fold leaves no image of "
-            f"{', '.join(absent[:3])} to train on; use folds without grouping"
+    if largest > room or absent:
+        what = (
+            f"join {largest} images, a fold takes {room}"
+            if largest > room
+            else f"would leave some fold no image of {', '.join(sorted(absent)[:3])} to train on"
         )
+        raise StudyError(f"{set.name}: identical captions {what}; use folds without grouping")

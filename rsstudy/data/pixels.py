@@ -35,11 +35,13 @@ class Pixels:
 
     Attributes:
         images: uint8, shape (images, 3, size, size), RGB, in the set's order.
-        digest: sha256 of the decoded pictures at their full size, whatever their order; it tells
-            packs apart whose pictures were encoded anew.
+        digests: uint8, shape (images, 32), sha256 of each decoded picture at its full size.
+        digest: sha256 of all those, whatever their order; it tells packs apart whose pictures
+            were encoded anew.
     """
 
     images: torch.Tensor
+    digests: torch.Tensor
     digest: str
 
 
@@ -67,7 +69,7 @@ def pixels(set: ImageTextSet, size: int, progress: bool = True) -> Pixels:
         images, digests = _read_cache(path, (len(set), 3, size, size)) or _fill_cache(
             path, set, size, progress
         )
-    return Pixels(images, pixel_digest(set, [bytes(row) for row in digests.numpy()]))
+    return Pixels(images, digests, pixel_digest(set, [bytes(row) for row in digests.numpy()]))
 
 
 def fit(picture: np.ndarray, size: int) -> np.ndarray:
