@@ -45,6 +45,7 @@ from rsstudy.statistics import (
     smallest_gap,
 )
 
+Runs = Sequence[Mapping[str, Any]]
 Verdict = Literal[
     "holds", "holds in part", "does not hold", "tested, open", "cannot be tested here"
 ]
@@ -423,9 +424,9 @@ def _as_good_as_full(evidence: Evidence, paper: Mapping[str, float]) -> dict[str
     full_with = evidence.compared("full", "hmmc")
     headed_with = evidence.compared("mrs-adapter", "hmmc", train_heads=True) if full_with else []
     here, first = evidence.pool(), evidence.pool(FIRST)
-    asked = {
+    asked: dict[str, tuple[Runs, Runs, SeedSpread | None]] = {
         "framework": (framework, full, here), "adapter": (adapter, full, here),
-        "there": (*there, first), "looks": (*looks, None),
+        "there": (there[0], there[1], first), "looks": (looks[0], looks[1], None),
         "heads": (heads[0], full, here), "heads there": (heads[1], there[1], first),
         "heads looks": (heads[2], looks[1], None), "with": (framework, full_with, here),
         "headed with": (headed_with, full_with, here),

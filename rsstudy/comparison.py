@@ -179,7 +179,7 @@ def mean_with_interval(records: Sequence[Record]) -> tuple[float, float, float]:
 def shared_seeds(
     one: Sequence[Record], other: Sequence[Record]
 ) -> tuple[list[Record], list[Record]]:
-    """Those records of two arms whose seed both have, so that a contrast is paired throughout."""
+    """Those records of two arms whose seed both have, so that neither has more than the other."""
     seeds = {r["config"]["seed"] for r in one} & {r["config"]["seed"] for r in other}
     kept = [[r for r in side if r["config"]["seed"] in seeds] for side in (one, other)]
     return kept[0], kept[1]

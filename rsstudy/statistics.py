@@ -543,11 +543,17 @@ class _Measure:
 
     def arm(self, side: Sequence[Record] | Sequence[Pair]) -> _Arm:
         """Of records, or of the changes between the two records of each pair."""
-        if not side or not isinstance(side[0], tuple):
-            _seeds(side)
-            trained = any(r.get("trained_parameters", {}).get("total", 1) for r in side)
-            return self.weigh(_cluster_sums(side, self.score, self.protocol, self.label), trained)
-        befores, afters = ([pair[which] for pair in side] for which in (0, 1))
+        pairs = [one for one in side if isinstance(one, tuple)]
+        records = [one for one in side if not isinstance(one, tuple)]
+        if pairs:
+            return self.change(pairs)
+        _seeds(records)
+        trained = any(r.get("trained_parameters", {}).get("total", 1) for r in records)
+        return self.weigh(_cluster_sums(records, self.score, self.protocol, self.label), trained)
+
+    def change(self, pairs: Sequence[Pair]) -> _Arm:
+        """After less before, for each pair."""
+        befores, afters = ([pair[which] for pair in pairs] for which in (0, 1))
         if _seeds(befores) != _seeds(afters):
             raise StudyError("before and after are of different seeds: give pairs of one run each")
         then, now = (
