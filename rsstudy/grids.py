@@ -294,7 +294,7 @@ CONTROLLED = {
 # The experiment's seeds are 0 to 4. Its learning rates are chosen on other scenes than its own.
 PILOT_SEED = 100
 DIAL_EPOCHS = 6
-# What the suite dials-pilot chose (results/dials/choices; tests/test_suites.py holds it to them).
+# What the suite dials-pilot chose (results/choices; tests/test_suites.py holds it to them).
 DIAL_RATES = {
     "hmmc": 7e-3, "hinge-two-views": 7e-4, "hmmc-infonce": 2e-2, "infonce-two-views": 2e-2,
 }  # fmt: skip
@@ -392,7 +392,7 @@ def _objectives(scale: Scale) -> Iterator[Arm]:
 # All take as many steps; only from how many pictures they draw differs.
 FOLLOWED = ("ia3", "mrs-adapter", "linear-probe", "adapter", "full")
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
-# What the searches of the suite benchmark chose on UCM-Captions (results/benchmark/choices;
+# What the searches of the suite benchmark chose on UCM-Captions (results/choices;
 # tests/test_suites.py holds them to it), where a quarter of the pictures was seen.
 FOLLOWED_RATES: dict[tuple[str, Scale], float] = {
     ("ia3", "short"): 1e-1, ("mrs-adapter", "short"): 3e-3, ("linear-probe", "short"): 3e-3,

@@ -394,9 +394,9 @@ def _notice(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if isinstance(arguments[0], (str, Path)):
         path, (folder, files) = Path(arguments[0]), watched
-        if path.is_absolute() and path.is_relative_to(folder) and path.suffix:
-            if event == NOTE or path.relative_to(folder).parts[0] not in NOTED:
-                files.add(path)
+        below = path.is_absolute() and path.is_relative_to(folder) and path.suffix
+        if below and (event == NOTE or path.relative_to(folder).parts[0] not in NOTED):
+            files.add(path)
 
 
 sys.addaudithook(_notice)
