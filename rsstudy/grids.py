@@ -258,6 +258,7 @@ def _hmmc(scale: Scale) -> Iterator[Arm]:
     vary("temperature", "temperature", [0.01, 0.03, 0.1], "hmmc-infonce")
     rows += [
         ("second view", "adapter dropout alone", "hmmc", {"token_dropout": 0.0}),
+        ("second view", "whole tokens", "hmmc", {"token_dropout_of": "tokens"}),
         ("second view", "augmented pictures", "hmmc",
          {"token_dropout": 0.0, "augment_images": True}),
         ("second view", "sibling captions", "hmmc",
@@ -352,7 +353,9 @@ def _benchmark(scale: Scale) -> Iterator[Arm]:
     for data in _one_by_one(scale).data:
         for train_heads in (False, True):
             for row in BENCHMARK:
-                has_heads = row.method in ("zero-shot", "linear-probe", "full")
+                has_heads = row.method in ("zero-shot", "linear-probe", "full") or (
+                    {"heads", "projections"} & {*row.settings}
+                )
                 if train_heads and has_heads:
                     continue  # stands in the first table: its heads are what they are
                 yield _benchmark_arm(scale, data, row, train_heads)

@@ -23,7 +23,7 @@ from rsstudy.costs import reset_peak_memory, training_cost
 from rsstudy.data.folds import Fold, as_fold, assignment_digest
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import hold_out_validation, load, some_of, usable
-from rsstudy.encoders import DualEncoder, create
+from rsstudy.encoders import ENCODER_VERSIONS, DualEncoder, create
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
@@ -159,7 +159,7 @@ def execute(
         "method": base_name(run.method), "method_version": METHOD_VERSIONS[base_name(run.method)],
         "objective": run.objective, "objective_version": OBJECTIVE_VERSIONS[run.objective],
         "seed": run.seed, "train_heads": run.train_heads, "image_size": encoder.image_size,
-        "fold": opened.fold,
+        "fold": opened.fold, **_encoder_version(run.encoder),
         "method_settings": settings_of(method), "objective_settings": settings_of(objective),
         # the size is above, resolved: however it was asked for, it is the same run
         "recipe": {**settings_of(run.recipe), "image_size": 0},
@@ -285,6 +285,12 @@ def _chain(
     if also:
         found["also"] = {name: other.manifest_digest for name, other in also.items()}
     return found
+
+
+def _encoder_version(name: str) -> dict[str, int]:
+    """The version of an encoder's mathematics, where it is not the first."""
+    version = ENCODER_VERSIONS.get(re.split("[@+]", name)[0], 1)
+    return {} if version == 1 else {"encoder_version": version}
 
 
 def _unlike(config: Mapping[str, Any], before: Mapping[str, Any]) -> str:
