@@ -33,8 +33,9 @@ overrides = click.option(
     "objectives` and `... recipe` show all settings. Repeatable.",
 )  # fmt: skip
 fold = click.option(
-    "--fold", "number", type=click.IntRange(1, 10),
-    help="Use the set as this one of ten folds: it is test, the next validation, the rest train.",
+    "--fold", "number", type=click.IntRange(0, 10),
+    help="Use the set as this one of ten folds: it is test, the next validation, the rest train. "
+    "0: the published splits.",
 )  # fmt: skip
 folds = click.option(
     "--folds", "assignment", type=click.Choice(["first", "second"]), default="first",
@@ -417,7 +418,8 @@ def evaluate_command(
     else:
         model = create(str(encoder), image_size).to(pick_device(device))
     result, pairs, chosen = evaluate_split(model, data, split, data_root, True, adapter,
-                                           _fold(number, assignment, grouped))  # fmt: skip
+                                           _fold(number, assignment, grouped),
+                                           published=number == 0)  # fmt: skip
     scored = {}
     if adapter is not None:
         config = read_adapter_config(adapter)
@@ -562,8 +564,9 @@ def suite_command(
               help="How many runs at once, one thread each; several share a GPU.")  # fmt: skip
 @click.option("--suite", "name", default="decisive", show_default=True)
 @click.option("--scale", type=SCALES, default="bench", show_default=True)
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
-              help="Folder for adapters and checkpoints; it may be new each time.")  # fmt: skip
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/queue"),
+              show_default=True, help="Folder for this queue's adapters and checkpoints alone; it "
+              "may be new each time.")  # fmt: skip
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"),
               show_default=True, help="Folder of the record: what is in it is not done again, and "
               "what is done goes there, ready to be committed.")  # fmt: skip
@@ -628,7 +631,7 @@ def _fold(number: int | None, assignment: Any, grouped: bool) -> Any:
     """
     from rsstudy.data.folds import Fold
 
-    if number is None:
+    if not number:
         if grouped or assignment != "first":
             raise StudyError("--folds and --grouped say how folds are made: name one with --fold")
         return None

@@ -61,7 +61,7 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
         mean, low, high = mean_with_interval(records)
         counts, history = first.record["trained_parameters"], first.record["history"]
         made = [row["mean_recall"] for row in history]
-        still = len(made) > 1 and first.best_epoch == len(made)
+        still = len(made) > 1 and first.best_epoch == history[-1]["epoch"]
         kind = "cnn-gru" if str(first.encoder).startswith("cnn-gru") else first.method
         paper, quoted = (
             reported[reported["method"] == names.get((kind, first.objective), "")]

@@ -403,7 +403,7 @@ def learning_curves(records: Mapping[str, Mapping[str, Any]]) -> Figure:
         style = ["-", "--", "-.", ":"][number % 4]
         axis.plot(epochs, recalls, style, marker=".", color=f"C{number}", label=name)
         best = record["best_epoch"]
-        axis.plot(best, recalls[best - 1], "o", mfc="none", ms=10, color=f"C{number}")
+        axis.plot(best, recalls[epochs.index(best)], "o", mfc="none", ms=10, color=f"C{number}")
         found.append(f"{name} from {recalls[0]:.1f} to {recalls[-1]:.1f}, kept epoch {best}")
     axis.set(xlabel="epoch", ylabel="mean recall on validation, %")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -373,7 +373,8 @@ def _benchmark_arm(scale: Scale, data: str, row: Row, train_heads: bool = False)
         image_size=size,
     )
     if row.encoder == "cnn-gru" and row.method == "text-tower" and scale in ("bench", "paper"):
-        recipe = replace(RECIPES["vsepp"], image_size=size)  # VSE++ as released
+        recipe = replace(RECIPES["vsepp"], image_size=size, precision=recipe.precision,
+                         validation=recipe.validation)  # VSE++ as released
     run = Run(data, encoder, row.method, row.objective, recipe,
               train_heads=train_heads, method_settings=dict(row.settings))  # fmt: skip
     if row.method == "zero-shot":
@@ -403,12 +404,21 @@ FOLLOWED_RATES: dict[tuple[str, Scale], float] = {
 }  # fmt: skip
 
 
+def _stretched(of_set: Recipe, recipe: Recipe, fraction: float) -> Recipe:
+    """As many steps on a share of the pictures; a rate that falls does so after as many."""
+    if of_set.schedule != "step":
+        return replace(recipe, epochs=round(recipe.epochs / fraction))
+    return replace(of_set, image_size=recipe.image_size, epochs=round(of_set.epochs / fraction),
+                   step_epoch=round((of_set.step_epoch - 1) / fraction) + 1)  # fmt: skip
+
+
 def _data_efficiency(scale: Scale) -> Iterator[Arm]:
     """Some of the benchmark's methods as the training pictures grow fewer."""
     shown = {arm.run.method: arm for arm in reversed(list(_benchmark(scale)))
              if arm.run.objective == "infonce" and not arm.run.train_heads
              and not arm.run.method_settings}  # fmt: skip
-    for data in _one_by_one(scale).data:
+    setting = _one_by_one(scale)
+    for data in setting.data:
         for method in FOLLOWED:
             arm = shown[method]
             recipe = arm.run.recipe
@@ -416,8 +426,8 @@ def _data_efficiency(scale: Scale) -> Iterator[Arm]:
             for fraction in _ends(FRACTIONS, scale):
                 run = replace(
                     arm.run, data=data,
-                    recipe=replace(recipe, learning_rate=rate, fraction=fraction,
-                                   epochs=round(recipe.epochs / fraction)),
+                    recipe=replace(_stretched(setting.recipe_on(data), recipe, fraction),
+                                   learning_rate=rate, fraction=fraction),
                 )  # fmt: skip
                 yield Arm(run, (rate,), arm.seeds, label_of(run), f"{100 * fraction:g}")
 
@@ -445,27 +455,30 @@ def _transfer(scale: Scale) -> Iterator[Arm]:
     """Adapted to one set and then to the next, by each method; what is left of the first."""
     setting = _one_by_one(scale)
     first, second, natural = UPDATED[scale]
-    epochs = setting.recipe.epochs
+    looks = {first: UPDATE_EPOCHS.get(scale), second: BENCHMARK_EPOCHS.get(scale)}
 
-    def run(row: tuple[str, bool, float], data: str, epochs: int, also: tuple[str, ...] = (),
+    def run(row: tuple[str, bool, float], data: str, also: tuple[str, ...] = (),
             after: Run | None = None) -> Run:  # fmt: skip
         method, train_heads, rate = row
-        recipe = replace(setting.recipe, epochs=epochs, learning_rate=_rate(scale, method, rate))
+        recipe = setting.recipe_on(data)
+        epochs = looks[data] or recipe.epochs
+        if method == "zero-shot":
+            epochs = setting.recipe.epochs
+        recipe = replace(recipe, epochs=epochs, learning_rate=_rate(scale, method, rate))
         return Run(data, setting.encoder, method, "infonce", recipe, train_heads=train_heads,
                    also=also, after=after)  # fmt: skip
 
     nothing = ("zero-shot", False, setting.recipe.learning_rate)
     for data in (first, second):
         others = tuple(name for name in (first, second, natural) if name != data)
-        zero_shot = run(nothing, data, epochs, others)
+        zero_shot = run(nothing, data, others)
         yield Arm(zero_shot, (zero_shot.recipe.learning_rate,), 1, "zero-shot", data)
     for row in UPDATING:
-        one = run(row, first, UPDATE_EPOCHS.get(scale, epochs), (second, natural))
-        later = BENCHMARK_EPOCHS.get(scale, epochs)
+        one = run(row, first, (second, natural))
         for what, of in (
             ("first set", one),
-            ("second set after the first", run(row, second, later, (first, natural), one)),
-            ("second set alone", run(row, second, later)),  # the benchmark's own
+            ("second set after the first", run(row, second, (first, natural), one)),
+            ("second set alone", run(row, second)),  # the benchmark's own
         ):
             yield Arm(of, (of.recipe.learning_rate,), setting.seeds, what, label_of(of))
 
@@ -514,14 +527,17 @@ def _better(scale: Scale) -> Iterator[Arm]:
     """The chosen candidate against the paper's adapter, with HMMC and with InfoNCE, on each set."""
     setting = _one_by_one(scale)
     [chosen] = [arm.run for arm in _candidates(scale) if arm.level == BETTER]
-    looks = {UPDATED[scale][0]: UPDATE_EPOCHS.get(scale, setting.recipe.epochs)}
+    looks = {UPDATED[scale][0]: UPDATE_EPOCHS.get(scale)}
     for data in setting.data:
-        epochs = looks.get(data, BENCHMARK_EPOCHS.get(scale, setting.recipe.epochs))
-        candidate = replace(chosen, data=data, recipe=replace(chosen.recipe, epochs=epochs))
+        base = setting.recipe_on(data)
+        epochs = looks.get(data, BENCHMARK_EPOCHS.get(scale)) or base.epochs
+        base = replace(base, epochs=epochs)
+        recipe = replace(base, learning_rate=chosen.recipe.learning_rate, batch=chosen.recipe.batch)
+        candidate = replace(chosen, data=data, recipe=recipe)
         rows = [("candidate", candidate)]
         for objective, at_short in FRAMEWORK_RATES.items():
             rate = _rate(scale, MRS, at_short)
-            recipe = replace(setting.recipe, learning_rate=rate, epochs=epochs)
+            recipe = replace(base, learning_rate=rate)
             # With InfoNCE on the first set it is a run of the suite transfer.
             also = UPDATED[scale][1:] if data in looks and objective == "infonce" else ()
             run = Run(data, setting.encoder, MRS, objective, recipe, also=also)

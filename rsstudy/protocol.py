@@ -96,7 +96,8 @@ def choose(candidates: Mapping[float, Sequence[Mapping[str, Any]]], path: Path) 
         already stays as it is.
 
     Raises:
-        StudyError: the choice on record is damaged.
+        StudyError: the choice on record is damaged, or compared the same runs by other scores: what
+            was tested after it would not be what it chose.
     """
     rows: list[dict[str, Any]] = [
         {"learning_rate": rate,
@@ -114,8 +115,14 @@ def choose(candidates: Mapping[float, Sequence[Mapping[str, Any]]], path: Path) 
         "rule": "highest mean recall on validation, mean over a rate's runs",
         "candidates": rows, "chosen": best,
     }  # fmt: skip
-    if path.is_file() and _compared(read_choice(path)) == _compared(choice):
-        return best
+    if path.is_file():
+        before = read_choice(path)
+        if _compared(before) == _compared(choice):
+            return best
+        if [run for run, _ in _compared(before)] == [run for run, _ in _compared(choice)]:
+            raise StudyError(
+                f"{path} compared the same runs by other scores: restore the records that it names"
+            )
     with hold(path.parent, wait=True), whole_file(path) as temporary:
         temporary.write_text(json.dumps(choice, indent=2) + "\n", encoding="utf-8")
     return best

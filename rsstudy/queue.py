@@ -6,17 +6,23 @@ on record below ``results`` is put there first, and what is done is copied back.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rsstudy.encoders import create
+from rsstudy.errors import StudyError
 from rsstudy.files import hold, whole_file
+from rsstudy.methods import attach, count_trained, create_method
+from rsstudy.protocol import read_choice
 from rsstudy.records import (
     CHOICES,
     RECORD,
@@ -31,9 +37,10 @@ from rsstudy.run import CHECKPOINT, Run, label_of
 UNDERWAY = "underway"
 # A checkpoint up to this size is kept below ``results`` when the time is over.
 LARGEST_CHECKPOINT = 2 << 20
-# Pictures a second of one thread, where no record of the same method tells; and what a run takes
-# besides training: reading, validation, test.
-PICTURES_A_SECOND, BESIDE_TRAINING, OPENING_SECONDS = 20.0, 1.25, 120.0
+# Pictures a second of one process, where no record of the same method tells, by the slowest of the
+# plan (all weights); and what a run takes besides training: reading, validation, test.
+PICTURES_A_SECOND = {"cpu": 12.0, "cuda": 200.0}
+BESIDE_TRAINING, OPENING_SECONDS = 1.25, 120.0
 
 
 @dataclass(frozen=True)
@@ -52,20 +59,23 @@ class Slot:
     def over(self) -> bool:
         return time.monotonic() > self.deadline
 
-    def fits(self, run: Run, pictures: int) -> bool:
+    def fits(
+        self, run: Run, pictures: int, known: Sequence[Mapping[str, Any]], device: str = "cpu"
+    ) -> bool:
         """Whether a run can be started: it ends in time, or its checkpoint is small.
 
         Args:
             pictures: of the training split.
+            known: records that tell how long such runs take; see ``expected_seconds``.
         """
         left = self.deadline - time.monotonic()
-        return left > expected_seconds(run, pictures, self.known()) or (
-            left > 2 * OPENING_SECONDS and is_small(run)
-        )
+        if left > 2 * OPENING_SECONDS and is_small(run):
+            return True
+        return left > expected_seconds(run, pictures, known, device)
 
     def known(self) -> list[dict[str, Any]]:
         """The records below ``results`` that are not of before."""
-        return [r for r in records_in(self.results / RUNS) if r.get("record") != "before"]
+        return [record for record in records_in(self.results / RUNS) if not is_before(record)]
 
     def restore(self, runs: Path) -> None:
         """Put into a folder of runs what is on record, and the checkpoints of what is under way."""
@@ -76,7 +86,7 @@ class Slot:
                     temporary.write_text(readable(record), encoding="utf-8")
         for name, choice in choices_in(self.results / CHOICES).items():
             path = runs / CHOICES / f"{name}.json"
-            if choice.get("record") != "before" and not path.exists():
+            if not is_before(choice) and not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.results / CHOICES / path.name, path)
         for kept in sorted((self.results / UNDERWAY).glob("*.pt")):
@@ -86,17 +96,27 @@ class Slot:
                 shutil.copy(kept, path)
 
     def publish(self, runs: Path) -> None:
-        """Copy records, choices and small checkpoints from a folder of runs to ``results``."""
-        known = {record["id"]: record["status"] for record in self.known()}
+        """Copy choices, then records, from a folder of runs to ``results``.
+
+        Raises:
+            StudyError: another choice of that name, or a record of before, lies there.
+        """
         with hold(self.results, wait=True):
+            for name, choice in choices_in(runs / CHOICES).items():
+                path = self.results / CHOICES / f"{name}.json"
+                if path.is_file() and read_choice(path)["chosen"] != choice["chosen"]:
+                    raise StudyError(f"{path} holds another choice than {runs}: keep one of them")
+                with whole_file(path) as temporary:
+                    shutil.copy(runs / CHOICES / path.name, temporary)
+            known = {record["id"]: record for record in records_in(self.results / RUNS)}
             for record in records_in(runs):
-                if known.get(record["id"]) != record["status"]:
+                there = known.get(record["id"], {})
+                if is_before(there):
+                    raise StudyError(f"{record['id']} is on record already, as one of before")
+                if there.get("status") != record["status"]:
                     with whole_file(self.results / RUNS / f"{record['id']}.json") as temporary:
                         temporary.write_text(readable(record), encoding="utf-8")
                 (self.results / UNDERWAY / f"{record['id']}.pt").unlink(missing_ok=True)
-            for path in sorted((runs / CHOICES).glob("*.json")):
-                with whole_file(self.results / CHOICES / path.name) as temporary:
-                    shutil.copy(path, temporary)
             write_runs_table(self.results)
 
     def keep(self, runs: Path) -> None:
@@ -109,13 +129,32 @@ class Slot:
                         shutil.copy(path, temporary)
 
 
+def is_before(record: Mapping[str, Any]) -> bool:
+    """Whether a record, or a choice, is of the record of before."""
+    return record.get("record") == "before"
+
+
+@cache
+def _trained(encoder: str, method: str, settings: str, train_heads: bool) -> int:
+    built = create(encoder, meta=True)
+    attach(built, create_method(method, json.loads(settings)), train_heads)
+    return count_trained(built).total
+
+
 def is_small(run: Run) -> bool:
-    """Whether the checkpoint of a run stays within ``LARGEST_CHECKPOINT``: one shared adapter."""
-    return run.method == "mrs-adapter" and not (run.method_settings or run.train_heads)
+    """Whether a checkpoint stays within ``LARGEST_CHECKPOINT``.
+
+    It holds the trained parameters, the best of them and their two moments, in fp32.
+    """
+    count = _trained(run.encoder, run.method, json.dumps(dict(run.method_settings)),
+                     run.train_heads)  # fmt: skip
+    return 4 * 4 * count < 0.95 * LARGEST_CHECKPOINT
 
 
-def expected_seconds(run: Run, pictures: int, known: Sequence[Mapping[str, Any]]) -> float:
-    """How long a run takes on one thread, by the records of its method and objective.
+def expected_seconds(
+    run: Run, pictures: int, known: Sequence[Mapping[str, Any]], device: str = "cpu"
+) -> float:
+    """How long a run takes, by the records of its method and objective on such a device.
 
     Args:
         pictures: of the training split.
@@ -123,11 +162,11 @@ def expected_seconds(run: Run, pictures: int, known: Sequence[Mapping[str, Any]]
     rates = [
         record["cost"]["images_per_second"] for record in known
         if record.get("label") == label_of(run) and record["config"]["objective"] == run.objective
-        and record["environment"]["device"] == "cpu" and record.get("cost")
+        and record["environment"]["device"] == device and record.get("cost")
         and record["cost"]["images_per_second"]
     ]  # fmt: skip
     views = run.resolved_objective().views
-    rate = median(rates) if rates else PICTURES_A_SECOND / views
+    rate = median(rates) if rates else PICTURES_A_SECOND.get(device, 12.0) / views
     captions = 5 if run.recipe.samples == "captions" else 1
     shown = pictures * captions * run.recipe.epochs * run.recipe.fraction
     return OPENING_SECONDS + BESIDE_TRAINING * shown / rate

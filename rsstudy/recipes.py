@@ -28,9 +28,9 @@ RECIPES: dict[str, Recipe] = {
     "vsepp": Recipe(batch=128, samples="captions", step_epoch=16, step_factor=0.1, clip_norm=2.0),
     "short": SHORT,
 }
-# What a recipe's name leaves open: how fast, on what, how exactly; of ``short`` its length, too.
-OPEN = ("learning_rate", "image_size", "fraction", "precision", "validation")
-OPEN_IN_SHORT = (*OPEN, "epochs", "batch")
+# What a recipe's name leaves open; of some more than of others.
+OPEN = ("learning_rate", "image_size", "precision", "validation")
+MORE_OPEN = {"search": ("fraction",), "short": ("fraction", "epochs", "batch")}
 
 # Sets that are so large that the scale bench has another recipe for them.
 OF_SET = {"rsicd": "ten-epochs"}
@@ -78,7 +78,7 @@ def default_recipe(encoder: str, method: str, data: str = "") -> Recipe:
 def recipe_name(recipe: Recipe) -> str:
     """The name of a recipe, whatever its learning rate and image size; ``own`` without one."""
     for name, named in RECIPES.items():
-        left_open = OPEN_IN_SHORT if name == "short" else OPEN
+        left_open = (*OPEN, *MORE_OPEN.get(name, ()))
         given, usual = settings_of(recipe), settings_of(named)
         if all(given[setting] == usual[setting] for setting in given if setting not in left_open):
             return name

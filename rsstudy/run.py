@@ -95,7 +95,12 @@ class Run:
             raise StudyError(f"the seed is {self.seed!r}: give a whole number, 0 or more")
         if self.fold is not None and self.recipe.validation != "published":
             raise no_effect("recipe", "validation", "a fold, which has its own validation part")
-        create_method(self.method, self.method_settings)
+        method = create_method(self.method, self.method_settings)
+        own = {"full", "linear-probe"} & {base_name(self.method)} or any(
+            getattr(method, name, False) for name in ("heads", "projections")
+        )
+        if self.train_heads and own:
+            raise no_effect("run", "train_heads", f"{self.method}, which trains the heads itself")
         self.resolved_objective()
 
     def resolved_objective(self) -> Objective:
@@ -264,7 +269,9 @@ def _also(run: Run, own: ImageTextSet, data_root: Path | None) -> dict[str, Open
     published = dataclasses.replace(run.recipe, validation="published")
     found: dict[str, Opened] = {}
     for name in run.also:
-        opened = open_splits(name, published, run.seed, data_root, run.fold)
+        # pictures are grouped for training; other sets are only scored
+        fold = run.fold and dataclasses.replace(run.fold, grouped=False)
+        opened = open_splits(name, published, run.seed, data_root, fold)
         opened.whole.require("test")
         label = data_label(name, opened.whole)
         if label == data_label(run.data, own):
@@ -463,6 +470,7 @@ def save_adapter(
         "encoder": run.encoder, "image_size": encoder.image_size, "weights": encoder.weights,
         "architecture": encoder.architecture, "method": run.method,
         "method_settings": settings_of(create_method(run.method, run.method_settings)),
+        "method_version": METHOD_VERSIONS[base_name(run.method)],
         "train_heads": run.train_heads, "validation": run.recipe.validation, "seed": run.seed,
         "fold": None if run.fold is None else dataclasses.asdict(run.fold), "run": key,
         "sha256": sha256_of(folder / ADAPTER),
@@ -516,6 +524,7 @@ class AdapterConfig(BaseModel):
     architecture: str
     method: str
     method_settings: dict[str, Any]
+    method_version: int = 1
     train_heads: bool
     validation: str = "published"
     seed: int = 0
@@ -618,6 +627,7 @@ def evaluate_split(
     progress: bool = False,
     adapter: Path | None = None,
     fold: Fold | None = None,
+    published: bool = False,
 ) -> tuple[Evaluation, Pairs, ImageTextSet]:
     """Score an encoder on one split of a set.
 
@@ -625,6 +635,7 @@ def evaluate_split(
         adapter: the folder the encoder was loaded from; where its run drew splits of its own, they
             are drawn again.
         fold: the fold that the split is of; else the adapter's.
+        published: take the published splits, whatever the adapter's fold.
 
     Raises:
         StudyError: the set or the split is not there, or a caption of it is empty.
@@ -632,7 +643,8 @@ def evaluate_split(
     recipe, seed = Recipe(), 0
     if adapter is not None:
         config = read_adapter_config(adapter)
-        fold = fold or (Fold(**config["fold"]) if config["fold"] else None)
+        if config["fold"] and not published:
+            fold = fold or Fold(**config["fold"])
         if split != "test" and fold is None:
             recipe, seed = Recipe(validation=config["validation"]), config["seed"]
     chosen = open_splits(data, recipe, seed, data_root, fold).whole.split(split)

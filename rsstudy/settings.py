@@ -72,12 +72,6 @@ def settings_of(settings: Any) -> dict[str, Any]:
     return {f.name: getattr(settings, f.name) for f in fields(settings)}
 
 
-def changed(settings: Any, default: Any) -> dict[str, Any]:
-    """The settings that differ from their defaults: what enters a run's identity."""
-    usual = settings_of(default)
-    return {name: value for name, value in settings_of(settings).items() if value != usual[name]}
-
-
 def no_effect(kind: str, name: str, why: str) -> StudyError:
     """The error for a setting that is given and not used."""
     return StudyError(f"{kind}: {name} has no effect with {why}: leave it out")

@@ -315,6 +315,10 @@ def compare_folds(
         StudyError: a record of no fold, two of one fold, fewer than two folds, or sides that differ
             in folds, assignments or digests.
     """
+    for side in (a, b):
+        if len({_arm_of(record) for record in side}) > 1:
+            raise StudyError("a side holds several arms: give records of one method, objective, "
+                             "recipe and learning rate, made on one kind of device")  # fmt: skip
     sides = [_by_fold(side) for side in (a, b)]
     if [key for key, _ in sides[0]] != [key for key, _ in sides[1]]:
         raise StudyError(
@@ -340,6 +344,8 @@ def at_look(contrast: Contrast) -> Contrast:
     Raises:
         StudyError: no look is planned after this number of folds.
     """
+    if contrast.low_corrected != contrast.low:
+        raise StudyError("this contrast is corrected already: take the look first, then correct")
     if contrast.folds not in LOOKS:
         planned = " and ".join(map(str, LOOKS))
         raise StudyError(f"{contrast.folds} folds: looks are planned after {planned}")
@@ -608,6 +614,13 @@ def _seeds(side: Sequence[Record]) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise StudyError(f"seeds {seeds}: give one record a seed, and at least one, on either side")
     return seeds
+
+
+def _arm_of(record: Record) -> str:
+    """What the records of one arm have in common: all but fold, seed and digests of pictures."""
+    left_out = ("fold", "seed")
+    config = {k: v for k, v in record["config"].items() if k not in left_out}
+    return repr((sorted(config.items(), key=str), record.get("environment", {}).get("device")))
 
 
 def _by_fold(side: Sequence[Record]) -> list[tuple[tuple, Record]]:

@@ -20,7 +20,7 @@ from rsstudy.protocol import choose
 from rsstudy.queue import Slot
 from rsstudy.records import CHOICES
 from rsstudy.run import Run, execute
-from rsstudy.training import Diverged, OutOfTime
+from rsstudy.training import Diverged, OutOfTime, pick_device
 
 # How far a search goes beyond its learning rates while the best lies at an end of them.
 FURTHER = 2
@@ -69,13 +69,18 @@ def run_arms(
     with Board(label, progresses, progress) as board:
         while any(not work.over for work in works):
             did = waits = False
+            known = [] if slot is None else slot.known()
             for index, work in enumerate(works):
                 for task in work.tasks(Path(runs)):
                     if repr(task) in busy and is_held(busy[repr(task)]):
                         waits = True
                         continue
-                    if slot is not None and not _fits(task.run, slot, data_root, pictures):
-                        continue
+                    if slot is not None:
+                        trained_on = _pictures(task.run, data_root, pictures)
+                        if not slot.fits(task.run, trained_on, known, pick_device(device).type):
+                            continue
+                        if task.until:  # the choice is on record before what it seals is opened
+                            slot.publish(Path(runs))
                     if task.run.encoder not in ready:
                         _make_ready(task.run.encoder, device, say, progress)
                         ready.add(task.run.encoder)
@@ -198,13 +203,11 @@ def _make_ready(
         pretrain(usual("tiny"), device=device, progress=progress)
 
 
-def _fits(
-    run: Run, slot: Slot, data_root: Path | None, pictures: dict[str, int]
-) -> bool:
-    """Whether there is time left for a run; see ``Slot.fits``."""
-    if run.data not in pictures:
-        pictures[run.data] = sum(split == "train" for split in load(run.data, data_root).splits)
-    return slot.fits(run, pictures[run.data])
+def _pictures(run: Run, data_root: Path | None, seen: dict[str, int]) -> int:
+    """How many pictures the published training split of a run's set has."""
+    if run.data not in seen:
+        seen[run.data] = sum(split == "train" for split in load(run.data, data_root).splits)
+    return seen[run.data]
 
 
 def _same_set(record: Mapping[str, Any], data: str, seen: dict[str, tuple[str, str]]) -> None:

@@ -97,6 +97,9 @@ class Recipe:
         """
         if self.optimizer == "adam" and self.weight_decay:
             raise no_effect("recipe", "weight_decay", "optimizer adam (adamw decays)")
+        given = self.step_factor != Recipe.step_factor
+        if given and self.schedule == "step" and self.step_epoch > self.epochs:
+            raise no_effect("recipe", "step_factor", f"{self.epochs} epochs, before the step")
         if self.schedule != "step":
             for name in ("step_epoch", "step_factor"):
                 if getattr(self, name) != getattr(Recipe, name):

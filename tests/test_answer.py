@@ -25,7 +25,7 @@ from rsstudy.answer import (
 )
 from rsstudy.claims import SETS, read_evidence
 from rsstudy.errors import StudyError
-from rsstudy.records import read_records, readable
+from rsstudy.records import before, readable
 from rsstudy.statistics import Contrast
 from rsstudy.updates import stages
 
@@ -65,7 +65,7 @@ def turned(tmp_path):
 
     def change(records, **changes):
         for record in records:
-            paths = list((tmp_path / "results").glob(f"**/{record['id']}/record.json"))
+            paths = list((tmp_path / "results").glob(f"*/{record['id']}.json"))
             assert paths
             for path in paths:  # some runs were done twice
                 path.write_text(readable({**record, **changes}))
@@ -161,7 +161,7 @@ def test_every_bar_names_its_runs():
 
 
 def test_that_less_is_forgotten_is_said_where_it_is_shown(turned):
-    of = stages(read_records(RESULTS / "transfer"))
+    of = stages(before(RESULTS, "transfer"))
     assert "it likely forgets less (" in turned([])[4]
     for second, first in zip(of["mrs-adapter"]["second"], of["mrs-adapter"]["first"], strict=True):
         kept = {**second["elsewhere"], FIRST: {**second["elsewhere"][FIRST], **as_in(first)}}
@@ -170,7 +170,7 @@ def test_that_less_is_forgotten_is_said_where_it_is_shown(turned):
 
 
 def test_what_is_said_of_updates_follows_their_records(turned):
-    table = read_records(RESULTS / "transfer")
+    table = before(RESULTS, "transfer")
     seconds = stages(table)["mrs-adapter"]["second"]
     second, first = seconds[0], stages(table)["mrs-adapter"]["first"][0]
     assert "it clearly loses" in turned([])[4]
@@ -192,8 +192,8 @@ def test_how_many_seeds_the_many_have_is_counted(seeds, said):
 def test_an_answer_without_its_runs_is_refused(data, tmp_path):
     shutil.copytree(RESULTS, tmp_path / "results")
     for record in shown_runs(read_evidence(RESULTS))[data, BOTH]:
-        for folder in (tmp_path / "results").glob(f"*/{record['id']}"):
-            shutil.rmtree(folder)
+        for file in (tmp_path / "results").glob(f"*/{record['id']}.json"):
+            file.unlink()
     with pytest.raises(StudyError, match=f"no run on record for {BOTH} on {data}"):
         sentences(read_evidence(tmp_path / "results"))
 

@@ -48,7 +48,7 @@ def test_the_committed_ledger_is_what_the_records_give(drawn, tmp_path):
 def test_there_are_eight_claims_with_their_numbers_sources_and_verdicts():
     found = read_ledger(LEDGER)
     assert [claim["id"] for claim in found] == list(range(1, 9))
-    ids = {path.parent.name for path in RESULTS.glob("**/record.json")}
+    ids = {path.stem for path in (RESULTS / "runs").iterdir()}
     for claim in found:
         assert set(claim) == {
             "id", "claim", "paper", "records", "measure", "estimate", "interval", "verdict",
@@ -122,8 +122,9 @@ def test_an_experiment_that_is_not_complete_decides_nothing():
 
 
 def test_a_record_without_runs_leaves_their_claims_open(results):
-    shutil.rmtree(results / "bench")
-    shutil.rmtree(results / "dials")
+    for path in (results / "runs").glob("*.json"):
+        if json.loads(path.read_text())["suite"] in ("bench", "dials"):
+            path.unlink()
     found = judged(results)
     assert {found[n].verdict for n in (1, 2, 6)} == {"cannot be tested here"}
     (results / "claims.csv").unlink()

@@ -23,7 +23,8 @@ def planted(gain, seeds=range(5)):
         return {
             "id": f"{run.objective}-{run.data}-{run.seed}", "data": run.data,
             "encoder": run.encoder, "label": label_of(run), "objective": run.objective,
-            "objective_label": objective_label(run), "seed": run.seed, "mean_recall": level,
+            "objective_label": objective_label(run), "seed": run.seed, "fold": "",
+            "mean_recall": level,
             "learning_rate": run.recipe.learning_rate, "image_size": 64,
             "record": {"config": {"recipe": settings_of(run.recipe)}},
         }  # fmt: skip

@@ -92,6 +92,11 @@ def test_scores_are_drawn_with_intervals_and_curves_with_the_kept_epoch(small, t
     curves = figures.learning_curves({"one": records[0], "two": records[1]}).axes[0]
     assert "%" in curves.get_ylabel()
     assert list(curves.lines[0].get_ydata()) == [r["mean_recall"] for r in records[0]["history"]]
+    recalls = [10.0, 20.0, 40.0, 30.0]  # the first is of epoch 0, before the first step
+    history = [{"epoch": n, "mean_recall": recall} for n, recall in enumerate(recalls)]
+    for best in (0, 2):
+        kept = figures.learning_curves({"one": {"history": history, "best_epoch": best}}).axes[0]
+        assert kept.lines[1].get_xydata().tolist() == [[best, recalls[best]]]
 
 
 def test_repeated_captions_are_labelled_in_percent():

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from rsstudy import live
-from rsstudy.grids import arms
+from rsstudy.grids import SCALES, arms
 from rsstudy.live import Board, Progress
 from rsstudy.records import read_record
 
@@ -61,11 +61,12 @@ def test_the_table_shows_the_arms_around_the_running_one_and_counts_the_others(c
 
 
 def test_an_arm_expects_the_epochs_that_its_runs_take():
-    for scale in ("smoke", "bench", "paper"):
+    for scale in SCALES:
         for arm in arms("benchmark", scale) + arms("compare", scale):
-            runs = arm.repeats(arm.run)
-            if len(arm.learning_rates) > 1:
-                runs += arm.candidates()[(1 if arm.searched_with == 1.0 else 0) :]
+            runs = [run for rate in arm.learning_rates for run in arm.candidate(rate)]
+            runs = runs if len(runs) > 1 else []
+            chosen = runs[0] if runs and arm.searched_with == 1.0 else arm.run
+            runs += [run for run in arm.repeats(chosen) if run not in runs]
             assert len(runs) == arm.count()
             assert arm.epochs() == sum(r.recipe.epochs * r.recipe.fraction for r in runs)
 

@@ -1,15 +1,17 @@
 """The queue does each run once, wherever it is started, and what is cut off is gone on with."""
 
+import json
 import time
 from dataclasses import replace
 
 import pytest
 
 from rsstudy import suites, training
-from rsstudy.data.folds import Fold
+from rsstudy.data.folds import Fold, as_fold
+from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.grids import Arm, arms
-from rsstudy.protocol import read_choice
+from rsstudy.protocol import Sealed, read_choice
 from rsstudy.queue import LARGEST_CHECKPOINT, UNDERWAY, Slot, expected_seconds, is_small
 from rsstudy.records import read_record, records_in, runs_table
 from rsstudy.run import Run, execute
@@ -94,7 +96,7 @@ def test_a_run_that_is_cut_off_is_gone_on_with_elsewhere_to_the_same_scores(
     with monkeypatch.context() as short:
         short.setattr(suites, "execute", cut_off)
         short.setattr(Slot, "over", property(lambda slot: bool(slots)))
-        short.setattr(Slot, "fits", lambda slot, run, pictures: not slots)
+        short.setattr(Slot, "fits", lambda slot, run, *more: not slots)
         assert work(rows, name="one") == []
     [kept] = (work.results / UNDERWAY).iterdir()
     assert kept.stem == whole["id"] and kept.stat().st_size <= LARGEST_CHECKPOINT
@@ -121,9 +123,11 @@ def test_how_long_a_run_takes_is_told_by_records_of_its_kind():
     for odd in ({"label": "full"}, {"config": {"objective": "hmmc"}},
                 {"environment": {"device": "cuda"}}):  # fmt: skip
         assert expected_seconds(run, 1680, [{**record, **odd}]) == alone
+    assert expected_seconds(run, 1680, [record], "cuda") < alone / 2
     captions = replace(run, recipe=replace(run.recipe, samples="captions"))
     assert expected_seconds(captions, 1680, []) > 4 * alone
     assert is_small(run) and not is_small(Run("ucm", "vits14-minilm", "full"))
+    assert not is_small(Run("ucm", "ViT-B-32"))  # 161,088 parameters, four times four bytes each
 
 
 def test_a_run_whose_adapter_is_gone_before_its_test_is_trained_again(own_cache, tmp_path):
@@ -137,14 +141,56 @@ def test_a_run_whose_adapter_is_gone_before_its_test_is_trained_again(own_cache,
 
 def test_the_plan_tests_no_picture_that_judged_a_rate():
     rows = [row for row in arms("decisive", "bench") if row.folds]
-    judged = {fold % 10 + 1 for row in rows for fold in row.searched_in}
+    searched = {fold for row in rows for fold in row.searched_in}
     tested = {fold for row in rows for fold in row.folds}
-    assert judged == {1, 2} and tested == set(range(3, 11))
+    assert tested == set(range(3, 11))
+    whole = load("scenes?images=200")
+    judged, shown = (
+        {name for fold in folds
+         for name in as_fold(whole, Fold(fold)).split(part).filenames}
+        for folds, part in ((searched, "val"), (tested, "test"))
+    )  # fmt: skip
+    assert judged and shown and judged.isdisjoint(shown)
+    assert [{row.factor for row in rows if fold in row.folds} for fold in (3, 6, 7)] == [
+        {"a", "b", "c", "d", "e"}, {"a", "b", "d"}, {"f"}
+    ]  # fmt: skip
     for row in rows:
         assert 2e-4 in row.learning_rates and len(row.learning_rates) == 3
         assert row.searched is not None and not row.searched.also and row.run.also
     order = [row.factor for row in rows]
     assert order == sorted(order)
+
+
+def test_a_record_of_before_and_another_choice_are_not_written_over(work, tmp_path):
+    """The search's two choices: what was tested after the first is not the second's."""
+    work([arm(3)])
+    [choice] = (work.results / "choices").iterdir()
+    text = choice.read_text()
+    other = json.loads(text)
+    [other["chosen"]] = {2e-4, 2e-3} - {other["chosen"]}
+    (tmp_path / "runs" / "choices" / choice.name).write_text(json.dumps(other))
+    with pytest.raises(StudyError, match="holds another choice"):
+        Slot(0.0, work.results).publish(tmp_path / "runs")
+    assert choice.read_text() == text
+    (tmp_path / "runs" / "choices" / choice.name).write_text(text)
+    [path] = (work.results / "runs").glob("*-f3-*")
+    before = json.dumps({**json.loads(path.read_text()), "record": "before"})
+    path.write_text(before)
+    with pytest.raises(StudyError, match="as one of before"):
+        Slot(0.0, work.results).publish(tmp_path / "runs")
+    assert path.read_text() == before
+
+
+def test_the_choice_is_on_record_before_its_test_fold_is_opened(work, monkeypatch):
+    opened, sealed = [], Sealed.open
+
+    def watched(test):
+        opened.append([path.name for path in (work.results / "choices").glob("*.json")])
+        return sealed(test)
+
+    monkeypatch.setattr(Sealed, "open", watched)
+    work([arm(3)])
+    assert len(opened) == 1 and len(opened[0]) == 1
 
 
 def test_a_folder_that_is_no_folder_is_refused(tmp_path):

@@ -118,6 +118,8 @@ def test_identity_is_of_the_settings_that_differ_from_their_defaults(data, tmp_p
     {"recipe": {"weight_decay": 0.1}}, {"recipe": {"schedule": "cosine", "step_factor": 0.5}},
     {"method_settings": {"bottleneck": 0}}, {"method_settings": {"dropout": "much"}},
     {"objective_settings": {"margin": 0.3}}, {"objective_settings": {"token_dropout": 0.1}},
+    {"recipe": {"epochs": 5, "step_factor": 0.5}}, {"method": "full", "train_heads": True},
+    {"method": "text-tower", "method_settings": {"heads": True}, "train_heads": True},
     {"seed": -1}, {"seed": 0.5}, {"method": "mrs-adaptor"}, {"objective": "infonse"},
     {"recipe": {"validation": "random"}, "fold": Fold(3)},
 ])  # fmt: skip

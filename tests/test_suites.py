@@ -33,6 +33,7 @@ from rsstudy.protocol import Sealed
 from rsstudy.recipes import SHORT
 from rsstudy.records import (
     choices_before,
+    choices_in,
     read_choices,
     read_record,
     read_records,
@@ -254,7 +255,8 @@ def test_a_search_on_fewer_pictures_chooses_the_rate_of_the_whole_runs(searched,
     assert len(everything) == row.count() == 3 + 2
     tried = [r for r in everything if r["config"]["recipe"]["fraction"] == 0.25]
     assert [r["status"] for r in tried] == ["validated"] * 3
-    best = max(tried, key=lambda r: r["validation_scores"]["mean_recall"])
+    [choice] = choices_in(tmp_path / "choices").values()
+    [best] = [r for r in tried if r["config"]["recipe"]["learning_rate"] == choice["chosen"]]
     for record in records:
         assert record["config"]["recipe"]["fraction"] == 1
         assert (record["history"][1]["images"], best["history"][1]["images"]) == (6, 2)
@@ -350,7 +352,7 @@ def test_a_run_that_diverged_is_not_done_again(small, tmp_path, monkeypatch):
 )
 def test_a_search_goes_on_while_the_best_rate_lies_at_an_end(scores, further):
     tried = {
-        rate: (None, None if score is None else {"validation_scores": {"mean_recall": score}})
+        rate: [None if score is None else {"validation_scores": {"mean_recall": score}}]
         for rate, score in scores.items()
     }
     assert beyond(tried) == further
