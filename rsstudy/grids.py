@@ -353,10 +353,9 @@ def _benchmark(scale: Scale) -> Iterator[Arm]:
     for data in _one_by_one(scale).data:
         for train_heads in (False, True):
             for row in BENCHMARK:
-                has_heads = row.method in ("zero-shot", "linear-probe", "full") or (
-                    {"heads", "projections"} & {*row.settings}
-                )
-                if train_heads and has_heads:
+                method = create_method(row.method, row.settings)
+                has_heads = getattr(method, "trains_heads", row.method == "zero-shot")
+                if train_heads and (has_heads or row.method == "linear-probe"):
                     continue  # stands in the first table: its heads are what they are
                 yield _benchmark_arm(scale, data, row, train_heads)
 

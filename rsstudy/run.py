@@ -96,10 +96,7 @@ class Run:
         if self.fold is not None and self.recipe.validation != "published":
             raise no_effect("recipe", "validation", "a fold, which has its own validation part")
         method = create_method(self.method, self.method_settings)
-        own = {"full", "linear-probe"} & {base_name(self.method)} or any(
-            getattr(method, name, False) for name in ("heads", "projections")
-        )
-        if self.train_heads and own:
+        if self.train_heads and getattr(method, "trains_heads", False):
             raise no_effect("run", "train_heads", f"{self.method}, which trains the heads itself")
         self.resolved_objective()
 

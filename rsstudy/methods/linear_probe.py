@@ -37,6 +37,11 @@ class LinearProbe:
     text_block: Annotated[int, Field(ge=0)] = 0
     behind: Annotated[int, Field(ge=0)] = 0
 
+    @property
+    def trains_heads(self) -> bool:
+        """Whether the heads are trained by the method itself."""
+        return not self.behind
+
     def add_to(self, encoder: DualEncoder) -> None:
         if len(encoder.heads) < 2:
             raise StudyError(f"linear-probe: no linear heads are known for {encoder.name}")

@@ -26,6 +26,11 @@ class TextTower:
 
     heads: bool = False
 
+    @property
+    def trains_heads(self) -> bool:
+        """Whether the heads are trained by the method itself."""
+        return self.heads
+
     def add_to(self, encoder: DualEncoder) -> None:
         train_within(encoder, "text", lambda _, __: True)
         if self.heads:

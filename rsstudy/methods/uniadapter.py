@@ -93,6 +93,11 @@ class UniAdapter:
     projections: bool = False
     image_up_std: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
+    @property
+    def trains_heads(self) -> bool:
+        """Whether the heads are trained by the method itself."""
+        return self.projections
+
     def add_to(self, encoder: DualEncoder) -> None:
         def make(widths: dict[Modality, int]) -> dict[Modality, nn.Module]:
             down = nn.Linear(min(widths.values()), self.bottleneck)
