@@ -30,6 +30,7 @@ from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
 from rsstudy.files import hold, read_json, save_tensors, sha256_of, whole_file
 from rsstudy.methods import (
     METHOD_VERSIONS,
+    PRESETS,
     attach,
     base_name,
     count_trained,
@@ -592,12 +593,19 @@ def query_counts(
     return found
 
 
+# Settings are told by their preset's name where telling them takes more letters than this.
+LONG_LABEL = 44
+
+
 def label_of(run: Run) -> str:
     """What tells a run's method apart: its name, and the settings that are not its defaults."""
     heads = ["trained heads"] if run.train_heads else []
     chosen = create_method(run.method, run.method_settings)
     changed = _changed(chosen, create_method(run.method))
-    return ", ".join([run.method, *changed, *heads]).replace("share layers False", "one a layer")
+    label = ", ".join([run.method, *changed]).replace("share layers False", "one a layer")
+    if len(label) > LONG_LABEL:
+        label = next((name for name in PRESETS if create_method(name) == chosen), label)
+    return ", ".join([label, *heads])
 
 
 def objective_label(run: Run) -> str:
