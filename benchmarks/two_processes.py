@@ -48,9 +48,9 @@ def main() -> None:
                 record = run(count, objective, given.data, given.fraction, folder)
                 rows.append({
                     "objective": objective, "processes": count, "identity": record["identity"],
-                    "images": record["history"][0]["images"],
-                    "losses": [epoch["loss"] for epoch in record["history"]],
-                    "validation": [epoch["mean_recall"] for epoch in record["history"]],
+                    "images": record["history"][1]["images"],
+                    "losses": [epoch["loss"] for epoch in record["history"][1:]],
+                    "validation": [epoch["mean_recall"] for epoch in record["history"][1:]],
                 })  # fmt: skip
     settings = {"data": given.data, "fraction": given.fraction, "method": "mrs-adapter",
                 "encoder": "vits14-minilm", "precision": "fp32"}  # fmt: skip

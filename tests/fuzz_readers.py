@@ -154,9 +154,9 @@ def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy, Callable[[bytes]
              "optimizer": optimizer.state_dict(), "random": [torch.get_rng_state()],
              "device_random": []}  # fmt: skip
     torch.save(state, folder / "checkpoint.pt")
-    choice = {"candidates": [{"id": record["id"], "identity": "x", "learning_rate": 0.001,
-                              "best_epoch": 1, "validation_mean_recall": 3.0}],
-              "chosen": record["id"], "rule": "r"}  # fmt: skip
+    choice = {"candidates": [{"learning_rate": 0.001, "validation_mean_recall": 3.0, "runs": [
+        {"id": record["id"], "identity": "x", "best_epoch": 1, "validation_mean_recall": 3.0}]}],
+        "chosen": 0.001, "rule": "r"}  # fmt: skip
     small = {k: v for k, v in record.items() if k != "test_queries"}
     small["environment"] = {}
     cached = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 32, dtype=torch.uint8)

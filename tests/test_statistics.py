@@ -512,6 +512,12 @@ def test_folds_that_are_not_the_same_are_refused():
         compare_folds(mixed, mixed)
     with pytest.raises(StudyError, match="one record a fold"):
         compare_folds([a[0], a[0]], [a[0], a[0]])
+    for name, value in (("method", "full"), ("recipe", {"learning_rate": 2e-3})):
+        odd = {**a[1], "config": {**a[1]["config"], name: value}}
+        with pytest.raises(StudyError, match="holds several arms"):
+            compare_folds([a[0], odd], a)
+    with pytest.raises(StudyError, match="holds several arms"):
+        compare_folds(a, [a[0], {**a[1], "environment": {"device": "cuda"}}])
     with pytest.raises(StudyError, match="of the published split"):
         compare_folds([random_record(0)], [random_record(1)])
     with pytest.raises(StudyError, match="two or more"):
@@ -535,6 +541,8 @@ def test_a_look_is_judged_at_its_nominal_level():
     assert all(c.low_corrected < found.low_corrected for c in primary)
     with pytest.raises(StudyError, match="planned after 4 and 8"):
         at_look(contrast(1.0, folds=6))
+    with pytest.raises(StudyError, match="take the look first"):
+        at_look(corrected([contrast(1.0, folds=4), contrast(2.0, folds=4)])[0])
 
 
 def test_two_looks_err_in_five_percent_of_cases_at_most_and_hardly_less():
