@@ -42,7 +42,9 @@ def scores_by_open_clip(model, tokenizer, data, size):
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "bitfit", "ssf", "full", "linear-probe"])
-def test_open_clip_loads_a_merged_adapter_by_path_and_scores_the_same(data, tmp_path, method):
+def test_open_clip_loads_a_merged_adapter_by_path_and_scores_the_same(
+    data, tmp_path, method, last_epoch_best
+):
     recipe = Recipe(epochs=2, batch=3, precision="fp32", learning_rate=1e-2)
     record, folder = execute(Run(str(data), "tiny@random", method, recipe=recipe),
                              tmp_path / "run", progress=False)  # fmt: skip

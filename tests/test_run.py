@@ -48,7 +48,7 @@ def train_arguments(data, out, *more):
 
 
 @pytest.mark.parametrize("method", ["mrs-adapter", "linear-probe", "full", "zero-shot", "lora"])
-def test_a_saved_adapter_scores_the_same_when_loaded(data, tmp_path, method):
+def test_a_saved_adapter_scores_the_same_when_loaded(data, tmp_path, method, last_epoch_best):
     run = Run(data, "tiny@random", method, "hmmc", RECIPE)
     record, folder = execute(run, tmp_path / "run", progress=False)
     assert record["status"] == "finished" and not (folder / "checkpoint.pt").exists()

@@ -41,7 +41,9 @@ def done(run, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["mrs-adapter", "linear-probe", "full", "lora"])
-def test_a_run_starts_from_the_weights_of_the_one_before(method, old, new, tmp_path):
+def test_a_run_starts_from_the_weights_of_the_one_before(
+    method, old, new, tmp_path, last_epoch_best
+):
     first = Run(old, "tiny@random", method, recipe=RECIPE, seed=3)
     record, folder = done(first, tmp_path)
     still = replace(first, data=new, recipe=replace(RECIPE, epochs=0), after=first, also=(old,))
@@ -53,11 +55,10 @@ def test_a_run_starts_from_the_weights_of_the_one_before(method, old, new, tmp_p
     for name in ("image_to_text", "text_to_image", "text_of_caption", "classes"):
         assert elsewhere["test_queries"][name] == record["test_queries"][name]
     assert second["config"]["after"]["identity"] == record["identity"]
-    trained, _ = done(replace(still, recipe=RECIPE), tmp_path)
+    trained, trained_folder = done(replace(still, recipe=RECIPE), tmp_path)
     assert trained["identity"] != second["identity"]
-    first_epoch = trained["history"][0]  # before its first step it is what was trained before
-    assert first_epoch["mean_recall"] == second["validation_scores"]["mean_recall"]
-    assert trained["history"][1]["loss"] is not None
+    now = read_tensors(trained_folder / ADAPTER)
+    assert any(not torch.equal(before[name], now[name]) for name in before)
 
 
 def test_the_run_before_is_done_first_and_once(old, new, tmp_path):
