@@ -23,15 +23,16 @@ from rsstudy.encoders.delta import DOWN, UP
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
 from rsstudy.files import hold, save_tensors, sha256_of
-from rsstudy.methods import attach, count_trained, create_method, trained
-from rsstudy.objectives import Objective
+from rsstudy.methods import METHOD_VERSIONS, attach, count_trained, create_method, trained
+from rsstudy.objectives import OBJECTIVE_VERSIONS, Objective
 from rsstudy.recipes import SHORT
-from rsstudy.records import RECORD, environment, identity, read_record, write_record
+from rsstudy.records import RECORD, environment, read_record, write_record
 from rsstudy.run import (
     CHECKPOINT,
     RECIPE_VERSION,
     Opened,
     data_label,
+    identity_of,
     open_splits,
     public_name,
     slug,
@@ -110,14 +111,16 @@ def pretrain(
     reset_peak_memory(encoder.device)
     config = {
         "data": data_label(what.data, whole), "encoder": public_name(start),
-        "method": what.method, "objective": "infonce", "seed": what.seed,
+        "method": what.method, "method_version": METHOD_VERSIONS[what.method],
+        "objective": "infonce", "objective_version": OBJECTIVE_VERSIONS["infonce"],
+        "seed": what.seed,
         "train_heads": what.train_heads, "image_size": encoder.image_size,
         "method_settings": settings_of(method), "objective_settings": settings_of(objective),
         "recipe": settings_of(what.recipe), "recipe_version": RECIPE_VERSION,
         "manifest_digest": opened.manifest_digest, "pictures_digest": whole.fingerprint(),
         "weights": encoder.weights,
     }  # fmt: skip
-    key = identity(config)
+    key = identity_of(config)
     if out is None:
         name = f"{slug(what.encoder)}-{slug(whole.name)}-{key[:8]}"
         # only the usual one is what the name `tiny` stands for
@@ -154,7 +157,7 @@ def _align(
     started: float, progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, write the delta, score what it makes, and write its record."""
-    key, whole = identity(config), opened.whole
+    key, whole = identity_of(config), opened.whole
     method = create_method(what.method, what.method_settings)
     attach(encoder, method, what.train_heads, what.seed)
     outside = [name for name in trained(encoder) if not name.startswith("model.")]

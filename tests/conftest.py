@@ -19,7 +19,7 @@ from rsstudy.encoders.compat import import_torchvision
 
 import_torchvision()  # before any test imports open_clip itself
 
-from rsstudy import run  # noqa: E402
+from rsstudy import pretraining, run, training  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,14 @@ def last_epoch_best(monkeypatch) -> None:
 
     On ten pictures the encoder before the first step is often the best, or as good.
     """
-    train = run.train
+    train = training.train
 
     def rising(*given, validate, **named):
         scores = count()
         return train(*given, validate=lambda _: float(next(scores)), **named)
 
-    monkeypatch.setattr(run, "train", rising)
+    for module in (run, pretraining):
+        monkeypatch.setattr(module, "train", rising)
 
 
 @pytest.fixture(scope="session")

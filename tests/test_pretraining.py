@@ -29,7 +29,9 @@ def data(rows, write_parquet, own_cache):
     ("method", "settings"),
     [("full", {}), ("lora", {"rank": 2, "alpha": 4.0, "norms_and_biases": True})],
 )
-def test_the_stored_delta_rebuilds_the_scored_encoder(data, tmp_path, method, settings):
+def test_the_stored_delta_rebuilds_the_scored_encoder(
+    data, tmp_path, method, settings, last_epoch_best
+):
     what = Pretraining("tiny", str(data), method, RECIPE, settings)
     record, delta = pretrain(what, tmp_path / "aligned", progress=False)
     rebuilt = create(f"tiny@random+{delta}")
@@ -95,7 +97,7 @@ def test_the_committed_alignment_is_what_its_record_says():
     assert names <= set(parameters)
     usual_one = usual("vits14-minilm", device="cpu")
     if record["environment"]["device"] == "cpu":  # the command makes the committed file
-        assert settings_of(usual_one.recipe) == record["config"]["recipe"]
+        assert settings_of(usual_one.recipe).items() >= record["config"]["recipe"].items()
 
 
 def test_the_aligned_encoder_meets_remote_sensing_above_chance(real_data):
