@@ -74,7 +74,7 @@ def trained_on(pairs, objective, batch: int, **more):
     scores = itertools.count(1.0)
     done = train(encoder, pairs, objective, recipe, lambda _: next(scores), progress=False, **more)
     weights = {name: p.detach().clone() for name, p in trained(encoder).items()}
-    return [row["loss"] for row in done.history], weights, count_trained(encoder).total
+    return [row["loss"] for row in done.history[1:]], weights, count_trained(encoder).total
 
 
 def main(folder: Path, scratch: Path) -> None:
