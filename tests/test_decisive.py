@@ -1,0 +1,75 @@
+"""The plan's primary contrasts are computed as its page declares them."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_statistics import of_fold
+
+from rsstudy.decisive import LOOKED_AT, PRIMARY, primary_contrasts
+from rsstudy.errors import StudyError
+from rsstudy.grids import arms
+from rsstudy.recipes import recipe_name
+from rsstudy.records import readable
+from rsstudy.run import label_of
+
+PAGE = (Path(__file__).parents[1] / "book" / "plan.md").read_text()
+
+
+def test_the_page_names_the_same_questions_and_margins():
+    rows = re.findall(r"^\| (\d) \| (.*?) \| (.*?) \| (\d) \|$", PAGE, re.MULTILINE)
+    assert len(rows) == len(PRIMARY)
+    for (_, text, data, margin), asked in zip(rows, PRIMARY, strict=True):
+        assert float(margin) == asked.margin
+        assert {"RSICD": "rsicd", "UCM-Captions": "ucm"}[data] == asked.data
+        assert text.startswith(("adapter less full", "HMMC less InfoNCE")) and (
+            asked.name.split(" less ")[0] in text
+        )
+
+
+def test_the_queue_makes_each_run_that_a_primary_contrast_takes():
+    rows = arms("decisive", "bench")
+    made = {(r.run.data, *r.folds, r.run.method, r.run.objective, recipe_name(r.run.recipe))
+            for r in rows if r.folds and label_of(r.run) == r.run.method
+            and not r.run.objective_settings}  # fmt: skip
+    for asked in PRIMARY:
+        for fold in LOOKED_AT[1]:
+            for way in (asked.one, asked.other):
+                assert (asked.data, fold, *way, asked.recipe) in made
+
+
+@pytest.fixture
+def on_record(tmp_path):
+    """All runs of the first look, made up: HMMC lies far behind on every fold."""
+    (tmp_path / "runs").mkdir()
+    random = np.random.default_rng(0)
+    for data, recipe in (("ucm", "paper"), ("rsicd", "ten-epochs")):
+        for method, objective in {way for asked in PRIMARY for way in (asked.one, asked.other)}:
+            for fold in LOOKED_AT[0]:
+                made = of_fold(fold, int(random.integers(1000)))
+                if objective == "hmmc":
+                    for counts in (made["test_queries"]["image_to_text"],
+                                   made["test_queries"]["text_to_image"]):  # fmt: skip
+                        counts["above"] = [int(n) + 40 for n in counts["above"]]
+                name = f"{data}-f{fold}-{method}-{objective}"
+                config = {**made["config"], "data": data, "method": method, "train_heads": False,
+                          "objective": objective}  # fmt: skip
+                record = {**made, "id": name, "status": "finished", "label": method,
+                          "recipe": recipe, "config": config}  # fmt: skip
+                (tmp_path / "runs" / f"{name}.json").write_text(readable(record))
+    return tmp_path
+
+
+def test_a_look_judges_the_three_questions_at_its_level(on_record):
+    found = primary_contrasts(on_record, LOOKED_AT[0])
+    assert [contrast.margin for contrast in found] == [asked.margin for asked in PRIMARY]
+    assert all(contrast.folds == 4 and contrast.freedom == 3 for contrast in found)
+    assert found[2].estimate < -20 and abs(found[1].estimate) < 15
+    assert all(contrast.alpha == pytest.approx(0.0052, abs=5e-5) for contrast in found)
+
+
+def test_a_run_that_is_not_on_record_is_named(on_record):
+    (on_record / "runs" / "ucm-f5-full-infonce.json").unlink()
+    with pytest.raises(StudyError, match="0 runs of full with infonce on ucm, fold 5"):
+        primary_contrasts(on_record, LOOKED_AT[0])
