@@ -604,11 +604,11 @@ def queue_command(
     }  # fmt: skip
     try:
         with beside(jobs, say, True, **suite) if jobs > 1 else nullcontext():
-            records = run_suite(**suite, say=say)
+            run_suite(**suite, say=say)
     finally:
         slot.publish(runs)
         slot.keep(runs)
-    say(f"{len(records)} runs of the suite {name} are on record in {results}")
+    say(f"{len(slot.known())} runs of the new record lie in {results}: commit them")
 
 
 @cli.command("runs", short_help="List every run on record, and write results/runs.csv.")

@@ -38,20 +38,11 @@ OF_SET = {"rsicd": "ten-epochs"}
 # Learning rates where a method, or an encoder, wants another than its scale's. Those at scale bench
 # are the middle of what is searched; at scale paper nobody has searched them: the released code
 # takes 2e-4 for all that requires a gradient.
-LEARNING_RATES: dict[tuple[str, str], float] = {
-    ("full", "smoke"): 5e-4,
-    ("full", "short"): 3e-5,
-    ("full", "bench"): 6e-5,
-    ("full", "paper"): 1e-5,
-    ("text-tower", "smoke"): 5e-4,
-    ("text-tower", "short"): 3e-5,
-    ("text-tower", "bench"): 6e-5,
-    ("text-tower", "paper"): 1e-5,
-    ("cnn-gru", "smoke"): 2e-3,
-    ("cnn-gru", "short"): 3e-4,
-    ("cnn-gru", "bench"): 2e-4,
-    ("cnn-gru", "paper"): 2e-4,
-}
+ALL_WEIGHTS: dict[Scale, float] = {"smoke": 5e-4, "short": 3e-5, "bench": 6e-5, "paper": 1e-5}
+VSEPP: dict[Scale, float] = {"smoke": 2e-3, "short": 3e-4, "bench": 2e-4, "paper": 2e-4}
+LEARNING_RATES: dict[str, dict[Scale, float]] = {
+    "full": ALL_WEIGHTS, "text-tower": ALL_WEIGHTS, "cnn-gru": VSEPP,
+}  # fmt: skip
 
 OF_SCALE: dict[Scale, Recipe] = {
     "smoke": replace(SHORT, epochs=3, learning_rate=2e-3, precision="fp32"),
@@ -67,7 +58,8 @@ def recipe_for(scale: Scale, method: str, data: str = "") -> Recipe:
     recipe = OF_SCALE[scale]
     if scale == "bench" and data in OF_SET:
         recipe = RECIPES[OF_SET[data]]
-    return replace(recipe, learning_rate=LEARNING_RATES.get((method, scale), recipe.learning_rate))
+    rate = LEARNING_RATES.get(method, {}).get(scale, recipe.learning_rate)
+    return replace(recipe, learning_rate=rate)
 
 
 def default_recipe(encoder: str, method: str, data: str = "") -> Recipe:

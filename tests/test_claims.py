@@ -123,7 +123,7 @@ def test_an_experiment_that_is_not_complete_decides_nothing():
 
 def test_a_record_without_runs_leaves_their_claims_open(results):
     for path in (results / "runs").glob("*.json"):
-        if json.loads(path.read_text())["suite"] in ("bench", "dials"):
+        if json.loads(path.read_text()).get("suite") in ("bench", "dials"):
             path.unlink()
     found = judged(results)
     assert {found[n].verdict for n in (1, 2, 6)} == {"cannot be tested here"}
