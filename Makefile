@@ -54,7 +54,7 @@ test: $(ENVIRONMENT) ## every test, and every notebook cell against its committe
 # What epochs are measured on; generated scenes where no real sets lie.
 BENCH_DATA ?= $(if $(RSSTUDY_DATA),ucm,scenes?images=600)
 bench: $(ENVIRONMENT) ## the speed benchmarks into results/benchmarks (an hour; nothing else may run)
-	@set -e; cd benchmarks; for what in "rate.py" "step_profile.py" "others.py" "growth.py --rounds 3" \
+	@set -e; cd notebooks/study/speed; for what in "rate.py" "step_profile.py" "others.py" "growth.py --rounds 3" \
 		"ranking.py --large 100000" "epochs.py --rounds 3 --data $(BENCH_DATA) --image-size 112" \
 		"epochs.py --rounds 2 --data $(BENCH_DATA) --encoder ViT-B-32@random --batch 16 --pictures 13 --name epochs-ViT-B-32" \
 		"steps.py --image-size 112 --rounds 3"; do \
@@ -120,7 +120,7 @@ define checksums
 endef
 
 $(STAMPS)/package: FORCE
-	$(call checksums,rsstudy)
+	$(call checksums,rsstudy notebooks/study)
 
 $(STAMPS)/pages: FORCE
 	$(call checksums,book _config.yml)
@@ -131,7 +131,7 @@ $(STAMPS)/results: FORCE
 runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 	@set -e; for suite in compare adapter hmmc; do \
 		echo "runs: the suite $$suite at scale smoke"; \
-		"$(BIN)/rsstudy" suite $$suite --scale smoke --jobs $(JOBS); \
+		"$(BIN)/python" -m study suite $$suite --scale smoke --jobs $(JOBS); \
 	done
 	@mkdir -p $(@D) && touch $@
 

@@ -2,7 +2,7 @@
 
 Data flows one way through the rooms of this package::
 
-    data -> encoders -> methods -> objectives -> training -> retrieval -> records -> figures
+    data -> encoders -> methods -> objectives -> training -> evaluation -> experiments
 
 A module knows only what lies before it.
 """

@@ -1,3 +1,3 @@
-from rsstudy.cli import main
+from rsstudy.experiments.cli import main
 
 main()

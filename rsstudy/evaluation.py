@@ -89,9 +89,13 @@ def embed(
     """Unit vectors of the images (N, d) and of the distinct texts (D, d), in full precision."""
     encoder.eval()
     bar = tqdm(
-        total=len(pairs.images) + len(pairs.tokens), desc="embedding", unit="item", delay=2,
-        leave=False, disable=not progress,
-    )  # fmt: skip
+        total=len(pairs.images) + len(pairs.tokens),
+        desc="embedding",
+        unit="item",
+        delay=2,
+        leave=False,
+        disable=not progress,
+    )
 
     def run(embed_chunk: Callable[[Tensor], Tensor], chunks: Iterable[Tensor]) -> Tensor:
         parts = []

@@ -28,7 +28,7 @@ NOTE = "rsstudy.note"
 
 
 def note(path: Path) -> None:
-    """Tell whoever watches (``rsstudy.report``) that a table takes what this file holds."""
+    """Tell whoever watches (``study.report``) that a table takes what this file holds."""
     sys.audit(NOTE, path)
 
 

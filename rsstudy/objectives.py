@@ -64,9 +64,12 @@ def _both_ways(a: Tensor, b: Tensor, share: Share | None) -> tuple[Tensor, Tenso
 
 
 def info_nce(
-    a: Tensor, b: Tensor, logit_scale: Tensor, not_negative: Tensor | None = None,
+    a: Tensor,
+    b: Tensor,
+    logit_scale: Tensor,
+    not_negative: Tensor | None = None,
     share: Share | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Two-way InfoNCE: row i of ``a`` (B, d) belongs to row i of ``b`` (B, d), all else does not.
 
     ``logit_scale`` is the log of the inverse temperature; ``not_negative`` (B, B) marks pairs off
@@ -81,9 +84,14 @@ def info_nce(
 
 
 def hinge(
-    a: Tensor, b: Tensor, margin: float = 0.2, negatives: Negatives = "hardest",
-    reduction: Reduction = "sum", not_negative: Tensor | None = None, share: Share | None = None,
-) -> Tensor:  # fmt: skip
+    a: Tensor,
+    b: Tensor,
+    margin: float = 0.2,
+    negatives: Negatives = "hardest",
+    reduction: Reduction = "sum",
+    not_negative: Tensor | None = None,
+    share: Share | None = None,
+) -> Tensor:
     """Two-way hinge on the negatives of the batch, cosine similarity (VSE++; Faghri et al., 2018).
 
     sum_i max_{j!=i} [margin + a_i b_j - a_i b_i]_+
@@ -209,9 +217,13 @@ class Objective:
                     raise StudyError(f"objective: {name} has no effect with {why}: leave it out")
 
     def loss(
-        self, images: Tensor, texts: Tensor, logit_scale: Tensor,
-        not_negative: Tensor | None = None, share: Share | None = None,
-    ) -> Tensor:  # fmt: skip
+        self,
+        images: Tensor,
+        texts: Tensor,
+        logit_scale: Tensor,
+        not_negative: Tensor | None = None,
+        share: Share | None = None,
+    ) -> Tensor:
         """The loss of one batch of B pairs, or this process's part of it.
 
         Args:

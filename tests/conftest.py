@@ -19,7 +19,8 @@ from rsstudy.encoders.compat import import_torchvision
 
 import_torchvision()  # before any test imports open_clip itself
 
-from rsstudy import pretraining, run, training  # noqa: E402
+from rsstudy.experiments import pretrain, run  # noqa: E402
+from rsstudy.training import loop  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,13 @@ def last_epoch_best(monkeypatch) -> None:
 
     On ten pictures the encoder before the first step is often the best, or as good.
     """
-    train = training.train
+    train = loop.train
 
     def rising(*given, validate, **named):
         scores = count()
         return train(*given, validate=lambda _: float(next(scores)), **named)
 
-    for module in (run, pretraining):
+    for module in (run, pretrain):
         monkeypatch.setattr(module, "train", rising)
 
 

@@ -25,6 +25,7 @@ from conftest import encode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rsstudy.adapters import load_adapter
 from rsstudy.data.audit import audit
 from rsstudy.data.karpathy import read_karpathy
 from rsstudy.data.parquet import read_parquet
@@ -33,20 +34,31 @@ from rsstudy.data.reading import decode_bytes
 from rsstudy.encoders import create
 from rsstudy.encoders.delta import apply_delta, read_tensors
 from rsstudy.errors import StudyError
+from rsstudy.experiments.protocol import read_choice
+from rsstudy.experiments.record import (
+    environment,
+    read_choices,
+    read_record,
+    read_records,
+    readable,
+)
+from rsstudy.experiments.run import Run, execute
 from rsstudy.files import save_tensors, whole_file
 from rsstudy.methods import attach, create_method, load_trained, trained
-from rsstudy.protocol import read_choice
-from rsstudy.records import environment, read_choices, read_record, read_records, readable
-from rsstudy.run import Run, execute, load_adapter
-from rsstudy.training import Recipe, _read, make_optimizer
+from rsstudy.training.loop import Recipe, _read, make_optimizer
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
     | st.sampled_from(["../x.png", "/etc/passwd", "a\0b", "..\\x", "train", "finished", "\ud800"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner,
-                                                                 max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -55,8 +67,11 @@ def damaged(draw, content: bytes) -> bytes:
     found = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
         # most of what a reader looks at stands at the ends
-        span = st.one_of(st.integers(0, max(len(found) - 1, 0)), st.integers(0, 40),
-                         st.integers(max(len(found) - 60, 0), max(len(found) - 1, 0)))  # fmt: skip
+        span = st.one_of(
+            st.integers(0, max(len(found) - 1, 0)),
+            st.integers(0, 40),
+            st.integers(max(len(found) - 60, 0), max(len(found) - 1, 0)),
+        )
         at, what = draw(span), draw(st.sampled_from(["change", "cut", "take out", "put in"]))
         if what == "change" and at < len(found):
             found[at] = draw(st.integers(0, 255))
@@ -96,8 +111,10 @@ def made_up(draw, document: object) -> bytes:
 def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy, Callable[[bytes], object]]]:
     """For each reader the files it gets, and how it is used on one."""
     random = np.random.default_rng(0)
-    pictures = [encode(random.integers(0, 256, (9, 11, 3), dtype=np.uint8), kind)
-                for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")]  # fmt: skip
+    pictures = [
+        encode(random.integers(0, 256, (9, 11, 3), dtype=np.uint8), kind)
+        for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")
+    ]
     splits = ["train", "train", "val", "test"]
 
     def put(name: str, content: bytes) -> Path:
@@ -110,19 +127,32 @@ def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy, Callable[[bytes]
     shards = {}
     for split in ("train", "val", "test"):
         count = splits.count(split)
-        table = pa.table({
-            "filename": [f"{split}_{n}.png" for n in range(count)],
-            "image": pa.array([{"bytes": pictures[0], "path": None}] * count,
-                              pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            "captions": pa.array([["a b .", "c ."]] * count, pa.list_(pa.string())),
-        })  # fmt: skip
+        table = pa.table(
+            {
+                "filename": [f"{split}_{n}.png" for n in range(count)],
+                "image": pa.array(
+                    [{"bytes": pictures[0], "path": None}] * count,
+                    pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+                ),
+                "captions": pa.array([["a b .", "c ."]] * count, pa.list_(pa.string())),
+            }
+        )
         file = folder / "set" / f"{split}-00000-of-00001.parquet"
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, file, compression="none")
         shards[split] = file.read_bytes()
-    document = {"images": [{"filename": f"beach_{n}.png", "split": split, "imgid": n,
-                            "sentences": [{"raw": "a b ."}]} for n, split in enumerate(splits)],
-                "dataset": "made"}  # fmt: skip
+    document = {
+        "images": [
+            {
+                "filename": f"beach_{n}.png",
+                "split": split,
+                "imgid": n,
+                "sentences": [{"raw": "a b ."}],
+            }
+            for n, split in enumerate(splits)
+        ],
+        "dataset": "made",
+    }
     for entry in document["images"]:
         put(f"karpathy/images/{entry['filename']}", pictures[0])
 
@@ -148,23 +178,51 @@ def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy, Callable[[bytes]
     attach(encoder, create_method("bitfit"))
     parameters = trained(encoder)
     optimizer = make_optimizer(parameters, recipe)
-    state = {"identity": "x", "epoch": 0, "step": 1, "losses": 0.0, "epoch_seconds": 0.0,
-             "images": 2, "history": [], "best_epoch": 0, "best_score": 0.0, "best": {},
-             "trained": {n: p.detach() for n, p in parameters.items()},
-             "optimizer": optimizer.state_dict(), "random": [torch.get_rng_state()],
-             "device_random": []}  # fmt: skip
+    state = {
+        "identity": "x",
+        "epoch": 0,
+        "step": 1,
+        "losses": 0.0,
+        "epoch_seconds": 0.0,
+        "images": 2,
+        "history": [],
+        "best_epoch": 0,
+        "best_score": 0.0,
+        "best": {},
+        "trained": {n: p.detach() for n, p in parameters.items()},
+        "optimizer": optimizer.state_dict(),
+        "random": [torch.get_rng_state()],
+        "device_random": [],
+    }
     torch.save(state, folder / "checkpoint.pt")
-    choice = {"candidates": [{"learning_rate": 0.001, "validation_mean_recall": 3.0, "runs": [
-        {"id": record["id"], "identity": "x", "best_epoch": 1, "validation_mean_recall": 3.0}]}],
-        "chosen": 0.001, "rule": "r"}  # fmt: skip
+    choice = {
+        "candidates": [
+            {
+                "learning_rate": 0.001,
+                "validation_mean_recall": 3.0,
+                "runs": [
+                    {
+                        "id": record["id"],
+                        "identity": "x",
+                        "best_epoch": 1,
+                        "validation_mean_recall": 3.0,
+                    }
+                ],
+            }
+        ],
+        "chosen": 0.001,
+        "rule": "r",
+    }
     small = {k: v for k, v in record.items() if k != "test_queries"}
     small["environment"] = {}
     cached = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 32, dtype=torch.uint8)
     save_tensors(folder / "cache.safetensors", {"images": cached[0], "digests": cached[1]})
     plain = create("tiny@random").model
     name, weight = next((n, p) for n, p in plain.named_parameters() if p.dim() == 2)
-    low = {f"{name}.low_rank_up": torch.zeros(weight.shape[0], 1),
-           f"{name}.low_rank_down": torch.zeros(1, weight.shape[1])}  # fmt: skip
+    low = {
+        f"{name}.low_rank_up": torch.zeros(weight.shape[0], 1),
+        f"{name}.low_rank_down": torch.zeros(1, weight.shape[1]),
+    }
     save_tensors(folder / "delta.safetensors", low)
 
     def adapter_tensors(content: bytes) -> None:
@@ -212,8 +270,18 @@ def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy, Callable[[bytes]
     }
 
 
-NAMES = ("Parquet shards", "Karpathy JSON", "adapters", "adapters' configurations", "records",
-         "choices", "deltas", "checkpoints", "picture caches", "pictures")  # fmt: skip
+NAMES = (
+    "Parquet shards",
+    "Karpathy JSON",
+    "adapters",
+    "adapters' configurations",
+    "records",
+    "choices",
+    "deltas",
+    "checkpoints",
+    "picture caches",
+    "pictures",
+)
 
 
 def fuzz(name: str, folder: Path, examples: int) -> Counter[str]:
@@ -226,8 +294,9 @@ def fuzz(name: str, folder: Path, examples: int) -> Counter[str]:
     files, use = targets(folder)[name]
     tally: Counter[str] = Counter()
 
-    @settings(max_examples=examples, deadline=None, database=None,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(files)
     def test(content: bytes) -> None:
         try:
@@ -253,13 +322,19 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as scratch:
             began = time.monotonic()
             tally = fuzz(name, Path(scratch), chosen.examples)
-            row = {"reader": name, "examples": tally.total(), **tally,
-                   "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
+            row = {
+                "reader": name,
+                "examples": tally.total(),
+                **tally,
+                "seconds": round(time.monotonic() - began, 1),
+            }
             print(row, flush=True)
             rows.append(row)
-    facts = {"examples": sum(row["examples"] for row in rows),
-             "rows": rows,
-             "environment": environment(torch.device("cpu"))}  # fmt: skip
+    facts = {
+        "examples": sum(row["examples"] for row in rows),
+        "rows": rows,
+        "environment": environment(torch.device("cpu")),
+    }
     if chosen.out is not None:
         with whole_file(chosen.out / "fuzz.json") as temporary:
             temporary.write_text(readable(facts), encoding="utf-8")

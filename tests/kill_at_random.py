@@ -24,16 +24,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from rsstudy.adapters import read_adapter
 from rsstudy.data.pixels import _read_cache
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
+from rsstudy.experiments.protocol import read_choice
+from rsstudy.experiments.record import environment, read_record, readable
+from rsstudy.experiments.run import Run
+from rsstudy.experiments.sweep import Arm, run_arms
 from rsstudy.files import whole_file
-from rsstudy.grids import Arm
-from rsstudy.protocol import read_choice
-from rsstudy.records import environment, read_record, readable
-from rsstudy.run import Run, read_adapter
-from rsstudy.suites import run_arms
-from rsstudy.training import Recipe
+from rsstudy.training.loop import Recipe
 
 RECIPE = Recipe(epochs=2, batch=8, precision="fp32")
 RUN = Run("scenes?images=60", "tiny@random", "mrs-adapter", "hmmc", RECIPE)
@@ -42,9 +42,9 @@ ARM = Arm(RUN, (1e-3, 3e-3), seeds=1)
 
 def work(folder: Path) -> None:
     """The suite, with a line in ``folder/log`` for everything that happens."""
-    import rsstudy.run as room
-    import rsstudy.suites as suites
-    import rsstudy.training as loop
+    import rsstudy.experiments.run as room
+    import rsstudy.experiments.sweep as sweep
+    import rsstudy.training.loop as loop
 
     os.environ["RSSTUDY_CACHE"] = str(folder / "cache")
     torch.set_num_threads(1)
@@ -71,7 +71,7 @@ def work(folder: Path) -> None:
         record(*arguments)
         note("recorded")
 
-    loop.CHECKPOINT_SECONDS, suites.FURTHER = 0.0, 0
+    loop.CHECKPOINT_SECONDS, sweep.FURTHER = 0.0, 0
     loop._save, room.train, room.write_record = noted_save, noted_train, noted_record
     note("start")
     run_arms([ARM], folder / "runs", device="cpu", say=note, progress=False)
@@ -150,9 +150,11 @@ def check_resumption(log: list[list[str]], steps_an_epoch: int) -> int:
         if line[0] == "train":
             running, kept = line[1], saved.get(line[1], 0)
         elif line[0] in ("saved", "step"):
-            step = int(line[1]) if line[0] == "step" else (
-                int(line[2]) * steps_an_epoch + int(line[3])
-            )  # fmt: skip
+            step = (
+                int(line[1])
+                if line[0] == "step"
+                else (int(line[2]) * steps_an_epoch + int(line[3]))
+            )
             if kept is not None and step > 0:
                 if kept and step not in (kept, kept + 1, kept + 2):
                     raise StudyError(f"{running} went on at step {step}; {kept} were saved")
@@ -168,11 +170,12 @@ def outcome(folder: Path) -> dict[str, object]:
     for path in sorted(folder.glob("runs/*/record.json")):
         record = read_record(path)
         facts[record["id"]] = {
-            "status": record["status"], "scores": record.get("scores"),
+            "status": record["status"],
+            "scores": record.get("scores"),
             "queries": record.get("test_queries"),
             "losses": [epoch["loss"] for epoch in record["history"]],
             "adapter": (path.parent / "adapter.safetensors").read_bytes(),
-        }  # fmt: skip
+        }
     facts["choices"] = [read_choice(path) for path in sorted(folder.glob("runs/choices/*.json"))]
     return facts
 
@@ -180,11 +183,15 @@ def outcome(folder: Path) -> dict[str, object]:
 def phase(last: str) -> str:
     """Where the last line of the log before a kill puts it."""
     return {
-        "start": "reading data, or its first picture cache", "train": "before the first step",
-        "step": "in a training step, or validating", "saved": "in a training step, or validating",
-        "saving": "writing a checkpoint", "trained": "writing the adapter, or scoring",
-        "recording": "writing the record", "recorded": "between two runs, choosing or scoring",
-    }.get(last.partition(" ")[0], "before anything")  # fmt: skip
+        "start": "reading data, or its first picture cache",
+        "train": "before the first step",
+        "step": "in a training step, or validating",
+        "saved": "in a training step, or validating",
+        "saving": "writing a checkpoint",
+        "trained": "writing the adapter, or scoring",
+        "recording": "writing the record",
+        "recorded": "between two runs, choosing or scoring",
+    }.get(last.partition(" ")[0], "before anything")
 
 
 def main(kills: int, folder: Path, seed: int = 0) -> dict[str, object]:
@@ -194,7 +201,9 @@ def main(kills: int, folder: Path, seed: int = 0) -> dict[str, object]:
         StudyError: a promise was broken; the message names the file or the step.
     """
     drawn = random.Random(seed)
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["rsstudy.suites", __name__])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(
+        ["rsstudy.experiments.sweep", __name__]
+    )
     whole = folder / "undisturbed"
     whole.mkdir(parents=True)
     ended(folder / "undisturbed")  # the first also starts the server
@@ -206,8 +215,14 @@ def main(kills: int, folder: Path, seed: int = 0) -> dict[str, object]:
     takes = time.monotonic() - began
     if outcome(again) != expected:
         raise StudyError("two undisturbed suites differ: there is nothing to compare with")
-    steps_an_epoch = max(int(line.split()[1]) for line in (whole / "log").read_text().splitlines()
-                         if line.startswith("step ")) // RECIPE.epochs  # fmt: skip
+    steps_an_epoch = (
+        max(
+            int(line.split()[1])
+            for line in (whole / "log").read_text().splitlines()
+            if line.startswith("step ")
+        )
+        // RECIPE.epochs
+    )
     done, suites, resumed = 0, 0, 0
     where: Counter[str] = Counter()
     left: Counter[str] = Counter()
@@ -228,11 +243,14 @@ def main(kills: int, folder: Path, seed: int = 0) -> dict[str, object]:
                 raise StudyError(f"{here} still holds half-written files at its end")
             suites += 1
     return {
-        "kills": done, "suites that ended as the undisturbed one": suites,
+        "kills": done,
+        "suites that ended as the undisturbed one": suites,
         "seconds of an undisturbed suite": round(takes, 2),
         "trainings resumed from a checkpoint": resumed,
-        **left, "where the kills fell": dict(where.most_common()), "seed": seed,
-    }  # fmt: skip
+        **left,
+        "where the kills fell": dict(where.most_common()),
+        "seed": seed,
+    }
 
 
 if __name__ == "__main__":

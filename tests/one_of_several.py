@@ -17,24 +17,34 @@ from rsstudy.encoders import create
 from rsstudy.evaluation import prepare
 from rsstudy.methods import attach, count_trained, create_method, trained
 from rsstudy.objectives import Objective, false_negatives
-from rsstudy.parallel import joined, together
-from rsstudy.training import Recipe, train
+from rsstudy.training.loop import Recipe, train
+from rsstudy.training.parallel import joined, together
 
 # Nothing is drawn in the towers, so that there is one right answer; the second views differ all
 # the same, by their captions.
 OBJECTIVES = {
     "infonce": Objective(),
     "infonce, false negatives masked": Objective(mask_false_negatives=True),
-    "hmmc": Objective("hinge", image_weight=1.0, text_weight=1.0, token_dropout=0.0,
-                      sibling_captions=True),
+    "hmmc": Objective(
+        "hinge", image_weight=1.0, text_weight=1.0, token_dropout=0.0, sibling_captions=True
+    ),
     "hmmc, means over all negatives": Objective(
-        "hinge", image_weight=0.5, text_weight=2.0, token_dropout=0.0, sibling_captions=True,
-        negatives="all", reduction="mean", mask_false_negatives=True),
-    "hmmc-infonce": Objective(image_weight=1.0, text_weight=1.0, token_dropout=0.0,
-                              sibling_captions=True),
-    "both views": Objective("hinge", both_views=True, token_dropout=0.0, sibling_captions=True,
-                            reduction="mean"),
-}  # fmt: skip
+        "hinge",
+        image_weight=0.5,
+        text_weight=2.0,
+        token_dropout=0.0,
+        sibling_captions=True,
+        negatives="all",
+        reduction="mean",
+        mask_false_negatives=True,
+    ),
+    "hmmc-infonce": Objective(
+        image_weight=1.0, text_weight=1.0, token_dropout=0.0, sibling_captions=True
+    ),
+    "both views": Objective(
+        "hinge", both_views=True, token_dropout=0.0, sibling_captions=True, reduction="mean"
+    ),
+}
 
 
 class Stopped(Exception):
@@ -57,12 +67,12 @@ def of_embeddings(pairs: int, objective: Objective) -> tuple[float, torch.Tensor
     first = share.first if share and share.rows else 0
     mine = slice(first, first + max(share.rows, 1)) if share else slice(None)
     whole = [views.clone().requires_grad_() for views in (seen, read)]
-    parts = [torch.nn.functional.normalize(views[:, mine].flatten(0, 1), dim=-1)
-             for views in whole]  # fmt: skip
+    parts = [torch.nn.functional.normalize(views[:, mine].flatten(0, 1), dim=-1) for views in whole]
     loss = objective.loss(*parts, scale, mask, share)
     loss.backward()
-    gradients = torch.cat([g.flatten() for g in (whole[0].grad, whole[1].grad, scale.grad)
-                           if g is not None])  # fmt: skip
+    gradients = torch.cat(
+        [g.flatten() for g in (whole[0].grad, whole[1].grad, scale.grad) if g is not None]
+    )
     return together().add(loss.detach().clone()).item(), together().add(gradients)
 
 

@@ -25,8 +25,9 @@ def copy(tmp_path_factory):
         shutil.copy(ROOT / "tests" / name, folder / "tests")
     (folder / "rsstudy" / "methods" / "shift.py").write_text(FILE)
     table = folder / "tests" / "test_method_table.py"
-    code, found = re.subn(r"^TABLE = \{\n", lambda start: start[0] + ROW, table.read_text(),
-                          flags=re.MULTILINE)  # fmt: skip
+    code, found = re.subn(
+        r"^TABLE = \{\n", lambda start: start[0] + ROW, table.read_text(), flags=re.MULTILINE
+    )
     assert found == 1
     table.write_text(code)
     return folder
@@ -36,18 +37,34 @@ def run(folder: Path, *words: str) -> str:
     # A virtual environment may have the project itself installed: the copy comes before it.
     where = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
     where.pop("PYTHONSAFEPATH", None)
-    done = subprocess.run([sys.executable, "-m", *words], cwd=folder, env=where, text=True,
-                          capture_output=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env=where,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_the_pages_method_holds_what_every_method_holds(copy):
-    said = run(copy, "pytest", "tests/test_method_table.py", "-k", "shift", "-q", "-p",
-               "no:cacheprovider")  # fmt: skip
+    said = run(
+        copy, "pytest", "tests/test_method_table.py", "-k", "shift", "-q", "-p", "no:cacheprovider"
+    )
     passed = int(re.search(r"(\d+) passed", said)[1])
-    listed = run(copy, "pytest", "tests/test_method_table.py", "-k", "layernorm", "-q", "-p",
-                 "no:cacheprovider", "--collect-only")  # fmt: skip
+    listed = run(
+        copy,
+        "pytest",
+        "tests/test_method_table.py",
+        "-k",
+        "layernorm",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--collect-only",
+    )
     assert passed >= len(re.findall(r"layernorm", listed)) - 2, "as many as any other method"
 
 

@@ -7,8 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from rsstudy import answer
-from rsstudy.answer import (
+from rsstudy.errors import StudyError
+from rsstudy.experiments.compare import Contrast
+from rsstudy.experiments.record import before, readable
+from study import answer
+from study.answer import (
     ADAPTER,
     ALL,
     BOTH,
@@ -23,11 +26,8 @@ from rsstudy.answer import (
     shown_runs,
     write_answer,
 )
-from rsstudy.claims import SETS, read_evidence
-from rsstudy.errors import StudyError
-from rsstudy.records import before, readable
-from rsstudy.statistics import Contrast
-from rsstudy.updates import stages
+from study.claims import SETS, read_evidence
+from study.updates import stages
 
 ROOT = Path(__file__).parents[1]
 RESULTS, BOOK = ROOT / "results", ROOT / "book"
@@ -37,7 +37,7 @@ def test_the_committed_answer_is_what_the_records_give(tmp_path):
     found = write_answer(RESULTS, tmp_path)
     for name in ("answer.md", "answer.svg"):
         assert (tmp_path / name).read_text() == (BOOK / name).read_text(), (
-            f"book/{name} is out of date: run `rsstudy answer`"
+            f"book/{name} is out of date: run `python -m study answer`"
         )
     assert len(found) == 5
     assert "answer.md" in (BOOK / "index.md").read_text()
@@ -119,12 +119,25 @@ def test_each_word_has_its_verb_and_an_open_one_says_what_is_excluded():
 
     def contrast(estimate, half, thin):
         return Contrast(
-            estimate, 1.0, 20.0, estimate - half, estimate + half, estimate - thin,
-            estimate + thin, 0.1, 0.5, 1.0, (3, 3), 50,
-        )  # fmt: skip
+            estimate,
+            1.0,
+            20.0,
+            estimate - half,
+            estimate + half,
+            estimate - thin,
+            estimate + thin,
+            0.1,
+            0.5,
+            1.0,
+            (3, 3),
+            50,
+        )
 
-    found = {"clear": contrast(2.0, 1.0, 1.5), "likely": contrast(-2.0, 1.0, 2.5),
-             "open": contrast(0.5, 2.0, 3.0)}  # fmt: skip
+    found = {
+        "clear": contrast(2.0, 1.0, 1.5),
+        "likely": contrast(-2.0, 1.0, 2.5),
+        "open": contrast(0.5, 2.0, 3.0),
+    }
     assert [c.word for c in found.values()] == list(found)
     told = [answer._told(c) for c in found.values()]
     assert told == ["is clearly ahead of", "is likely behind", "cannot be told from"]
@@ -180,10 +193,14 @@ def test_what_is_said_of_updates_follows_their_records(turned):
     assert "it may lose or gain" in turned(seconds, elsewhere=kept)[4]
 
 
-@pytest.mark.parametrize("seeds, said", [
-    ((1, 1), "one seed each"), ((3, 5), "3 to 5 seeds each"),
-    ((5, 1, 5), "2 of them with 5 seeds, the others with one"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "seeds, said",
+    [
+        ((1, 1), "one seed each"),
+        ((3, 5), "3 to 5 seeds each"),
+        ((5, 1, 5), "2 of them with 5 seeds, the others with one"),
+    ],
+)
 def test_how_many_seeds_the_many_have_is_counted(seeds, said):
     assert seeds_of_many([SimpleNamespace(seeds=(own, 5)) for own in seeds]) == said
 

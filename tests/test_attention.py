@@ -11,7 +11,7 @@ from rsstudy.encoders.attention import SelfAttention, fast_attention
 from rsstudy.encoders.openclip import CLIP
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
-from rsstudy.training import Recipe, batch_loss
+from rsstudy.training.loop import Recipe, batch_loss
 
 TEXTS = ["a plane", "there are many green trees in a piece of forest .", "some houses"]
 
@@ -24,8 +24,11 @@ def test_attention_as_tokens_lie_gives_the_librarys_results(masked):
     ours = SelfAttention(32, 4, batch_first=True)
     ours.load_state_dict(library.state_dict())
     mask = torch.full((6, 6), -torch.inf).triu(1)
-    mask = {"none": None, "one mask": mask,
-            "a mask a head": mask.repeat(12, 1, 1) + torch.randn(12, 6, 6)}[masked]  # fmt: skip
+    mask = {
+        "none": None,
+        "one mask": mask,
+        "a mask a head": mask.repeat(12, 1, 1) + torch.randn(12, 6, 6),
+    }[masked]
     results = []
     for attention in (library, ours):
         x = torch.randn(3, 6, 32, generator=torch.Generator().manual_seed(1), requires_grad=True)
@@ -66,8 +69,13 @@ def test_frozen_weights_cast_once_give_the_same_gradients_to_the_bit(name, metho
         encoder = create(name, 112 if name.startswith("vits14") else None)
         attach(encoder, create_method(method))
         size = encoder.image_size
-        images = torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8,
-                               generator=torch.Generator().manual_seed(0))  # fmt: skip
+        images = torch.randint(
+            0,
+            256,
+            (3, 3, size, size),
+            dtype=torch.uint8,
+            generator=torch.Generator().manual_seed(0),
+        )
         before = {n: p.detach().clone() for n, p in encoder.named_parameters()}
 
         def gradients(encoder=encoder, images=images):
@@ -85,8 +93,9 @@ def test_frozen_weights_cast_once_give_the_same_gradients_to_the_bit(name, metho
         else:
             found.append(gradients())
         after = dict(encoder.named_parameters())
-        assert all(torch.equal(after[n], before[n]) and after[n].dtype == before[n].dtype
-                   for n in before)  # fmt: skip
+        assert all(
+            torch.equal(after[n], before[n]) and after[n].dtype == before[n].dtype for n in before
+        )
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 

@@ -7,40 +7,74 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
+FOLDER = Path(__file__).parents[1] / "notebooks" / "study" / "speed"
 TINY = ("--encoder", "tiny@random", "--rounds", "1")
 
 
 def bench(script: str, folder: Path, *options: str) -> dict:
-    command = [sys.executable, str(FOLDER / script), "--device", "cpu", "--out", str(folder),
-               *options]  # fmt: skip
+    command = [
+        sys.executable,
+        str(FOLDER / script),
+        "--device",
+        "cpu",
+        "--out",
+        str(folder),
+        *options,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(Path(done.stdout.splitlines()[-1]).read_text())
 
 
 def test_this_loop_and_research_style_code_take_the_same_losses(tmp_path):
-    rows = bench("epochs.py", tmp_path, *TINY, "--data", "scenes?images=60", "--pictures", "16",
-                 "--batch", "16")["rows"]  # fmt: skip
+    rows = bench(
+        "epochs.py",
+        tmp_path,
+        *TINY,
+        "--data",
+        "scenes?images=60",
+        "--pictures",
+        "16",
+        "--batch",
+        "16",
+    )["rows"]
     parity = rows["parity"]
     assert len(parity["mine"]) == 5 and parity["apart"] < 1e-3
     assert parity["mine"] == pytest.approx(parity["theirs"], rel=1e-3)
 
 
 def test_three_ways_to_rank_agree(tmp_path):
-    record = bench("ranking.py", tmp_path, "--images", "60", "--width", "16", "--rounds", "1",
-                   "--large", "100")  # fmt: skip
+    record = bench(
+        "ranking.py", tmp_path, "--images", "60", "--width", "16", "--rounds", "1", "--large", "100"
+    )
     assert 0 < record["rows"]["recalls"]["mean_recall"] < 100
     assert record["rows"]["large"]["captions"] == 500
     assert record["environment"]["device_name"]
 
 
 def test_a_step_is_measured_beside_its_limit(tmp_path):
-    record = bench("steps.py", tmp_path, *TINY, "--batch", "4", "--words", "8", "--precision",
-                   "fp32", "--method", "lora", "--method", "zero-shot", "--jobs", "2")  # fmt: skip
+    record = bench(
+        "steps.py",
+        tmp_path,
+        *TINY,
+        "--batch",
+        "4",
+        "--words",
+        "8",
+        "--precision",
+        "fp32",
+        "--method",
+        "lora",
+        "--method",
+        "zero-shot",
+        "--jobs",
+        "2",
+    )
     assert [row["label"] for row in record["rows"]] == [
-        "zero-shot", "lora, rank 8, matrices q,v", "lora"
-    ]  # fmt: skip
+        "zero-shot",
+        "lora, rank 8, matrices q,v",
+        "lora",
+    ]
     rows = {row["label"]: row for row in record["rows"]}
     assert rows["zero-shot"]["trained"] == 0
     lora = rows["lora"]

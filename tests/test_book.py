@@ -215,10 +215,12 @@ def test_every_figure_is_shown(seen):
 def test_every_figure_says_in_words_what_it_shows(seen):
     figures = [figure for facts in seen.values() for figure in facts["figures"]]
     silent = [
-        figure for figure in figures
-        if len(figure["words"].split()) < 3 or figure["words"].startswith("<")
+        figure
+        for figure in figures
+        if len(figure["words"].split()) < 3
+        or figure["words"].startswith("<")
         or Path(figure["file"]).name in figure["words"]
-    ]  # fmt: skip
+    ]
     assert figures and silent == []
 
 

@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from test_dials import planted
 
-from rsstudy import claims
-from rsstudy.claims import (
+from rsstudy.errors import StudyError
+from rsstudy.experiments.compare import compare
+from study import claims
+from study.claims import (
     KNOWN,
     PAPERS_ENCODER,
     VERDICTS,
@@ -21,10 +23,8 @@ from rsstudy.claims import (
     read_ledger,
     write_ledger,
 )
-from rsstudy.cli import cli
-from rsstudy.errors import StudyError
-from rsstudy.reported import granularity, read_reported, unsound_means
-from rsstudy.statistics import compare
+from study.cli import cli
+from study.published import granularity, read_reported, unsound_means
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -41,7 +41,7 @@ def drawn():
 def test_the_committed_ledger_is_what_the_records_give(drawn, tmp_path):
     write_ledger(RESULTS, tmp_path / "claims.json")
     assert (tmp_path / "claims.json").read_text() == LEDGER.read_text(), (
-        "book/claims.json is out of date: run `rsstudy claims`"
+        "book/claims.json is out of date: run `python -m study claims`"
     )
 
 
@@ -51,9 +51,16 @@ def test_there_are_eight_claims_with_their_numbers_sources_and_verdicts():
     ids = {path.stem for path in (RESULTS / "runs").iterdir()}
     for claim in found:
         assert set(claim) == {
-            "id", "claim", "paper", "records", "measure", "estimate", "interval", "verdict",
+            "id",
+            "claim",
+            "paper",
+            "records",
+            "measure",
+            "estimate",
+            "interval",
+            "verdict",
             "reason",
-        }  # fmt: skip
+        }
         assert claim["verdict"] in VERDICTS and len(claim["reason"]) > 60
         if claim["records"] != "recomputed":
             assert claim["records"] and set(claim["records"]) <= ids
@@ -65,15 +72,24 @@ def test_no_sentence_of_the_ledger_holds_a_number_of_its_own():
         node.body[0].value
         for node in ast.walk(tree)
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-        and node.body and isinstance(node.body[0], ast.Expr)
-    }  # fmt: skip
-    specs = {part for node in ast.walk(tree) if isinstance(node, ast.FormattedValue)
-             and node.format_spec for part in ast.walk(node.format_spec)}  # fmt: skip
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    specs = {
+        part
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FormattedValue) and node.format_spec
+        for part in ast.walk(node.format_spec)
+    }
     typed = [
-        node.value for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        and node not in documented and node not in specs and re.search(r"\d", node.value)
-    ]  # fmt: skip
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node not in documented
+        and node not in specs
+        and re.search(r"\d", node.value)
+    ]
     names = {*KNOWN, PAPERS_ENCODER, "utf-8"}
     left = [text for text in typed if text not in names]
     assert not [text for text in left if re.search(r"\d", text.replace("fp32", ""))]
@@ -202,13 +218,17 @@ def test_what_the_ledger_says_of_trained_heads_is_of_their_runs():
     frozen, headed = before["reason"].split("With the heads trained")
     further = evidence.further.copy()
     is_headed = further["label"] == "mrs-adapter, trained heads"
-    nothing = next(r for r in further["record"] if r["config"]["method"] == "zero-shot"
-                   and r["config"]["data"] == "rsicd")  # fmt: skip
+    nothing = next(
+        r
+        for r in further["record"]
+        if r["config"]["method"] == "zero-shot" and r["config"]["data"] == "rsicd"
+    )
     spoiled = [
         {**record, "scores": nothing["scores"], "test_queries": nothing["test_queries"]}
-        if changed else record
+        if changed
+        else record
         for record, changed in zip(further["record"], is_headed, strict=True)
-    ]  # fmt: skip
+    ]
     object.__setattr__(evidence, "further", further.assign(record=spoiled))
     after = claims.JUDGES[6](evidence, {})["reason"].split("With the heads trained")
     assert after[0] == frozen and after[1] != headed
@@ -244,9 +264,11 @@ def test_what_works_is_told_in_every_setting_on_record():
     found = claims.JUDGES[1](evidence, {})
     for runs, none in (
         (evidence.compared("mrs-adapter", "hmmc"), evidence.compared("zero-shot")),
-        (evidence.compared("mrs-adapter", "hmmc", data="rsicd"),
-         evidence.compared("zero-shot", data="rsicd")),
-    ):  # fmt: skip
+        (
+            evidence.compared("mrs-adapter", "hmmc", data="rsicd"),
+            evidence.compared("zero-shot", data="rsicd"),
+        ),
+    ):
         assert f"{compare(runs, none).estimate:+.1f} (" in found["reason"]
         assert {record["id"] for record in (*runs, *none)} <= set(found["records"])
     runs = evidence.benchmark

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from rsstudy.cli import FIRST_ENCODERS, LIST_KINDS, main
 from rsstudy.data.audit import audit
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.report import report
 from rsstudy.errors import unknown
+from rsstudy.experiments.cli import FIRST_ENCODERS, LIST_KINDS, main
+from rsstudy.experiments.record import RECORD, read_record
 from rsstudy.methods import METHODS
 from rsstudy.objectives import Objective
-from rsstudy.records import RECORD, read_record
 from rsstudy.settings import explained, settings_of
 
 
@@ -38,9 +38,19 @@ def train(call, rows, write_parquet, own_cache):
     """``train("--seed", 1)``: a run of one epoch in the folder ``run``."""
     data = write_parquet(rows)
     return lambda *more: call(
-        "train", "--data", data, "--encoder", "tiny@random", "--batch", 3, "--epochs", 1,
-        "--out", "run", *more,
-    )  # fmt: skip
+        "train",
+        "--data",
+        data,
+        "--encoder",
+        "tiny@random",
+        "--batch",
+        3,
+        "--epochs",
+        1,
+        "--out",
+        "run",
+        *more,
+    )
 
 
 def names(table: str) -> list[str]:
@@ -97,8 +107,9 @@ def test_a_report_gives_the_verdict_first_and_digests_whole(
     assert f"pixel digest     {found.pixel_digest}" in lines
     assert f"manifest digest  {found.manifest_digest}" in lines
     assert [line.split() for line in lines if line.startswith(("train", "all"))] == [
-        ["train", "6", "30"], ["all", "10", "50"],
-    ]  # fmt: skip
+        ["train", "6", "30"],
+        ["all", "10", "50"],
+    ]
     assert not re.search(r"[{}\[\]]|None", "\n".join(lines))
     damaged = changed(2, content=rows[2].content[:60])
     broken = audit(read_parquet(write_parquet(damaged, "torn")), progress=False)

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsstudy.comparison import (
+from rsstudy.errors import StudyError
+from rsstudy.experiments.record import as_table, project_folder
+from rsstudy.methods import METHODS
+from study.comparison import (
     PRINTED,
     QUOTED,
     chosen_at_an_end,
@@ -14,10 +17,7 @@ from rsstudy.comparison import (
     shared_seeds,
     side_by_side,
 )
-from rsstudy.errors import StudyError
-from rsstudy.methods import METHODS
-from rsstudy.records import as_table, project_folder
-from rsstudy.reported import read_reported
+from study.published import read_reported
 
 CLASSES = ("field", "river", "field", "port")
 CAPTIONS = (1, 2, 1, 1)
@@ -36,23 +36,43 @@ def record(method, first, history, seed=0, objective="infonce", classes=CLASSES,
     queries = {"image_to_text": counts(above[:4]), "text_to_image": counts(above[4:])}
     found = 50 * np.mean(first[:4]) + 50 * np.mean(first[4:])
     return {
-        "id": f"{method}-{objective}-s{seed}", "label": method, "objective_label": objective,
-        "config": {"data": "ucm", "encoder": "vits14-minilm", "method": method,
-                   "objective": objective, "seed": seed, "image_size": 112,
-                   "recipe": {"learning_rate": 1e-3}},
-        "scores": {"mean_recall": found}, "best_epoch": int(np.argmax(history)),
+        "id": f"{method}-{objective}-s{seed}",
+        "label": method,
+        "objective_label": objective,
+        "config": {
+            "data": "ucm",
+            "encoder": "vits14-minilm",
+            "method": method,
+            "objective": objective,
+            "seed": seed,
+            "image_size": 112,
+            "recipe": {"learning_rate": 1e-3},
+        },
+        "scores": {"mean_recall": found},
+        "best_epoch": int(np.argmax(history)),
         "trained_parameters": {"method": total - 300, "heads": 300, "total": total},
-        "cost": {"train_seconds": 1.0}, "status": "finished",
+        "cost": {"train_seconds": 1.0},
+        "status": "finished",
         "history": [{"epoch": n, "mean_recall": v} for n, v in enumerate(history)],
-        "test_queries": {**queries, "relaxed": queries, "captions_of_image": list(CAPTIONS),
-                         "text_of_caption": list(range(5)), "classes": list(classes)},
-    }  # fmt: skip
+        "test_queries": {
+            **queries,
+            "relaxed": queries,
+            "captions_of_image": list(CAPTIONS),
+            "text_of_caption": list(range(5)),
+            "classes": list(classes),
+        },
+    }
 
 
 A = record("adapter", [1, 1, 0, 0, 1, 1, 1, 0, 0], [10.0, 20.0, 23.0])
 B = record("full", [1, 0, 1, 0, 1, 0, 0, 1, 0], [10.0, 30.0, 20.0], total=9_000)
-REPORTED = pd.DataFrame({"method": ["Adapter", "Convpass"], "mean_recall_printed": [33.25, 30.0],
-                         "trainable_params_millions": [0.17, 0.14]})  # fmt: skip
+REPORTED = pd.DataFrame(
+    {
+        "method": ["Adapter", "Convpass"],
+        "mean_recall_printed": [33.25, 30.0],
+        "trainable_params_millions": [0.17, 0.14],
+    }
+)
 
 
 def in_table(*records):
@@ -73,9 +93,13 @@ def test_a_row_has_its_sizes_the_papers_number_and_how_it_still_rose():
 
 
 def test_the_papers_quoted_row_of_full_fine_tuning_stands_beside_its_own():
-    both = pd.DataFrame({"method": ["Full fine-tuning", "Single Language"],
-                         "mean_recall_printed": [30.0, 27.0],
-                         "trainable_params_millions": [151.0, 151.0]})  # fmt: skip
+    both = pd.DataFrame(
+        {
+            "method": ["Full fine-tuning", "Single Language"],
+            "mean_recall_printed": [30.0, 27.0],
+            "trainable_params_millions": [151.0, 151.0],
+        }
+    )
     row = side_by_side(in_table(B), both).iloc[0]
     assert (row.printed, row.quoted) == (30.0, 27.0)
 
@@ -158,10 +182,16 @@ def test_without_classes_on_record_recall_by_class_says_what_to_do():
 
 
 def test_a_choice_at_an_end_of_its_search_is_found():
-    rows = [("s1", "inside", 0.1, False), ("s1", "inside", 0.3, True), ("s1", "inside", 1.0, False),
-            ("s2", "top", 0.1, False), ("s2", "top", 0.3, True),
-            ("s3", "bottom", 0.1, True), ("s3", "bottom", 0.3, False),
-            ("s4", "alone", 0.1, True)]  # fmt: skip
+    rows = [
+        ("s1", "inside", 0.1, False),
+        ("s1", "inside", 0.3, True),
+        ("s1", "inside", 1.0, False),
+        ("s2", "top", 0.1, False),
+        ("s2", "top", 0.3, True),
+        ("s3", "bottom", 0.1, True),
+        ("s3", "bottom", 0.3, False),
+        ("s4", "alone", 0.1, True),
+    ]
     choices = pd.DataFrame(rows, columns=["search", "arm", "learning_rate", "chosen"])
     found = chosen_at_an_end(choices).set_index("arm")
     assert found["end"].to_dict() == {"bottom": "lowest", "top": "highest"}
@@ -169,8 +199,10 @@ def test_a_choice_at_an_end_of_its_search_is_found():
 
 
 def test_only_seeds_that_both_arms_have_are_compared():
-    one, other = ([{"id": name + str(s), "config": {"seed": s}} for s in seeds]
-                  for name, seeds in (("a", (0, 1, 2)), ("b", (2, 1, 5))))  # fmt: skip
+    one, other = (
+        [{"id": name + str(s), "config": {"seed": s}} for s in seeds]
+        for name, seeds in (("a", (0, 1, 2)), ("b", (2, 1, 5)))
+    )
     kept = shared_seeds(one, other)
     assert [[r["id"] for r in side] for side in kept] == [["a1", "a2"], ["b2", "b1"]]
     assert shared_seeds(one, []) == ([], [])

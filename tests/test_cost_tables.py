@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rsstudy import cost_figures
-from rsstudy.cost_tables import (
+from rsstudy.errors import StudyError
+from rsstudy.experiments.cost import Power, Use
+from study import cost_figures
+from study.cost_tables import (
     abstract_claims,
     against_targets,
     break_even,
@@ -20,9 +22,7 @@ from rsstudy.cost_tables import (
     read_benchmarks,
     read_counted,
 )
-from rsstudy.costs import Power, Use
-from rsstudy.errors import StudyError
-from rsstudy.grids import arms
+from study.suites import arms
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -48,7 +48,7 @@ def test_an_absent_or_broken_record_is_named_in_one_line(tmp_path):
     (tmp_path / "cpu-steps.json").write_text("[]")
     with pytest.raises(StudyError, match="cpu-steps"):
         read_benchmarks(tmp_path)
-    with pytest.raises(StudyError, match="rsstudy costs --out"):
+    with pytest.raises(StudyError, match="python -m study costs --out"):
         read_counted(tmp_path / "absent.json")
 
 
@@ -120,8 +120,9 @@ def test_a_gpu_is_held_to_what_was_measured_on_it(paper):
 def test_memory_is_the_sum_of_its_parts(paper):
     held = memory(paper, 10)
     of = paper.loc["full"]
-    assert held.loc["full"].sum() == (4 * of["base"] + 12 * of["total"]
-                                      + 10 * of["activation_bytes"])  # fmt: skip
+    assert held.loc["full"].sum() == (
+        4 * of["base"] + 12 * of["total"] + 10 * of["activation_bytes"]
+    )
     assert held.loc["mrs-adapter", "weights"] == 4 * (of["base"] + 161_088)
     assert held.loc["linear-probe", "weights"] == 4 * of["base"], "heads are the base's"
 
@@ -154,8 +155,9 @@ def test_a_machine_that_slows_down_between_two_methods_changes_no_comparison(fou
 
 def test_a_step_without_a_limit_beside_it_is_not_set_beside_others(found):
     record = copy.deepcopy(found["steps"])
-    record["rows"] = [r for r in record["rows"]
-                      if (r["label"], r["objective"]) != ("mrs-adapter", "infonce")]  # fmt: skip
+    record["rows"] = [
+        r for r in record["rows"] if (r["label"], r["objective"]) != ("mrs-adapter", "infonce")
+    ]
     steps = measured_steps(record)
     assert pd.isna(steps.loc["mrs-adapter, hmmc", "step"]) and steps["step"].isna().sum() == 1
     assert steps["as timed"].notna().all()
@@ -168,8 +170,11 @@ def test_a_rate_is_of_the_seconds_that_were_timed(found, bench):
     other = copy.deepcopy(found)
     other["steps"]["environment"]["device"] = "cuda"
     other["steps"]["settings"]["batch"] = 256
-    [row] = [r for r in other["steps"]["rows"]
-             if (r["label"], r["objective"]) == ("mrs-adapter", "infonce")]  # fmt: skip
+    [row] = [
+        r
+        for r in other["steps"]["rows"]
+        if (r["label"], r["objective"]) == ("mrs-adapter", "infonce")
+    ]
     flops = bench.loc["mrs-adapter", "step_flops"] * 256 / row["step"]["seconds"]
     rate = other["rate"]["rows"]["bfloat16"]["flops_a_second"]
     rows = against_targets(other, bench).set_index("what")["measured"]
@@ -213,9 +218,10 @@ def test_every_cost_figure_can_be_drawn_and_says_what_it_shows(paper, found):
     drawn = [
         cost_figures.stacked(memory(paper, 8), "bytes"),
         cost_figures.over({"a step": steps["step over limit"]}, "over the limit", 1.0, "limit"),
-        cost_figures.operators(found["profile"]), cost_figures.growth(found["growth"]),
+        cost_figures.operators(found["profile"]),
+        cost_figures.growth(found["growth"]),
         cost_figures.bars({"a": 1.0, "b": 2.0}, "times"),
-    ]  # fmt: skip
+    ]
     for figure in drawn:
         assert len(figure.get_label().split()) > 3
         assert figure.axes[0].get_xlabel()

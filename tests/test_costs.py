@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rsstudy.costs import (
+from rsstudy.encoders import create
+from rsstudy.errors import StudyError
+from rsstudy.experiments.cost import (
     Meter,
     Power,
     Use,
@@ -22,12 +24,10 @@ from rsstudy.costs import (
     pays_from,
     reckoned_energy,
     totals,
-)  # fmt: skip
-from rsstudy.encoders import create
-from rsstudy.errors import StudyError
+)
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
-from rsstudy.training import Recipe, batch_loss
+from rsstudy.training.loop import Recipe, batch_loss
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,8 +50,11 @@ def test_flops_of_vit_b_32_are_those_counted_by_hand():
 
 def test_the_paper_s_adapter_is_counted_by_tower():
     counted = analytic("ViT-B-32", create_method("mrs-adapter"), batch=2)
-    assert (counted.image, counted.text, counted.shared) == (49_216 + 45_760, 32_832 + 29_120,
-                                                             4_160)  # fmt: skip
+    assert (counted.image, counted.text, counted.shared) == (
+        49_216 + 45_760,
+        32_832 + 29_120,
+        4_160,
+    )
     assert (counted.new, counted.own, counted.heads, counted.total) == (161_088, 0, 0, 161_088)
     assert counted.stored_bytes == 4 * 161_088 and counted.optimizer_bytes == 8 * 161_088
     assert counted.base == 151_277_313
@@ -67,10 +70,13 @@ def test_parameters_are_counted_by_tower_and_kind_as_their_names_say(name):
     encoder = create("vits14-minilm@random", 112, meta=True)
     attach(encoder, create_method(name))
     sizes = {n: p.numel() for n, p in trained(encoder).items()}
-    base = {n: s for n, s in sizes.items()
-            if n.startswith("model.") and "parametrizations" not in n}  # fmt: skip
-    for tower, signs in {"image": ("model.visual.", "model.image_head."),
-                         "text": ("model.text.", "model.text_head.")}.items():  # fmt: skip
+    base = {
+        n: s for n, s in sizes.items() if n.startswith("model.") and "parametrizations" not in n
+    }
+    for tower, signs in {
+        "image": ("model.visual.", "model.image_head."),
+        "text": ("model.text.", "model.text_head."),
+    }.items():
         if len(base) == len(sizes):
             expected = sum(s for n, s in base.items() if n.startswith(signs))
             assert getattr(counted, tower) == expected
@@ -85,8 +91,10 @@ def test_a_caption_has_no_more_words_than_the_encoder_reads():
     assert analytic("ViT-B-32", create_method("zero-shot"), words=500, batch=2).caption_flops == (
         at_most
     )
-    padded = [analytic("ViT-B-16-SigLIP", create_method("zero-shot"), words=words, batch=2)
-              for words in (5, 64)]  # fmt: skip
+    padded = [
+        analytic("ViT-B-16-SigLIP", create_method("zero-shot"), words=words, batch=2)
+        for words in (5, 64)
+    ]
     assert padded[0].caption_flops == padded[1].caption_flops, "it reads padding"
 
 
@@ -144,8 +152,18 @@ def test_energy_without_a_counter_is_reckoned_and_says_so():
 
 def test_the_command_prints_and_records_what_is_counted(tmp_path):
     out = tmp_path / "costs.json"
-    command = [sys.executable, "-m", "rsstudy", "costs", "--encoder", "tiny@random", "--method",
-               "mrs-adapter", "--out", str(out)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "study",
+        "costs",
+        "--encoder",
+        "tiny@random",
+        "--method",
+        "mrs-adapter",
+        "--out",
+        str(out),
+    ]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     counted = asdict(analytic("tiny@random", create_method("mrs-adapter")))
     row = json.loads(out.read_text())["rows"][0]

@@ -15,15 +15,16 @@ import pytest
 import torch
 from test_workers import rows_on
 
-import rsstudy.training as loop
-from rsstudy import suites
+import rsstudy.training.loop as loop
+from rsstudy.adapters import load_adapter
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.pixels import pixels
 from rsstudy.errors import StudyError
+from rsstudy.experiments import sweep
+from rsstudy.experiments.record import read_record
+from rsstudy.experiments.run import Run, execute
 from rsstudy.files import cache_folder, save_tensors, whole_file
-from rsstudy.records import read_record
-from rsstudy.run import Run, execute, load_adapter
-from rsstudy.training import Recipe
+from rsstudy.training.loop import Recipe
 
 RECIPE = Recipe(epochs=2, batch=3, precision="fp32")
 
@@ -51,7 +52,7 @@ def interrupted(data, folder, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-        patched.setattr("rsstudy.run.train", stopping)
+        patched.setattr("rsstudy.experiments.run.train", stopping)
         with pytest.raises(Stopped):
             execute(run, folder, progress=False)
     assert (folder / "checkpoint.pt").exists()
@@ -62,9 +63,20 @@ def test_kills_at_random_moments_leave_whole_files_and_the_same_weights(tmp_path
     """A few here; results/robustness/kills.json has the tally of many."""
     script = Path(__file__).with_name("kill_at_random.py")
     done = subprocess.run(
-        [sys.executable, script, "--kills", "6", "--seed", str(time.monotonic_ns() % 1000), "--out",
-         tmp_path], capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+        [
+            sys.executable,
+            script,
+            "--kills",
+            "6",
+            "--seed",
+            str(time.monotonic_ns() % 1000),
+            "--out",
+            tmp_path,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     tally = json.loads((tmp_path / "kills.json").read_text())
     assert tally["kills"] == 6 and tally["suites that ended as the undisturbed one"] >= 1
@@ -143,7 +155,7 @@ def test_a_set_that_changes_under_a_suite_stops_it(rows, write_parquet, own_cach
     def watch(text):
         done.append(text)
 
-    execute_once = suites.execute
+    execute_once = sweep.execute
 
     def then_change(*arguments, **named):
         result = execute_once(*arguments, **named)
@@ -152,13 +164,13 @@ def test_a_set_that_changes_under_a_suite_stops_it(rows, write_parquet, own_cach
         return result
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(suites, "execute", then_change)
+        patched.setattr(sweep, "execute", then_change)
         with pytest.raises(StudyError, match="changed while the suite was running") as problem:
-            suites.run_arms(arms, tmp_path / "runs", say=watch, progress=False)
+            sweep.run_arms(arms, tmp_path / "runs", say=watch, progress=False)
     assert "\n" not in str(problem.value)
     records = [read_record(path) for path in (tmp_path / "runs").glob("*/record.json")]
     assert len({record["config"]["manifest_digest"] for record in records}) == 2
-    suites.run_arms(arms, tmp_path / "anew", say=watch, progress=False)
+    sweep.run_arms(arms, tmp_path / "anew", say=watch, progress=False)
 
 
 def test_a_clock_that_goes_back_changes_nothing(data, tmp_path, monkeypatch):
@@ -233,12 +245,28 @@ def test_a_results_folder_that_cannot_be_written_is_said_before_training(rows, w
 
         def train(out):
             return subprocess.run(
-                [*unprivileged(), sys.executable, "-m", "rsstudy", "train",
-                 "--data", str(home / "set"),
-                 "--encoder", "tiny@random", "--epochs", "1", "--batch", "3", "--out", str(out)],
-                capture_output=True, text=True, cwd=home / "work",
+                [
+                    *unprivileged(),
+                    sys.executable,
+                    "-m",
+                    "rsstudy",
+                    "train",
+                    "--data",
+                    str(home / "set"),
+                    "--encoder",
+                    "tiny@random",
+                    "--epochs",
+                    "1",
+                    "--batch",
+                    "3",
+                    "--out",
+                    str(out),
+                ],
+                capture_output=True,
+                text=True,
+                cwd=home / "work",
                 env={**os.environ, "RSSTUDY_CACHE": str(home / "cache")},
-            )  # fmt: skip
+            )
 
         first = train(home / "runs" / "done")
         assert first.returncode == 0, first.stderr

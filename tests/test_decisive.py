@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from test_statistics import of_fold
 
-from rsstudy.decisive import LOOKED_AT, PRIMARY, primary_contrasts
 from rsstudy.errors import StudyError
-from rsstudy.grids import arms
-from rsstudy.recipes import recipe_name
-from rsstudy.records import readable
-from rsstudy.run import label_of
+from rsstudy.experiments.record import readable
+from rsstudy.experiments.run import label_of
+from rsstudy.training.recipes import recipe_name
+from study.decisive import LOOKED_AT, PRIMARY, primary_contrasts
+from study.suites import arms
 
 PAGE = (Path(__file__).parents[1] / "book" / "plan.md").read_text()
 
@@ -30,9 +30,11 @@ def test_the_page_names_the_same_questions_and_margins():
 
 def test_the_queue_makes_each_run_that_a_primary_contrast_takes():
     rows = arms("decisive", "bench")
-    made = {(r.run.data, *r.folds, r.run.method, r.run.objective, recipe_name(r.run.recipe))
-            for r in rows if r.folds and label_of(r.run) == r.run.method
-            and not r.run.objective_settings}  # fmt: skip
+    made = {
+        (r.run.data, *r.folds, r.run.method, r.run.objective, recipe_name(r.run.recipe))
+        for r in rows
+        if r.folds and label_of(r.run) == r.run.method and not r.run.objective_settings
+    }
     for asked in PRIMARY:
         for fold in LOOKED_AT[1]:
             for way in (asked.one, asked.other):
@@ -49,14 +51,27 @@ def on_record(tmp_path):
             for fold in LOOKED_AT[0]:
                 made = of_fold(fold, int(random.integers(1000)))
                 if objective == "hmmc":
-                    for counts in (made["test_queries"]["image_to_text"],
-                                   made["test_queries"]["text_to_image"]):  # fmt: skip
+                    for counts in (
+                        made["test_queries"]["image_to_text"],
+                        made["test_queries"]["text_to_image"],
+                    ):
                         counts["above"] = [int(n) + 40 for n in counts["above"]]
                 name = f"{data}-f{fold}-{method}-{objective}"
-                config = {**made["config"], "data": data, "method": method, "train_heads": False,
-                          "objective": objective}  # fmt: skip
-                record = {**made, "id": name, "status": "finished", "label": method,
-                          "recipe": recipe, "config": config}  # fmt: skip
+                config = {
+                    **made["config"],
+                    "data": data,
+                    "method": method,
+                    "train_heads": False,
+                    "objective": objective,
+                }
+                record = {
+                    **made,
+                    "id": name,
+                    "status": "finished",
+                    "label": method,
+                    "recipe": recipe,
+                    "config": config,
+                }
                 (tmp_path / "runs" / f"{name}.json").write_text(readable(record))
     return tmp_path
 

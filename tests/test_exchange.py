@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch.nn import functional
 
+from rsstudy.adapters import export
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.sources import load
 from rsstudy.encoders import create
 from rsstudy.encoders.tiny import tokenize
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import prepare
-from rsstudy.export import export
+from rsstudy.experiments.run import Run, execute
 from rsstudy.retrieval import rank, scores
-from rsstudy.run import Run, execute
-from rsstudy.training import Recipe
+from rsstudy.training.loop import Recipe
 
 
 @pytest.fixture
@@ -46,8 +46,9 @@ def test_open_clip_loads_a_merged_adapter_by_path_and_scores_the_same(
     data, tmp_path, method, last_epoch_best
 ):
     recipe = Recipe(epochs=2, batch=3, precision="fp32", learning_rate=1e-2)
-    record, folder = execute(Run(str(data), "tiny@random", method, recipe=recipe),
-                             tmp_path / "run", progress=False)  # fmt: skip
+    record, folder = execute(
+        Run(str(data), "tiny@random", method, recipe=recipe), tmp_path / "run", progress=False
+    )
     made: dict = {"open_clip": open_clip}
     exec(export(folder, tmp_path / "merged.safetensors"), made)
     model = made["model"]
@@ -64,8 +65,9 @@ def test_a_real_models_merged_adapter_is_loaded_by_the_line_that_the_command_pri
     run = Run(str(data), "ViT-B-32@random", "bitfit", recipe=recipe)
     record, folder = execute(run, tmp_path / "run", progress=False)
     command = ["export", "--adapter", folder, "--out", tmp_path / "merged.safetensors"]
-    done = subprocess.run([sys.executable, "-m", "rsstudy", *map(str, command)],
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "rsstudy", *map(str, command)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "mean (0.4815, 0.4578, 0.4082)" in done.stdout
     made: dict = {"open_clip": open_clip}
@@ -78,8 +80,9 @@ def test_a_real_models_merged_adapter_is_loaded_by_the_line_that_the_command_pri
 @pytest.mark.parametrize("method", ["mrs-adapter", "vl-prompt"])
 def test_what_cannot_be_merged_says_so(data, tmp_path, method):
     recipe = Recipe(epochs=1, batch=3, precision="fp32")
-    _, folder = execute(Run(str(data), "tiny@random", method, recipe=recipe), tmp_path / "run",
-                        progress=False)  # fmt: skip
+    _, folder = execute(
+        Run(str(data), "tiny@random", method, recipe=recipe), tmp_path / "run", progress=False
+    )
     with pytest.raises(StudyError, match="cannot be merged"):
         export(folder, tmp_path / "merged.safetensors")
     assert not (tmp_path / "merged.safetensors").exists()
@@ -97,9 +100,12 @@ def vit():
 def of_a_training(state):
     """As open_clip's own training script writes it, from several GPUs."""
     return {
-        "epoch": 20, "name": "ViT-B-32-lr_1e-09", "optimizer": {"state": {}, "param_groups": []},
-        "scaler": {"scale": 65536.0}, "state_dict": {f"module.{k}": v for k, v in state.items()},
-    }  # fmt: skip
+        "epoch": 20,
+        "name": "ViT-B-32-lr_1e-09",
+        "optimizer": {"state": {}, "param_groups": []},
+        "scaler": {"scale": 65536.0},
+        "state_dict": {f"module.{k}": v for k, v in state.items()},
+    }
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,16 @@ from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.collections import LineCollection
 from matplotlib.legend import Legend
 
-from rsstudy import figures
-from rsstudy.claims import VERDICTS, read_ledger
-from rsstudy.data.alikeness import along_the_dials, distinct_captions, picture_distance
 from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import create
+from rsstudy.experiments.compare import Contrast
+from rsstudy.experiments.record import as_table
+from rsstudy.experiments.run import Run, execute
 from rsstudy.methods import attach, create_method
-from rsstudy.records import as_table
-from rsstudy.run import Run, execute
-from rsstudy.statistics import Contrast
-from rsstudy.training import Recipe
+from rsstudy.training.loop import Recipe
+from study import figures
+from study.alikeness import along_the_dials, distinct_captions, picture_distance
+from study.claims import VERDICTS, read_ledger
 
 
 @pytest.fixture(autouse=True)
@@ -82,10 +82,13 @@ def test_scores_are_drawn_with_intervals_and_curves_with_the_kept_epoch(small, t
     data = str(tmp_path / "set")
     recipe = Recipe(epochs=2, batch=3, precision="fp32")
     records = [
-        execute(Run(data, "tiny@random", "mrs-adapter", objective, recipe), runs=tmp_path,
-                progress=False)[0]
+        execute(
+            Run(data, "tiny@random", "mrs-adapter", objective, recipe),
+            runs=tmp_path,
+            progress=False,
+        )[0]
         for objective in ("infonce", "hmmc")
-    ]  # fmt: skip
+    ]
     axis = figures.scores_with_intervals(as_table(records)).axes[0]
     assert len(axis.containers) == 2 and "interval" in axis.get_xlabel()
     assert [t.get_text() for t in axis.get_legend().texts] == ["infonce", "hmmc"]
@@ -126,8 +129,11 @@ def test_a_notebook_shows_a_figure_with_its_words():
 
 
 def test_a_contrast_is_drawn_with_both_intervals_and_the_word_that_follows_from_them():
-    drawn = {"clear": (0.5, 3.5, 0.2, 3.8), "likely": (0.5, 3.5, -0.5, 4.5),
-             "open": (-0.5, 4.5, -1.0, 5.0)}  # fmt: skip
+    drawn = {
+        "clear": (0.5, 3.5, 0.2, 3.8),
+        "likely": (0.5, 3.5, -0.5, 4.5),
+        "open": (-0.5, 4.5, -1.0, 5.0),
+    }
     found = {
         word: Contrast(2.0, 0.8, 20.0, *ends, 0.01, 0.9, 1.0, (3, 3), 40)
         for word, ends in drawn.items()
@@ -137,33 +143,45 @@ def test_a_contrast_is_drawn_with_both_intervals_and_the_word_that_follows_from_
     assert [text.get_text() for text in axis.texts] == [
         f"+2.0 ({low:+.1f} to {high:+.1f}): {word}" for word, (low, high, *_) in drawn.items()
     ]
-    lines = {(line.get_linewidth(), *line.get_xdata()) for line in axis.lines
-             if line.get_linewidth() in (1, 4) and len(line.get_xdata()) == 2}  # fmt: skip
+    lines = {
+        (line.get_linewidth(), *line.get_xdata())
+        for line in axis.lines
+        if line.get_linewidth() in (1, 4) and len(line.get_xdata()) == 2
+    }
     for low, high, low_corrected, high_corrected in drawn.values():
         assert {(4, low, high), (1, low_corrected, high_corrected)} <= lines
     assert "likely +2.0 (+0.5 to +3.5), likely" in figures.in_words(figure)
 
 
 def test_a_search_is_drawn_with_its_choice_ringed():
-    rows = [(arm, arm, rate, recall, rate == best) for arm, best in (("a", 0.1), ("b", 0.01))
-            for rate, recall in ((0.1, 50.0), (0.01, 40.0))]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["search", "arm", "learning_rate", "mean_recall",
-                                        "chosen"])  # fmt: skip
+    rows = [
+        (arm, arm, rate, recall, rate == best)
+        for arm, best in (("a", 0.1), ("b", 0.01))
+        for rate, recall in ((0.1, 50.0), (0.01, 40.0))
+    ]
+    table = pd.DataFrame(rows, columns=["search", "arm", "learning_rate", "mean_recall", "chosen"])
     axis = figures.searched_rates(table).axes[0]
     rings = [tuple(line.get_xydata()[0]) for line in axis.lines if line.get_markersize() == 13]
     assert rings == [(0.1, 50.0), (0.01, 40.0)]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0.01", "0.1"]
 
 
-COMPARED = pd.DataFrame({
-    "family": ["a branch", "a branch", "a weight", "none"],
-    "label": ["adapter", "adapter, share layers", "ia3", "zero-shot"],
-    "name": ["adapter", "adapter, share layers", "ia3", "zero-shot"],
-    "mean_recall": [51.0, 50.0, 48.0, 10.0], "low": [47.0, 46.0, 44.0, 8.0],
-    "high": [55.0, 54.0, 52.0, 12.0], "total": [9_000, 1_000, 400, 0], "seeds": [3, 1, 2, 1],
-    "records": [[{"scores": {"mean_recall": score}} for score in scores]
-                for scores in ((50.0, 51.0, 52.0), (50.0,), (47.5, 48.5), (10.0,))],
-})  # fmt: skip
+COMPARED = pd.DataFrame(
+    {
+        "family": ["a branch", "a branch", "a weight", "none"],
+        "label": ["adapter", "adapter, share layers", "ia3", "zero-shot"],
+        "name": ["adapter", "adapter, share layers", "ia3", "zero-shot"],
+        "mean_recall": [51.0, 50.0, 48.0, 10.0],
+        "low": [47.0, 46.0, 44.0, 8.0],
+        "high": [55.0, 54.0, 52.0, 12.0],
+        "total": [9_000, 1_000, 400, 0],
+        "seeds": [3, 1, 2, 1],
+        "records": [
+            [{"scores": {"mean_recall": score}} for score in scores]
+            for scores in ((50.0, 51.0, 52.0), (50.0,), (47.5, 48.5), (10.0,))
+        ],
+    }
+)
 
 
 def ends_of_bars(axis):
@@ -213,9 +231,15 @@ def test_both_ways_of_sharing_layers_stand_side_by_side():
 
 
 def test_scores_by_share_of_the_pictures_rise_in_order_of_the_shares():
-    table = pd.DataFrame({"factor": ["ia3"] * 3, "level": ["100", "25", "50"],
-                          "mean_recall": [48.0, 40.0, 44.0], "low": [46.0, 38, 42],
-                          "high": [50.0, 42, 46]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "factor": ["ia3"] * 3,
+            "level": ["100", "25", "50"],
+            "mean_recall": [48.0, 40.0, 44.0],
+            "low": [46.0, 38, 42],
+            "high": [50.0, 42, 46],
+        }
+    )
     figure = figures.by_share(table)
     axis = figure.axes[0]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["25", "50", "100"]

@@ -11,10 +11,10 @@ import time
 import pytest
 from rich.console import Console
 
-from rsstudy import live
-from rsstudy.grids import SCALES, arms
-from rsstudy.live import Board, Progress
-from rsstudy.records import read_record
+from rsstudy.experiments import live
+from rsstudy.experiments.live import Board, Progress
+from rsstudy.experiments.record import read_record
+from study.suites import SCALES, arms
 
 
 @pytest.fixture
@@ -73,15 +73,37 @@ def test_an_arm_expects_the_epochs_that_its_runs_take():
 
 def test_an_interrupted_suite_loses_at_most_the_running_run(tmp_path):
     """The whole suite of smoke scale, stopped as by Ctrl-C, then asked for again."""
-    command = [sys.executable, "-m", "rsstudy", "suite", "benchmark", "--scale", "smoke",
-               "--method", "zero-shot", "--method", "ia3", "--method", "bitfit", "--method",
-               "ssf", "--method", "layernorm", "--runs", str(tmp_path)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "study",
+        "suite",
+        "benchmark",
+        "--scale",
+        "smoke",
+        "--method",
+        "zero-shot",
+        "--method",
+        "ia3",
+        "--method",
+        "bitfit",
+        "--method",
+        "ssf",
+        "--method",
+        "layernorm",
+        "--runs",
+        str(tmp_path),
+    ]
     environment = {**os.environ, "COLUMNS": "300"}
     running = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         # a shell's background job ignores Ctrl-C and hands that on; this one listens
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     until = time.monotonic() + 240
     while len(list(tmp_path.glob("*/record.json"))) < 2 and time.monotonic() < until:
         assert running.poll() is None, running.stderr.read()

@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rsstudy.cost_tables import read_benchmarks, read_counted
 from rsstudy.errors import StudyError
-from rsstudy.machines import held_by_each, on_two_machines, read_tally, side_by_side
+from study.cost_tables import read_benchmarks, read_counted
+from study.machines import held_by_each, on_two_machines, read_tally, side_by_side
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -20,24 +20,34 @@ def test_two_processes_have_the_losses_of_one_on_a_real_set():
 
 def test_a_run_is_set_beside_the_same_on_the_other_kind_of_machine():
     def table(*runs):
-        return pd.DataFrame([
-            {"id": run, "label": "lora", "seed": 0, "mean_recall": score,
-             "record": {"environment": {"device": device}}}
-            for run, device, score in runs
-        ])  # fmt: skip
+        return pd.DataFrame(
+            [
+                {
+                    "id": run,
+                    "label": "lora",
+                    "seed": 0,
+                    "mean_recall": score,
+                    "record": {"environment": {"device": device}},
+                }
+                for run, device, score in runs
+            ]
+        )
 
     first = table(("a", "cpu", 46.5), ("b", "cuda", 50.0), ("c", "cpu", 40.0))
     again = table(("a", "cuda", 50.5), ("b", "cpu", 49.0), ("c", "cpu", 41.0), ("d", "cuda", 1.0))
     found = on_two_machines(first, again).to_dict("records")
     assert [(row["cpu"], row["cuda"], row["apart"]) for row in found] == [
-        (46.5, 50.5, 4.0), (49.0, 50.0, 1.0)
-    ]  # fmt: skip
+        (46.5, 50.5, 4.0),
+        (49.0, 50.0, 1.0),
+    ]
     assert on_two_machines(first, table(("e", "cpu", 1.0))).empty
 
 
 def test_losses_that_differ_are_shown_to():
-    rows = [{"objective": "infonce", "processes": n, "losses": [2.0 * n], "validation": [n]}
-            for n in (1, 2)]  # fmt: skip
+    rows = [
+        {"objective": "infonce", "processes": n, "losses": [2.0 * n], "validation": [n]}
+        for n in (1, 2)
+    ]
     (row,) = side_by_side({"rows": rows}).to_dict("records")
     assert row["apart"] == 1.0 and row["validation equal"] is False
 

@@ -20,10 +20,10 @@ from torch import nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
 
-from rsstudy.benchmark import BENCHMARK
 from rsstudy.encoders import MODALITIES, DualEncoder, create
 from rsstudy.encoders.packaged import JoinedTowers
 from rsstudy.errors import StudyError
+from rsstudy.experiments.record import project_folder
 from rsstudy.methods import (
     METHOD_VERSIONS,
     METHODS,
@@ -37,9 +37,9 @@ from rsstudy.methods import (
     trained,
 )
 from rsstudy.objectives import named_objective
-from rsstudy.records import project_folder
-from rsstudy.reported import read_reported
-from rsstudy.training import Recipe, batch_loss
+from rsstudy.training.loop import Recipe, batch_loss
+from study.benchmark import BENCHMARK
+from study.published import read_reported
 
 
 @dataclass(frozen=True)
@@ -107,48 +107,104 @@ TABLE = {
     "linear-probe": Row(heads, merges=True, adds=False),
     "full": Row(lambda e: total(e.model), merges=True, adds=False, rate=2e-3),
     "text-tower": Row(
-        lambda e: total(e.model) - total(e.tower("image")) - 1 - sum(
-            p.numel() for n, p in e.named_parameters()
-            if n in e.heads and all(p is not q for q in e.tower("image").parameters())),
-        merges=True, adds=False, rate=2e-3),
+        lambda e: (
+            total(e.model)
+            - total(e.tower("image"))
+            - 1
+            - sum(
+                p.numel()
+                for n, p in e.named_parameters()
+                if n in e.heads and all(p is not q for q in e.tower("image").parameters())
+            )
+        ),
+        merges=True,
+        adds=False,
+        rate=2e-3,
+    ),
     "head-mlp": Row(lambda e: 2 * (2 * e.joint_width * 78 + 78 + e.joint_width)),
     "clip-adapter": Row(lambda e: e.joint_width**2 // 2, starts_equal=False, rate=3e-2),
-    "mrs-adapter": Row(lambda e: sum(
-        (w + 1) * 64 + 65 * (w - 32) for w in (e.blocks(m)[0].width for m in MODALITIES)
-        ) + 65 * 32, rate=3e-3, settings=(("shared", 32), ("dropout", 0.0))),
-    "cross-modal-adapter": Row(lambda e: 2 * pairs(e, lambda image, text: sum(
-        (w + 1) * 8 + 9 * (w - 16) for w in (image, text) if w) + 9 * 16),
-        starts_equal=False, rate=3e-2),
-    "uniadapter": Row(lambda e: pairs(e, lambda image, text:
-        max(image, text) * 128 + 128 + 129 * (image + text))),
-    "harma": Row(lambda e: sum(2 * w * 128 + 128 + w + 4 * 128 * 129 + 2 for w in
-        (b.width for b in blocks(e))) + pairs(e, lambda *_: 2 * 64 * 128 + 192 + 4 * 64 * 65 + 1),
-        rate=3e-3),
+    "mrs-adapter": Row(
+        lambda e: (
+            sum((w + 1) * 64 + 65 * (w - 32) for w in (e.blocks(m)[0].width for m in MODALITIES))
+            + 65 * 32
+        ),
+        rate=3e-3,
+        settings=(("shared", 32), ("dropout", 0.0)),
+    ),
+    "cross-modal-adapter": Row(
+        lambda e: (
+            2
+            * pairs(
+                e,
+                lambda image, text: (
+                    sum((w + 1) * 8 + 9 * (w - 16) for w in (image, text) if w) + 9 * 16
+                ),
+            )
+        ),
+        starts_equal=False,
+        rate=3e-2,
+    ),
+    "uniadapter": Row(
+        lambda e: pairs(e, lambda image, text: max(image, text) * 128 + 128 + 129 * (image + text))
+    ),
+    "harma": Row(
+        lambda e: (
+            sum(2 * w * 128 + 128 + w + 4 * 128 * 129 + 2 for w in (b.width for b in blocks(e)))
+            + pairs(e, lambda *_: 2 * 64 * 128 + 192 + 4 * 64 * 65 + 1)
+        ),
+        rate=3e-3,
+    ),
     "adapter": Row(lambda e: 2 * bottlenecks(e, 64)),
     "adaptformer": Row(lambda e: bottlenecks(e, 64, "image"), settings=(("dropout", 0.0),)),
-    "slim-adapter": Row(lambda e: sum(6 * b.width for b in blocks(e)) + sum(
-        total(m) for m in e.modules() if isinstance(m, nn.LayerNorm))),
-    "convpass": Row(lambda e: 2 * (bottlenecks(e, 8, "image") +
-                                   len(blocks(e, "image")) * (9 * 8 * 8 + 8))),
+    "slim-adapter": Row(
+        lambda e: (
+            sum(6 * b.width for b in blocks(e))
+            + sum(total(m) for m in e.modules() if isinstance(m, nn.LayerNorm))
+        )
+    ),
+    "convpass": Row(
+        lambda e: 2 * (bottlenecks(e, 8, "image") + len(blocks(e, "image")) * (9 * 8 * 8 + 8))
+    ),
     "coop": Row(lambda e: 16 * e.blocks("text")[0].width, starts_equal=False, rate=3e-2),
-    "vpt": Row(lambda e: 50 * sum(b.width for b in blocks(e, "image")), starts_equal=False,
-               learnt=0.6),
+    "vpt": Row(
+        lambda e: 50 * sum(b.width for b in blocks(e, "image")), starts_equal=False, learnt=0.6
+    ),
     "vl-prompt": Row(lambda e: sum(2 * b.width for b in blocks(e)), starts_equal=False, rate=3e-2),
     "maple": Row(maple, starts_equal=False, rate=3e-2),
     "prefix": Row(lambda e: sum(20 * b.width for b in blocks(e)), starts_equal=False, rate=5e-2),
-    "lora": Row(lambda e: rank(e, 16, every_matrix), merges=True, rate=3e-3,
-                settings=(("matrices", "q,k,v,o,fc1,fc2"),)),
-    "dora": Row(lambda e: sum(16 * (o + i) + o for b in blocks(e) for o, i in
-                              [(b.width, b.width)] * 3 + every_matrix(b.width)[4:]), merges=True,
-                rate=3e-3),
+    "lora": Row(
+        lambda e: rank(e, 16, every_matrix),
+        merges=True,
+        rate=3e-3,
+        settings=(("matrices", "q,k,v,o,fc1,fc2"),),
+    ),
+    "dora": Row(
+        lambda e: sum(
+            16 * (o + i) + o
+            for b in blocks(e)
+            for o, i in [(b.width, b.width)] * 3 + every_matrix(b.width)[4:]
+        ),
+        merges=True,
+        rate=3e-3,
+    ),
     "ia3": Row(lambda e: sum(6 * b.width for b in blocks(e)), merges=True, rate=5e-2),
-    "ssf": Row(lambda e: 2 * biases(e.model) + sum(
-        m.out_channels for m in e.modules() if isinstance(m, nn.Conv2d) and m.bias is None),
-        merges=True, starts_equal=False),
+    "ssf": Row(
+        lambda e: (
+            2 * biases(e.model)
+            + sum(
+                m.out_channels for m in e.modules() if isinstance(m, nn.Conv2d) and m.bias is None
+            )
+        ),
+        merges=True,
+        starts_equal=False,
+    ),
     "bitfit": Row(lambda e: biases(e.model), merges=True, adds=False, rate=3e-3),
-    "layernorm": Row(lambda e: sum(total(m) for m in e.modules() if isinstance(m, nn.LayerNorm)),
-                     merges=True, adds=False),
-}  # fmt: skip
+    "layernorm": Row(
+        lambda e: sum(total(m) for m in e.modules() if isinstance(m, nn.LayerNorm)),
+        merges=True,
+        adds=False,
+    ),
+}
 
 
 class SmallTowers(JoinedTowers):
@@ -157,16 +213,27 @@ class SmallTowers(JoinedTowers):
     def __init__(self):
         nn.Module.__init__(self)
         self.visual = timm.models.VisionTransformer(
-            img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=2, num_classes=0,
+            img_size=32,
+            patch_size=8,
+            embed_dim=48,
+            depth=3,
+            num_heads=2,
+            num_classes=0,
             init_values=1.0,
-        )  # fmt: skip
+        )
         self.text = BertModel(
             BertConfig(
-                vocab_size=500, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                intermediate_size=128, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+                vocab_size=500,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=128,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
                 initializer_range=0.3,
-            ), add_pooling_layer=False,
-        )  # fmt: skip
+            ),
+            add_pooling_layer=False,
+        )
         self.image_head = nn.Linear(96, 64, bias=False)
         self.text_head = nn.Linear(32, 64, bias=False)
         self.logit_scale = nn.Parameter(torch.log(torch.tensor(1 / 0.07)))
@@ -188,7 +255,7 @@ def joined() -> DualEncoder:
         (0.5,) * 3,
         (0.5,) * 3,
     )
-    return encoder.requires_grad_(False).eval()  # fmt: skip
+    return encoder.requires_grad_(False).eval()
 
 
 def sharp(encoder: DualEncoder) -> DualEncoder:
@@ -215,10 +282,15 @@ def batch(encoder: DualEncoder, pairs: int = 8):
         tokens[: pairs // 2, 5:] = 0  # some captions are shorter: BERT's mask has something to do
         return images, tokens
     captions = (
-        "planes parked near a terminal", "dense green forest", "waves on yellow sand",
-        "a winding river", "many small houses in rows", "an oval playground",
-        "white storage tanks", "one bridge over dark water",
-    )  # fmt: skip
+        "planes parked near a terminal",
+        "dense green forest",
+        "waves on yellow sand",
+        "a winding river",
+        "many small houses in rows",
+        "an oval playground",
+        "white storage tanks",
+        "one bridge over dark water",
+    )
     return images, encoder.tokenizer(list(captions[:pairs]))
 
 
@@ -383,12 +455,17 @@ def test_the_size_on_vit_b_32_that_a_method_states_is_the_one_it_has(name):
 # The rows of Yuan, Zhan and Xiong (2023) that a preset reproduces, and its size to the digit: each
 # is the one arithmetic found for what they print in hundredths of a million.
 ROWS = {
-    "adapter": ("Adapter", 165_248), "adaptformer": ("AdaptFormer", 165_248),
-    "clip-adapter": ("CLIP-Adapter", 524_288), "convpass": ("Convpass", 136_064),
-    "coop": ("CoOp", 98_304), "cross-modal-adapter": ("Cross-Modal Adapter", 161_088),
-    "linear-probe": ("Linear probe", 1_050_624), "mrs-adapter": ("Ours", 161_088),
-    "vl-prompt": ("VL-Prompt", 468_992), "vpt": ("VPT", 460_800),
-}  # fmt: skip
+    "adapter": ("Adapter", 165_248),
+    "adaptformer": ("AdaptFormer", 165_248),
+    "clip-adapter": ("CLIP-Adapter", 524_288),
+    "convpass": ("Convpass", 136_064),
+    "coop": ("CoOp", 98_304),
+    "cross-modal-adapter": ("Cross-Modal Adapter", 161_088),
+    "linear-probe": ("Linear probe", 1_050_624),
+    "mrs-adapter": ("Ours", 161_088),
+    "vl-prompt": ("VL-Prompt", 468_992),
+    "vpt": ("VPT", 460_800),
+}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -554,8 +631,11 @@ def test_ia3_scales_keys_values_and_hidden_units():
 @torch.no_grad()
 def test_ssf_scales_and_shifts_what_every_layer_gives():
     encoder, base = stirred("ssf"), stirred()
-    layers = {n: m for n, m in base.model.named_modules() if {"weight", "bias"} <= set(dict(
-        m.named_parameters(recurse=False)))}  # fmt: skip
+    layers = {
+        n: m
+        for n, m in base.model.named_modules()
+        if {"weight", "bias"} <= set(dict(m.named_parameters(recurse=False)))
+    }
     assert {"visual.patch_embed.proj", "visual.norm", "visual.blocks.0.mlp.fc1"} < set(layers)
     left = {id(p) for p in encoder.method.parameters()}
     for name, layer in layers.items():

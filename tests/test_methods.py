@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from rsstudy.encoders import PLACES, create
 from rsstudy.errors import StudyError
-from rsstudy.grids import arms
 from rsstudy.methods import (
     METHODS,
     attach,
@@ -24,7 +23,8 @@ from rsstudy.methods import (
     trained,
 )
 from rsstudy.objectives import named_objective
-from rsstudy.training import Recipe, batch_loss
+from rsstudy.training.loop import Recipe, batch_loss
+from study.suites import arms
 
 # One encoder of each kind of block; the second has timm blocks and BERT blocks.
 KINDS = {"open_clip": "tiny@random", "timm and bert": "vits14-minilm@random"}
@@ -92,8 +92,12 @@ def test_the_papers_0_16_million_are_a_thousandth_of_full_fine_tuning():
         encoder = create("ViT-B-32", meta=True)
         attach(encoder, create_method(method))
         counts[method] = count_trained(encoder).total
-    assert counts == {"mrs-adapter": 161_088, "full": 151_277_313, "linear-probe": 655_360,
-                      "zero-shot": 0}  # fmt: skip
+    assert counts == {
+        "mrs-adapter": 161_088,
+        "full": 151_277_313,
+        "linear-probe": 655_360,
+        "zero-shot": 0,
+    }
 
 
 @dataclass(frozen=True)
@@ -159,14 +163,22 @@ STARTS: dict[str, dict[str, Spread | Constant | Identity | None]] = {
     "adapter": {r".*down\.weight": normal(0.01), r".*(down\.bias|up\.\w+)": ZERO},
     "adaptformer": BOTTLENECK,
     "clip-adapter": {r".*": BY_INPUTS},
-    "convpass": {r".*down\.weight": XAVIER, r".*convolution\.weight": Identity(),
-                 r".*(bias|up\.weight)": ZERO},
+    "convpass": {
+        r".*down\.weight": XAVIER,
+        r".*convolution\.weight": Identity(),
+        r".*(bias|up\.weight)": ZERO,
+    },
     "coop": {r".*": normal(0.02)},
     "cross-modal-adapter": {r".*weight": normal(0.01), r".*bias": ZERO},
     "dora": {**LOW_RANK, r".*magnitude": None},
-    "harma": {r".*qkv\.weight": XAVIER, r".*(qkv|out)\.bias": ZERO, r".*up\.\w+": ZERO,
-              r".*(out|down)\.weight": BY_INPUTS, r".*down\.bias": BY_INPUTS,
-              r".*(alpha|beta|gamma)": GATE},
+    "harma": {
+        r".*qkv\.weight": XAVIER,
+        r".*(qkv|out)\.bias": ZERO,
+        r".*up\.\w+": ZERO,
+        r".*(out|down)\.weight": BY_INPUTS,
+        r".*down\.bias": BY_INPUTS,
+        r".*(alpha|beta|gamma)": GATE,
+    },
     "head-mlp": BOTTLENECK,
     "ia3": {r".*": ONE},
     "linear-probe:printed": {r".*": BY_INPUTS},
@@ -178,12 +190,15 @@ STARTS: dict[str, dict[str, Spread | Constant | Identity | None]] = {
     "ssf": {r"scales.*": normal(0.02, 1.0), r"shifts.*": normal(0.02)},
     "uniadapter": {**BOTTLENECK, r".*more\.weight": BY_INPUTS},
     "uniadapter:released": {
-        r".*(down|more)\.weight": BY_INPUTS, r".*image\.up\.weight": normal(0.02),
-        r".*text\.up\.weight": ZERO, r".*(down|up|norm)\.bias": ZERO, r".*norm\.weight": ONE,
+        r".*(down|more)\.weight": BY_INPUTS,
+        r".*image\.up\.weight": normal(0.02),
+        r".*text\.up\.weight": ZERO,
+        r".*(down|up|norm)\.bias": ZERO,
+        r".*norm\.weight": ONE,
     },
     "vl-prompt": {r".*": normal(0.02)},
     "vpt": {r".*": normal(0.02)},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("method", [*METHODS, "linear-probe:printed", "uniadapter:released"])
@@ -267,8 +282,11 @@ def test_only_the_chosen_half_of_the_blocks_is_adapted(name):
 
 
 def _hooks(block):
-    return [hook for part in block.module.modules() for hook in
-            (*part._forward_hooks.values(), *part._forward_pre_hooks.values())]  # fmt: skip
+    return [
+        hook
+        for part in block.module.modules()
+        for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values())
+    ]
 
 
 @every_kind
@@ -414,8 +432,9 @@ def test_8_pairs_are_learnt_to_a_near_zero_loss():
     images, tokens = batch(encoder, 8)
     optimizer = torch.optim.AdamW(trained(encoder).values(), lr=5e-3)
     for _ in range(150):
-        loss = batch_loss(encoder, named_objective("infonce"), Recipe(precision="fp32"),
-                          images, tokens)  # fmt: skip
+        loss = batch_loss(
+            encoder, named_objective("infonce"), Recipe(precision="fp32"), images, tokens
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -442,9 +461,16 @@ def test_unknown_names_and_settings_are_answered_in_one_line(method, settings, m
 
 @pytest.mark.parametrize(
     ("method", "settings"),
-    [("mrs-adapter", {}), ("linear-probe", {"image_block": 1}), ("full", {}), ("bitfit", {}),
-     ("layernorm", {}), ("text-tower", {}), ("zero-shot", {})],
-)  # fmt: skip
+    [
+        ("mrs-adapter", {}),
+        ("linear-probe", {"image_block": 1}),
+        ("full", {}),
+        ("bitfit", {}),
+        ("layernorm", {}),
+        ("text-tower", {}),
+        ("zero-shot", {}),
+    ],
+)
 def test_a_second_method_on_one_encoder_is_refused(method, settings):
     encoder = create("tiny@random")
     attach(encoder, create_method(method, settings))

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from conftest import Row, encode
 from PIL import Image
 
-from rsstudy.cli import cli
-from rsstudy.data.near import by_splits, near_duplicates, sensitivity, thumbnails
 from rsstudy.data.parquet import read_parquet
-from rsstudy.data.scenes import scenes
+from rsstudy.scenes import scenes
+from study.cli import cli
+from study.near import by_splits, near_duplicates, sensitivity, thumbnails
 
 
 @pytest.fixture
@@ -59,8 +59,9 @@ def test_a_copy_in_another_set_is_found_with_its_turn(pictures, as_set):
     near = near_duplicates(a, b)
     (pair,) = near.pairs
     assert first.filenames[pair.first] == "2.png" and second.filenames[pair.second] == "6.png"
-    back = np.rot90(b[pair.second][..., ::-1] if pair.mirrored else b[pair.second], pair.quarters,
-                    axes=(1, 2))  # fmt: skip
+    back = np.rot90(
+        b[pair.second][..., ::-1] if pair.mirrored else b[pair.second], pair.quarters, axes=(1, 2)
+    )
     assert np.abs(back.astype(float) - a[pair.first]).mean() < 12
     assert by_splits(near, first, second) == {"train/test": 1}
 
@@ -89,11 +90,11 @@ def test_the_control_counts_the_copies_that_are_found():
 
 def test_the_command_counts_and_names_no_file_in_json(pictures, as_set, write_parquet, tmp_path):
     as_set([*pictures[:5], pictures[0]], ["train"] * 5 + ["test"], "planted")
-    answer = CliRunner().invoke(cli, ["data", "near", str(tmp_path / "planted"), "--json"])
+    answer = CliRunner().invoke(cli, ["near", str(tmp_path / "planted"), "--json"])
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.stdout)
     assert found["near_duplicate_pairs"] == 1 and found["by_splits"] == {"test/train": 1}
     assert ".png" not in answer.stdout and str(tmp_path) not in answer.stdout
     assert "manifest_digests" in found and "commit" in found["environment"]
-    table = CliRunner().invoke(cli, ["data", "near", str(tmp_path / "planted")])
+    table = CliRunner().invoke(cli, ["near", str(tmp_path / "planted")])
     assert "test/5.png" in table.output

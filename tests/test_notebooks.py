@@ -68,8 +68,12 @@ def test_no_picture_of_a_set_without_a_licence_is_committed(path):
 def test_no_figure_outgrows_the_width_it_was_drawn_at(path):
     """What juts out of a figure widens its picture, so that its letters shrink on a phone."""
     outputs = [output for cell in code_cells(path) for output in cell["outputs"]]
-    pictures = [data for output in outputs for kind, data in output.get("data", {}).items()
-                if kind in ("image/png", "image/jpeg")]  # fmt: skip
+    pictures = [
+        data
+        for output in outputs
+        for kind, data in output.get("data", {}).items()
+        if kind in ("image/png", "image/jpeg")
+    ]
     widths = [Image.open(io.BytesIO(base64.b64decode(data))).width for data in pictures]
     assert all(width <= 740 for width in widths), widths  # 7.2 inches of 100 pixels, and a margin
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from rsstudy.errors import StudyError
+from rsstudy.experiments.run import Run
 from rsstudy.objectives import (
     OBJECTIVE_VERSIONS,
     OBJECTIVES,
@@ -18,7 +19,6 @@ from rsstudy.objectives import (
     info_nce,
     named_objective,
 )
-from rsstudy.run import Run
 
 
 def unit(rows: int, seed: int) -> torch.Tensor:
@@ -73,9 +73,13 @@ def test_hmmc_is_the_weighted_sum_of_its_three_terms(form):
 
 def test_only_intra_modal_terms_and_their_controls_ask_for_a_second_view():
     assert {name: o.views for name, o in OBJECTIVES.items()} == {
-        "infonce": 1, "hinge": 1, "hmmc": 2, "hmmc-infonce": 2, "hinge-two-views": 2,
+        "infonce": 1,
+        "hinge": 1,
+        "hmmc": 2,
+        "hmmc-infonce": 2,
+        "hinge-two-views": 2,
         "infonce-two-views": 2,
-    }  # fmt: skip
+    }
     for image, text in product((0.0, 1.0), repeat=2):
         assert Objective(image_weight=image, text_weight=text).views == 1 + bool(image or text)
 
@@ -100,9 +104,11 @@ def test_a_fixed_temperature_is_used_in_place_of_the_encoders_and_not_trained():
 def test_pairs_that_share_image_or_text_are_false_negatives():
     same = false_negatives(torch.tensor([0, 1, 0, 3]), torch.tensor([7, 8, 9, 8]))
     assert same.tolist() == [
-        [True, False, True, False], [False, True, False, True],
-        [True, False, True, False], [False, True, False, True],
-    ]  # fmt: skip
+        [True, False, True, False],
+        [False, True, False, True],
+        [True, False, True, False],
+        [False, True, False, True],
+    ]
     views = false_negatives(torch.tensor([0, 1]), torch.tensor([7, 8]), torch.tensor([8, 9]))
     assert views.all()  # the first's second caption is the other's first
 
@@ -135,19 +141,26 @@ def test_masked_pairs_are_in_no_term(form, negatives):
 
 @pytest.mark.parametrize(
     ("objective", "setting"),
-    [("infonce", {"augment_images": True}), ("hinge", {"sibling_captions": True}),
-     ("hmmc", {"temperature": 0.1}), ("hmmc", {"learn_temperature": False}),
-     ("infonce", {"margin": 0.1}), ("hmmc-infonce", {"negatives": "all"}),
-     ("infonce-two-views", {"reduction": "mean"}), ("infonce", {"token_dropout": 0.1}),
-     ("hinge", {"token_dropout_of": "tokens"}),
-     ("hmmc", {"token_dropout_of": "tokens", "token_dropout": 0.0}),
-     ("infonce", {"learn_temperature": False, "temperature": 0.1}),
-     ("hmmc", {"both_views": True, "cross_weight": 0.0})],
-)  # fmt: skip
+    [
+        ("infonce", {"augment_images": True}),
+        ("hinge", {"sibling_captions": True}),
+        ("hmmc", {"temperature": 0.1}),
+        ("hmmc", {"learn_temperature": False}),
+        ("infonce", {"margin": 0.1}),
+        ("hmmc-infonce", {"negatives": "all"}),
+        ("infonce-two-views", {"reduction": "mean"}),
+        ("infonce", {"token_dropout": 0.1}),
+        ("hinge", {"token_dropout_of": "tokens"}),
+        ("hmmc", {"token_dropout_of": "tokens", "token_dropout": 0.0}),
+        ("infonce", {"learn_temperature": False, "temperature": 0.1}),
+        ("hmmc", {"both_views": True, "cross_weight": 0.0}),
+    ],
+)
 def test_a_setting_without_effect_is_refused(objective, setting):
     with pytest.raises(StudyError, match=f"{next(iter(setting))} has no effect") as problem:
-        Run("scenes", "tiny", "mrs-adapter", objective,
-            objective_settings=setting).resolved_objective()  # fmt: skip
+        Run(
+            "scenes", "tiny", "mrs-adapter", objective, objective_settings=setting
+        ).resolved_objective()
     assert "\n" not in str(problem.value)
 
 
@@ -158,12 +171,16 @@ def test_an_objective_without_a_term_is_refused():
 
 @pytest.mark.parametrize(
     ("objective", "setting"),
-    [("infonce", {"temperature": 0.1}), ("infonce", {"learn_temperature": False}),
-     ("hinge", {"margin": 0.1, "negatives": "all", "reduction": "mean"}),
-     ("hmmc", {"token_dropout": 0.0, "augment_images": True, "sibling_captions": True}),
-     ("hmmc", {"token_dropout_of": "tokens"}), ("infonce-two-views", {"token_dropout": 0.1}),
-     ("hmmc-infonce", {"cross_weight": 0.0, "mask_false_negatives": True})],
-)  # fmt: skip
+    [
+        ("infonce", {"temperature": 0.1}),
+        ("infonce", {"learn_temperature": False}),
+        ("hinge", {"margin": 0.1, "negatives": "all", "reduction": "mean"}),
+        ("hmmc", {"token_dropout": 0.0, "augment_images": True, "sibling_captions": True}),
+        ("hmmc", {"token_dropout_of": "tokens"}),
+        ("infonce-two-views", {"token_dropout": 0.1}),
+        ("hmmc-infonce", {"cross_weight": 0.0, "mask_false_negatives": True}),
+    ],
+)
 def test_a_setting_that_has_an_effect_is_taken(objective, setting):
     replace(named_objective(objective), **setting).check()
 

@@ -12,8 +12,11 @@ from rsstudy.methods.primitives import LowRank, remove_all, reparameterise
 
 # One method of each primitive: a residual branch, learned tokens, keys and values, a weight.
 EACH_PRIMITIVE = {
-    "mrs-adapter": {"shared": 32, "dropout": 0.0}, "vl-prompt": {}, "prefix": {}, "lora": {},
-}  # fmt: skip
+    "mrs-adapter": {"shared": 32, "dropout": 0.0},
+    "vl-prompt": {},
+    "prefix": {},
+    "lora": {},
+}
 
 
 def with_method(name: str):
@@ -54,11 +57,13 @@ def gradients(encoder):
     ("target", "stored"),
     [
         ({"target_modules": ["c_fc", "c_proj"]}, ("mlp.c_fc.weight", "mlp.c_proj.weight")),
-        ({"target_modules": [], "target_parameters": ["attn.in_proj_weight"]},
-         ("attn.in_proj_weight",)),
+        (
+            {"target_modules": [], "target_parameters": ["attn.in_proj_weight"]},
+            ("attn.in_proj_weight",),
+        ),
     ],
     ids=["linear layers", "in_proj_weight"],
-)  # fmt: skip
+)
 def test_lora_is_what_peft_makes_of_it(target, stored):
     peft = pytest.importorskip("peft", reason="the extra `test` is not installed")
     ours, theirs = create("tiny@random"), create("tiny@random")
@@ -150,10 +155,11 @@ def test_two_data_parallel_processes_have_one_processs_gradients(tmp_path):
     here = str(__file__).rpartition("/")[0]
     arguments = [str(tmp_path / "meeting"), here, *EACH_PRIMITIVE]
     workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, str(rank), *arguments],
-                         stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), *arguments], stderr=subprocess.PIPE, text=True
+        )
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     for worker in workers:
         _, complaint = worker.communicate(timeout=300)
         assert worker.returncode == 0, complaint[-2000:]

@@ -10,13 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from rsstudy.records import read_record
-from rsstudy.run import read_adapter
+from rsstudy.adapters import read_adapter
+from rsstudy.experiments.record import read_record
 
 
 def torchrun(count, *arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-               f"--nproc-per-node={count}", *map(str, arguments)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={count}",
+        *map(str, arguments),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
 
@@ -34,9 +40,26 @@ def test_several_processes_have_the_losses_gradients_and_weights_of_one(
 
 
 def arguments(data, out, *more):
-    return ("-m", "rsstudy", "train", "--data", data, "--encoder", "tiny@random", "--batch", 5,
-            "--epochs", 2, "--set", "method.dropout=0", "--set", "recipe.precision=fp32",
-            "--out", out, *more)  # fmt: skip
+    return (
+        "-m",
+        "rsstudy",
+        "train",
+        "--data",
+        data,
+        "--encoder",
+        "tiny@random",
+        "--batch",
+        5,
+        "--epochs",
+        2,
+        "--set",
+        "method.dropout=0",
+        "--set",
+        "recipe.precision=fp32",
+        "--out",
+        out,
+        *more,
+    )
 
 
 def test_torchrun_makes_one_record_which_is_that_of_one_process(
@@ -46,8 +69,11 @@ def test_torchrun_makes_one_record_which_is_that_of_one_process(
     together = torchrun(2, *arguments(data, tmp_path / "two", "--json"))
     assert together.returncode == 0, together.stderr[-3000:]
     assert json.loads(together.stdout)["status"] == "finished"  # said by one of them
-    alone = subprocess.run([sys.executable, *map(str, arguments(data, tmp_path / "one"))],
-                           capture_output=True, text=True)  # fmt: skip
+    alone = subprocess.run(
+        [sys.executable, *map(str, arguments(data, tmp_path / "one"))],
+        capture_output=True,
+        text=True,
+    )
     assert alone.returncode == 0, alone.stderr
     one, two = (read_record(tmp_path / name / "record.json") for name in ("one", "two"))
     assert two["identity"] == one["identity"]
@@ -67,7 +93,7 @@ def test_the_first_process_has_its_word_before_torchrun_ends_it(tmp_path):
     script = tmp_path / "stopped.py"
     script.write_text(
         "import os, time\n"
-        "from rsstudy import cli\n"
+        "from rsstudy.experiments import cli\n"
         "from rsstudy.errors import StudyError\n"
         "def stop(**_):\n"
         "    time.sleep(3 if os.environ['RANK'] == '0' else 0)\n"
@@ -89,5 +115,5 @@ def test_what_stops_one_process_stops_all_and_is_said(rows, write_parquet, own_c
     assert read_record(tmp_path / "run" / "record.json")["status"] == "diverged"
     one_gpu = torchrun(2, *arguments(data, tmp_path / "gpu", "--device", "cuda:0"))
     assert "leave out --device cuda:0" in one_gpu.stderr
-    suite = torchrun(2, "-m", "rsstudy", "suite", "compare")
+    suite = torchrun(2, "-m", "study", "suite", "compare")
     assert suite.returncode != 0 and "give a suite --jobs instead" in suite.stderr

@@ -7,20 +7,30 @@ import sys
 import pytest
 
 from rsstudy.encoders import tiny_delta
-from rsstudy.grids import SUITES
-from rsstudy.planning import plan
-from rsstudy.suites import rows_of, run_suite
+from rsstudy.experiments.plan import plan
+from study.suites import SUITES, rows_of, run_suite
 
 
 def dry_run(*arguments, **more):
-    command = [sys.executable, "-m", "rsstudy", "suite", *arguments, "--dry-run"]
+    command = [sys.executable, "-m", "study", "suite", *arguments, "--dry-run"]
     return subprocess.run(command, capture_output=True, text=True, **more)
 
 
 def test_a_dry_run_at_paper_scale_lists_every_run_and_what_is_missing(tmp_path, own_cache):
     method = ("--method", "mrs-adapter", "--method", "zero-shot", "--objective", "infonce")
-    done = dry_run("compare", "--scale", "paper", "--data", "rsitmd", *method, "--teraflops",
-                   "10", "--data-root", str(tmp_path), cwd=tmp_path)  # fmt: skip
+    done = dry_run(
+        "compare",
+        "--scale",
+        "paper",
+        "--data",
+        "rsitmd",
+        *method,
+        "--teraflops",
+        "10",
+        "--data-root",
+        str(tmp_path),
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "4 runs; " in done.stdout  # three seeds, and zero-shot
     assert "missing here: the set rsitmd; get it from RSITMD" in done.stdout
@@ -41,14 +51,28 @@ def test_a_suite_can_be_planned(suite, tmp_path):
 
 def test_another_devices_rate_stands_in_for_timing_this_one(tmp_path, own_cache):
     chosen = ("--data", "ucm", "--method", "linear-probe", "--objective", "infonce")
-    told = [dry_run("compare", "--scale", "paper", *chosen, "--data-root", str(tmp_path),
-                    "--json", "--teraflops", rate) for rate in ("10", "20")]  # fmt: skip
+    told = [
+        dry_run(
+            "compare",
+            "--scale",
+            "paper",
+            *chosen,
+            "--data-root",
+            str(tmp_path),
+            "--json",
+            "--teraflops",
+            rate,
+        )
+        for rate in ("10", "20")
+    ]
     (slow,), (fast,) = (json.loads(done.stdout) for done in told)
     assert slow["seconds"] == pytest.approx(2 * fast["seconds"])
     refused = subprocess.run(
-        [sys.executable, "-m", "rsstudy", "suite", "compare", "--scale", "smoke", "--teraflops",
-         "5"], capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
+        [sys.executable, "-m", "study", "suite", "compare", "--scale", "smoke", "--teraflops", "5"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert refused.returncode == 1 and refused.stderr == "error: --teraflops is for --dry-run\n"
 
 
@@ -90,7 +114,8 @@ def test_what_is_on_record_is_not_done_again_in_the_plan(tmp_path):
 
 
 def test_its_json_is_for_programs(tmp_path):
-    done = dry_run("compare", "--scale", "smoke", "--method", "zero-shot", "--json", "--runs",
-                   str(tmp_path))  # fmt: skip
+    done = dry_run(
+        "compare", "--scale", "smoke", "--method", "zero-shot", "--json", "--runs", str(tmp_path)
+    )
     rows = json.loads(done.stdout)
     assert {"name", "data", "encoder", "runs", "done", "seconds", "missing"} == set(rows[0])

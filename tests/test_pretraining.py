@@ -12,10 +12,10 @@ from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import aligned_delta, create, tiny_delta
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
+from rsstudy.experiments.pretrain import Pretraining, pretrain, usual
 from rsstudy.files import sha256_of
-from rsstudy.pretraining import Pretraining, pretrain, usual
 from rsstudy.settings import settings_of
-from rsstudy.training import Recipe
+from rsstudy.training.loop import Recipe
 
 RECIPE = Recipe(epochs=3, batch=3, learning_rate=5e-3, precision="fp32")
 
@@ -66,11 +66,13 @@ def test_a_low_rank_delta_is_small(data, tmp_path):
 
 def test_tiny_is_found_once_pretrained_and_not_made_twice(data, tmp_path, monkeypatch):
     what = Pretraining("tiny", str(data), "full", RECIPE)
-    monkeypatch.setattr("rsstudy.pretraining.usual", lambda _: what)
+    monkeypatch.setattr("rsstudy.experiments.pretrain.usual", lambda _: what)
     record, delta = pretrain(what, progress=False)
     assert delta == tiny_delta()
     assert create("tiny").weights == {"delta/delta.safetensors": sha256_of(delta)}
-    monkeypatch.setattr("rsstudy.pretraining.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "rsstudy.experiments.pretrain.train", lambda *_, **__: pytest.fail("trained again")
+    )
     assert pretrain(what, progress=False)[0] == record
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         pretrain(dataclasses.replace(what, seed=1), tmp_path / "other", progress=False)
@@ -92,8 +94,10 @@ def test_the_committed_alignment_is_what_its_record_says():
     assert record["config"]["data"] == "flickr8k" and record["status"] == "finished"
     assert aligned_delta().stat().st_size <= 10_000_000
     parameters = dict(create("vits14-minilm", meta=True).model.named_parameters())
-    names = {n.removesuffix(".low_rank_up").removesuffix(".low_rank_down")
-             for n in load_file(aligned_delta())}  # fmt: skip
+    names = {
+        n.removesuffix(".low_rank_up").removesuffix(".low_rank_down")
+        for n in load_file(aligned_delta())
+    }
     assert names <= set(parameters)
     usual_one = usual("vits14-minilm", device="cpu")
     if record["environment"]["device"] == "cpu":  # the command makes the committed file

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from rsstudy.errors import StudyError
-from rsstudy.grids import BENCHMARK_EPOCHS, SCALES, UPDATE_EPOCHS
-from rsstudy.protocol import choose
-from rsstudy.records import as_table, read_choices, read_records, records_in
+from rsstudy.experiments.protocol import choose
+from rsstudy.experiments.record import as_table, read_choices, read_records, records_in
+from study.suites import BENCHMARK_EPOCHS, SCALES, UPDATE_EPOCHS
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"candidates": []}'])
@@ -19,9 +19,14 @@ def test_a_damaged_choice_is_named_in_one_line(text, tmp_path):
     for use in (read_records, read_choices):
         with pytest.raises(StudyError, match="a.json is not a choice"):
             use(tmp_path)
-    candidate = {"id": "a", "identity": "0", "validation_scores": {"mean_recall": 1.0},
-                 "config": {"recipe": {"learning_rate": 0.1}}, "best_epoch": 1,
-                 "status": "validated"}  # fmt: skip
+    candidate = {
+        "id": "a",
+        "identity": "0",
+        "validation_scores": {"mean_recall": 1.0},
+        "config": {"recipe": {"learning_rate": 0.1}},
+        "best_epoch": 1,
+        "status": "validated",
+    }
     with pytest.raises(StudyError, match="a.json is not a choice"):
         choose({0.1: [candidate]}, path)
 
@@ -66,6 +71,7 @@ def test_the_page_of_differences_says_what_the_recipes_say():
     assert "processor cores and from a GPU" in " ".join(page.split())
     on_rsicd = real[(real["data"] == "rsicd") & (real["method"] != "zero-shot")]
     assert {record["config"]["recipe"]["epochs"] for record in on_rsicd["record"]} == {
-        BENCHMARK_EPOCHS["short"], UPDATE_EPOCHS["short"]
-    }  # fmt: skip
+        BENCHMARK_EPOCHS["short"],
+        UPDATE_EPOCHS["short"],
+    }
     assert set(real["data"]) == {"ucm", "rsicd"}

@@ -6,17 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from rsstudy import suites, training
 from rsstudy.data.folds import Fold, as_fold
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
-from rsstudy.grids import Arm, arms
-from rsstudy.protocol import Sealed, read_choice
-from rsstudy.queue import LARGEST_CHECKPOINT, UNDERWAY, Slot, expected_seconds, is_small
-from rsstudy.records import read_record, records_in, runs_table
-from rsstudy.run import Run, execute
-from rsstudy.suites import run_arms
-from rsstudy.training import Recipe
+from rsstudy.experiments import sweep
+from rsstudy.experiments.protocol import Sealed, read_choice
+from rsstudy.experiments.queue import LARGEST_CHECKPOINT, UNDERWAY, Slot, expected_seconds, is_small
+from rsstudy.experiments.record import read_record, records_in, runs_table
+from rsstudy.experiments.run import Run, execute
+from rsstudy.experiments.sweep import Arm, run_arms
+from rsstudy.training import loop as training
+from rsstudy.training.loop import Recipe
+from study.suites import arms
 
 DATA = "scenes?images=30"
 RECIPE = Recipe(epochs=2, batch=4, precision="fp32")
@@ -73,28 +74,31 @@ def test_what_is_on_record_is_not_done_again_in_a_new_folder_of_runs(work, monke
     assert len(names) == 4 + 2  # both arms have one search
     table = runs_table(work.results / "runs")
     assert set(table["id"]) == names and sorted(table["fold"]) == ["f1"] * 2 + ["f10"] * 2 + [
-        "f3", "f4"
-    ]  # fmt: skip
-    monkeypatch.setattr("rsstudy.run.train", lambda *_, **__: pytest.fail("trained again"))
+        "f3",
+        "f4",
+    ]
+    monkeypatch.setattr(
+        "rsstudy.experiments.run.train", lambda *_, **__: pytest.fail("trained again")
+    )
     assert work([arm(3), arm(4)], name="elsewhere") == first
 
 
 def test_a_run_that_is_cut_off_is_gone_on_with_elsewhere_to_the_same_scores(
     work, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("rsstudy.queue.OPENING_SECONDS", 0.0)
+    monkeypatch.setattr("rsstudy.experiments.queue.OPENING_SECONDS", 0.0)
     run = replace(arm(3).repeats(arm(3).run)[0], recipe=replace(RECIPE, epochs=4))
     whole, _ = execute(run, runs=tmp_path / "whole", progress=False)
     rows = [Arm(run, (run.recipe.learning_rate,), 1)]
     rows = [replace(rows[0], folds=(3,))]
-    train, slots = suites.execute, []
+    train, slots = sweep.execute, []
 
     def cut_off(*args, **named):
         slots.append(named["deadline"])
         return train(*args, **{**named, "deadline": time.monotonic()})
 
     with monkeypatch.context() as short:
-        short.setattr(suites, "execute", cut_off)
+        short.setattr(sweep, "execute", cut_off)
         short.setattr(Slot, "over", property(lambda slot: bool(slots)))
         short.setattr(Slot, "fits", lambda slot, run, *more: not slots)
         assert work(rows, name="one") == []
@@ -110,18 +114,25 @@ def test_a_run_that_is_cut_off_is_gone_on_with_elsewhere_to_the_same_scores(
 
 
 def test_nothing_is_started_that_does_not_end_in_time(work, monkeypatch):
-    monkeypatch.setattr("rsstudy.run.train", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr("rsstudy.experiments.run.train", lambda *_, **__: pytest.fail("started"))
     assert work([arm(3, method="full")], seconds=60) == []
 
 
 def test_how_long_a_run_takes_is_told_by_records_of_its_kind():
     run = Run("ucm", "vits14-minilm")
     alone = expected_seconds(run, 1680, [])
-    record = {"label": "mrs-adapter", "config": {"objective": "infonce"},
-              "environment": {"device": "cpu"}, "cost": {"images_per_second": 1000.0}}  # fmt: skip
+    record = {
+        "label": "mrs-adapter",
+        "config": {"objective": "infonce"},
+        "environment": {"device": "cpu"},
+        "cost": {"images_per_second": 1000.0},
+    }
     assert expected_seconds(run, 1680, [record]) < alone / 5
-    for odd in ({"label": "full"}, {"config": {"objective": "hmmc"}},
-                {"environment": {"device": "cuda"}}):  # fmt: skip
+    for odd in (
+        {"label": "full"},
+        {"config": {"objective": "hmmc"}},
+        {"environment": {"device": "cuda"}},
+    ):
         assert expected_seconds(run, 1680, [{**record, **odd}]) == alone
     assert expected_seconds(run, 1680, [record], "cuda") < alone / 2
     captions = replace(run, recipe=replace(run.recipe, samples="captions"))
@@ -146,14 +157,15 @@ def test_the_plan_tests_no_picture_that_judged_a_rate():
     assert tested == set(range(3, 11))
     whole = load("scenes?images=200")
     judged, shown = (
-        {name for fold in folds
-         for name in as_fold(whole, Fold(fold)).split(part).filenames}
+        {name for fold in folds for name in as_fold(whole, Fold(fold)).split(part).filenames}
         for folds, part in ((searched, "val"), (tested, "test"))
-    )  # fmt: skip
+    )
     assert judged and shown and judged.isdisjoint(shown)
     assert [{row.factor for row in rows if fold in row.folds} for fold in (3, 6, 7)] == [
-        {"a", "b", "c", "d", "e"}, {"a", "b", "d"}, {"f"}
-    ]  # fmt: skip
+        {"a", "b", "c", "d", "e"},
+        {"a", "b", "d"},
+        {"f"},
+    ]
     for row in rows:
         assert 2e-4 in row.learning_rates and len(row.learning_rates) == 3
         assert row.searched is not None and not row.searched.also and row.run.also
@@ -201,9 +213,10 @@ def test_a_folder_that_is_no_folder_is_refused(tmp_path):
 
 def test_a_search_that_two_arms_share_is_read_once(work, monkeypatch):
     asked = []
-    execute_run = suites.execute
-    monkeypatch.setattr(suites, "execute", lambda run, *a, **n: asked.append(run) or execute_run(
-        run, *a, **n))  # fmt: skip
+    execute_run = sweep.execute
+    monkeypatch.setattr(
+        sweep, "execute", lambda run, *a, **n: asked.append(run) or execute_run(run, *a, **n)
+    )
     work([arm(3), arm(4)])
     assert len(asked) == 4 + 2
     assert read_record(next((work.results / "runs").glob("*-f3-*"))) is not None

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from rsstudy.errors import StudyError
-from rsstudy.files import whole_file
-from rsstudy.records import (
+from rsstudy.experiments.record import (
     COLUMNS,
     environment,
     identity,
@@ -22,12 +21,20 @@ from rsstudy.records import (
     write_record,
     write_runs_table,
 )
+from rsstudy.files import whole_file
 from rsstudy.retrieval import Ranks, recall_interval, scores
 
 RESULTS = Path(__file__).parents[1] / "results"
-PLAIN = {"id": "a", "label": "zero-shot", "config": {"x": 1, "deep": {"y": [1, 2]}},
-         "status": "finished", "history": [{"epoch": 1, "loss": 0.5}], "none": None,
-         "empty": {}, "words": "ä \"quoted\""}  # fmt: skip
+PLAIN = {
+    "id": "a",
+    "label": "zero-shot",
+    "config": {"x": 1, "deep": {"y": [1, 2]}},
+    "status": "finished",
+    "history": [{"epoch": 1, "loss": 0.5}],
+    "none": None,
+    "empty": {},
+    "words": 'ä "quoted"',
+}
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rsstudy.errors import StudyError
-from rsstudy.report import (
+from study.report import (
     CHAPTERS,
     TABLES,
     benchmark_runs,
@@ -29,11 +29,23 @@ RESULTS = ROOT / "results"
 def made(tmp_path_factory):
     """The report of the committed records, made by the command far from the project."""
     folder = tmp_path_factory.mktemp("report")
-    command = [sys.executable, "-m", "rsstudy", "report", "--results", str(RESULTS),
-               "--out", str(folder / "out")]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env={
-        "PATH": "/usr/bin:/bin", "RSSTUDY_CACHE": str(folder / "cache"), "HOME": str(folder),
-    })  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "study",
+        "report",
+        "--results",
+        str(RESULTS),
+        "--out",
+        str(folder / "out"),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "RSSTUDY_CACHE": str(folder / "cache"), "HOME": str(folder)},
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["out"]  # no data, no cache, no runs
     return folder / "out"
@@ -87,9 +99,10 @@ def test_a_table_follows_its_records(made, tmp_path):
     shutil.copytree(RESULTS, results)
     sources = pd.read_csv(made / "provenance.csv")
     file = next(
-        file for file in sources[sources["table"] == "searched-runs"]["file"]
+        file
+        for file in sources[sources["table"] == "searched-runs"]["file"]
         if "mrs-adapter-infonce-s1" in file
-    )  # fmt: skip
+    )
     record = json.loads((results / file).read_text())
     record["scores"]["mean_recall"] = 99.5
     (results / file).write_text(json.dumps(record))
@@ -98,9 +111,10 @@ def test_a_table_follows_its_records(made, tmp_path):
     assert 99.5 in set(pd.read_csv(again / "searched-runs.csv")["mean_recall"])
     assert 99.5 not in set(pd.read_csv(made / "searched-runs.csv")["mean_recall"])
     changed = {
-        name for name in TABLES
+        name
+        for name in TABLES
         if (again / f"{name}.csv").read_bytes() != (made / f"{name}.csv").read_bytes()
-    }  # fmt: skip
+    }
     used = set(sources[sources["file"] == file]["table"])
     assert "searched-runs" in changed <= used  # nothing changed that does not name it
     (results / file).write_text("{")
@@ -120,11 +134,18 @@ def test_what_is_read_is_noticed_and_nothing_else(tmp_path):
 
 
 def test_a_row_a_table_adds_up_its_files():
-    rows = pd.DataFrame({
-        "table": ["counts", "counts"], "chapter": "01_data", "file": ["a", "b"],
-        "commit": ["1234567890", None], "dirty": [False, None], "machine": ["m", None],
-        "seconds": [1800.0, 1800.0], "identity": ["x", None],
-    })  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "table": ["counts", "counts"],
+            "chapter": "01_data",
+            "file": ["a", "b"],
+            "commit": ["1234567890", None],
+            "dirty": [False, None],
+            "machine": ["m", None],
+            "seconds": [1800.0, 1800.0],
+            "identity": ["x", None],
+        }
+    )
     (row,) = by_table(rows).to_dict("records")
     assert (row["files"], row["runs"], row["hours"], row["commits"]) == (2, 1, 1.0, "1234567")
 

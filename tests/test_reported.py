@@ -6,14 +6,7 @@ import pandas as pd
 import pytest
 
 from rsstudy.errors import StudyError
-from rsstudy.reported import (
-    RECALLS,
-    granularity,
-    leads,
-    possible,
-    read_reported,
-    unsound_means,
-)
+from study.published import RECALLS, granularity, leads, possible, read_reported, unsound_means
 
 RESULTS = Path(__file__).parents[1] / "results"
 IMAGES = {"rsicd": 1093, "rsitmd": 452, "ucm": 210}

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rsstudy.retrieval as room
-from rsstudy.data.scenes import scenes
 from rsstudy.data.sources import load
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
@@ -28,6 +27,7 @@ from rsstudy.retrieval import (
     share,
     tied_oracle,
 )
+from rsstudy.scenes import scenes
 
 
 def oracle(scored: list[float], own: list[int], k: int) -> float:
@@ -165,8 +165,11 @@ def exact(images, texts, captions):
 
 def counted(scored: np.ndarray, right: np.ndarray) -> dict[str, int]:
     best = scored[right].max()
-    return {"above": int((scored > best).sum()), "tie": int((scored == best).sum()),
-            "own": int((right & (scored == best)).sum())}  # fmt: skip
+    return {
+        "above": int((scored > best).sum()),
+        "tie": int((scored == best).sum()),
+        "own": int((right & (scored == best)).sum()),
+    }
 
 
 def test_a_perfect_ranking_scores_one_hundred():
@@ -175,8 +178,15 @@ def test_a_perfect_ranking_scores_one_hundred():
     standard, relaxed = rank(torch.eye(12), torch.eye(12)[image_of], text_of, image_of)
     found = scores(*standard)
     assert scores(*relaxed) == found  # no caption is shared, so nothing more counts as right
-    assert set(found) == {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10",
-                          "mean_recall"}  # fmt: skip
+    assert set(found) == {
+        "i2t_r1",
+        "i2t_r5",
+        "i2t_r10",
+        "t2i_r1",
+        "t2i_r5",
+        "t2i_r10",
+        "mean_recall",
+    }
     assert all(value == pytest.approx(100) for value in found.values())
 
 
@@ -198,8 +208,9 @@ def test_mean_recall_is_the_mean_of_the_six_recalls():
 
 def test_chance_is_the_score_of_equal_similarities():
     captions = [["a", "b"], ["c"], ["d", "e", "f"]] * 4
-    texts, text_of, image_of = distinct([[f"{i} {t}" for t in own] for i, own in
-                                         enumerate(captions)])  # fmt: skip
+    texts, text_of, image_of = distinct(
+        [[f"{i} {t}" for t in own] for i, own in enumerate(captions)]
+    )
     ranks, _ = rank(torch.ones(12, 2), torch.ones(len(texts), 2), text_of, image_of)
     assert chance([len(own) for own in captions]) == pytest.approx(scores(*ranks))
     assert chance([1] * 10)["t2i_r5"] == pytest.approx(50)
@@ -222,8 +233,9 @@ def known_captions(captions) -> np.ndarray:
 
 CAPTIONS = st.lists(
     st.lists(st.sampled_from(["red", "green", "blue"]), min_size=1, max_size=3),
-    min_size=3, max_size=3,
-)  # fmt: skip
+    min_size=3,
+    max_size=3,
+)
 
 
 @settings(deadline=None, max_examples=60)
@@ -344,15 +356,19 @@ def test_a_share_is_in_percent_of_what_the_set_allows():
 
 
 def test_counts_are_read_back_from_a_record_by_protocol():
-    old = {"image_to_text": {"above": [0], "tie": [2], "own": [1]},
-           "text_to_image": {"above": [3, 4], "tie": [1, 2]}}  # fmt: skip
+    old = {
+        "image_to_text": {"above": [0], "tie": [2], "own": [1]},
+        "text_to_image": {"above": [3, 4], "tie": [1, 2]},
+    }
     i2t, t2i = counts_of(old)
     assert i2t.tie.tolist() == [2] and t2i.own.tolist() == [1, 1]
     with pytest.raises(StudyError, match="without relaxed counts"):
         counts_of(old, "relaxed")
     with pytest.raises(StudyError, match="no protocol 'strict'"):
         counts_of(old, "strict")
-    new = {**old, "relaxed": {**old, "text_to_image": {"above": [0, 0], "tie": [3, 3],
-                                                       "own": [2, 3]}}}  # fmt: skip
+    new = {
+        **old,
+        "relaxed": {**old, "text_to_image": {"above": [0, 0], "tie": [3, 3], "own": [2, 3]}},
+    }
     assert counts_of(new, "relaxed")[1].own.tolist() == [2, 3]
     assert counts_of(new)[1].own.tolist() == [1, 1]

@@ -16,18 +16,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import rsstudy.run as room
-from rsstudy.cli import cli, main
+import rsstudy.experiments.run as room
+from rsstudy.adapters import load_adapter
 from rsstudy.data.folds import Fold, as_fold, assign, assignment_digest
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
+from rsstudy.experiments.cli import cli, main
+from rsstudy.experiments.protocol import Sealed
+from rsstudy.experiments.record import RECORD, read_record, read_records, write_record
+from rsstudy.experiments.run import Run, evaluate_split, execute, public_name
 from rsstudy.methods import METHOD_VERSIONS, METHODS
 from rsstudy.objectives import Objective
-from rsstudy.protocol import Sealed
-from rsstudy.records import RECORD, read_record, read_records, write_record
 from rsstudy.retrieval import counts_of, scores
-from rsstudy.run import Run, evaluate_split, execute, load_adapter, public_name
-from rsstudy.training import Recipe
+from rsstudy.training.loop import Recipe
 
 RECIPE = Recipe(epochs=2, batch=3, precision="fp32")
 
@@ -43,8 +44,20 @@ def rsstudy(*arguments, **more):
 
 
 def train_arguments(data, out, *more):
-    return ("train", "--data", data, "--encoder", "tiny@random", "--method", "mrs-adapter",
-            "--batch", 3, "--out", out, *more)  # fmt: skip
+    return (
+        "train",
+        "--data",
+        data,
+        "--encoder",
+        "tiny@random",
+        "--method",
+        "mrs-adapter",
+        "--batch",
+        3,
+        "--out",
+        out,
+        *more,
+    )
 
 
 @pytest.mark.parametrize("method", ["mrs-adapter", "linear-probe", "full", "zero-shot", "lora"])
@@ -60,8 +73,15 @@ def test_a_saved_adapter_scores_the_same_when_loaded(data, tmp_path, method, las
 def test_the_command_evaluates_to_the_record_of_training(data, tmp_path):
     done = rsstudy(*train_arguments(data, tmp_path / "run", "--epochs", 1, "--json"))
     assert done.returncode == 0, done.stderr
-    again = rsstudy("evaluate", "--adapter", tmp_path / "run", "--data", data,
-                    "--json", tmp_path / "scores.json")  # fmt: skip
+    again = rsstudy(
+        "evaluate",
+        "--adapter",
+        tmp_path / "run",
+        "--data",
+        data,
+        "--json",
+        tmp_path / "scores.json",
+    )
     assert again.returncode == 0, again.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
     assert scores == json.loads(done.stdout)["scores"]
@@ -70,16 +90,19 @@ def test_the_command_evaluates_to_the_record_of_training(data, tmp_path):
 
 def test_the_same_run_is_not_done_twice_and_another_gets_another_id(data, tmp_path, monkeypatch):
     first, folder = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
-    other, _ = execute(Run(data, "tiny@random", recipe=RECIPE, seed=1), runs=tmp_path,
-                       progress=False)  # fmt: skip
+    other, _ = execute(
+        Run(data, "tiny@random", recipe=RECIPE, seed=1), runs=tmp_path, progress=False
+    )
     assert first["id"] != other["id"] and len(read_records(tmp_path)) == 2
     with pytest.raises(StudyError, match="holds another run"):
         execute(Run(data, "tiny@random", recipe=RECIPE, seed=2), out=folder)
     monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained again"))
     again, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
     assert again == first
-    for versions, name in ((room.METHOD_VERSIONS, "mrs-adapter"),
-                           (room.OBJECTIVE_VERSIONS, "infonce")):  # fmt: skip
+    for versions, name in (
+        (room.METHOD_VERSIONS, "mrs-adapter"),
+        (room.OBJECTIVE_VERSIONS, "infonce"),
+    ):
         with monkeypatch.context() as raised:
             raised.setitem(versions, name, versions[name] + 1)
             with pytest.raises(pytest.fail.Exception, match="trained again"):
@@ -106,23 +129,39 @@ def test_identity_is_of_the_settings_that_differ_from_their_defaults(data, tmp_p
         for name in config[part]:
             fewer = {n: value for n, value in config[part].items() if n != name}
             at_default = config[part][name] == getattr(
-                {"recipe": Recipe, "method_settings": METHODS["mrs-adapter"],
-                 "objective_settings": Objective}[part](), name
-            )  # fmt: skip
+                {
+                    "recipe": Recipe,
+                    "method_settings": METHODS["mrs-adapter"],
+                    "objective_settings": Objective,
+                }[part](),
+                name,
+            )
             same = room.identity_of({**config, part: fewer}) == record["identity"]
             assert same == at_default, name
 
 
-@pytest.mark.parametrize("more", [
-    {"recipe": {"schedule": "linear"}}, {"recipe": {"epochs": -3}}, {"recipe": {"batch": "many"}},
-    {"recipe": {"weight_decay": 0.1}}, {"recipe": {"schedule": "cosine", "step_factor": 0.5}},
-    {"method_settings": {"bottleneck": 0}}, {"method_settings": {"dropout": "much"}},
-    {"objective_settings": {"margin": 0.3}}, {"objective_settings": {"token_dropout": 0.1}},
-    {"recipe": {"epochs": 5, "step_factor": 0.5}}, {"method": "full", "train_heads": True},
-    {"method": "text-tower", "method_settings": {"heads": True}, "train_heads": True},
-    {"seed": -1}, {"seed": 0.5}, {"method": "mrs-adaptor"}, {"objective": "infonse"},
-    {"recipe": {"validation": "random"}, "fold": Fold(3)},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"recipe": {"schedule": "linear"}},
+        {"recipe": {"epochs": -3}},
+        {"recipe": {"batch": "many"}},
+        {"recipe": {"weight_decay": 0.1}},
+        {"recipe": {"schedule": "cosine", "step_factor": 0.5}},
+        {"method_settings": {"bottleneck": 0}},
+        {"method_settings": {"dropout": "much"}},
+        {"objective_settings": {"margin": 0.3}},
+        {"objective_settings": {"token_dropout": 0.1}},
+        {"recipe": {"epochs": 5, "step_factor": 0.5}},
+        {"method": "full", "train_heads": True},
+        {"method": "text-tower", "method_settings": {"heads": True}, "train_heads": True},
+        {"seed": -1},
+        {"seed": 0.5},
+        {"method": "mrs-adaptor"},
+        {"objective": "infonse"},
+        {"recipe": {"validation": "random"}, "fold": Fold(3)},
+    ],
+)
 def test_settings_made_in_python_are_checked_as_those_of_the_command_are(more):
     with pytest.raises(StudyError) as problem:
         recipe = Recipe(**more.pop("recipe", {}))
@@ -157,8 +196,11 @@ def test_a_run_in_a_fold_is_tested_there_and_its_test_part_is_sealed_until_then(
     record, folder = execute(run, runs=tmp_path, progress=False, until=(choice,))
     own = whole.take([i for i, of in enumerate(assign(whole)) if of == 3])
     assert record["config"]["fold"] == {
-        "number": 3, "assignment": "first", "grouped": False, "digest": assignment_digest(whole),
-    }  # fmt: skip
+        "number": 3,
+        "assignment": "first",
+        "grouped": False,
+        "digest": assignment_digest(whole),
+    }
     assert len(record["test_queries"]["captions_of_image"]) == len(own) == 2
     result, _, test = evaluate_split(load_adapter(folder), data, "test", adapter=folder)
     assert test.filenames == own.filenames and result.scores == record["scores"]
@@ -229,13 +271,17 @@ def test_the_test_split_is_not_opened_before_the_choice_is_made(data, tmp_path, 
 
 
 def test_a_record_tells_how_it_was_made(data, tmp_path):
-    record, folder = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run",
-                             progress=False)  # fmt: skip
+    record, folder = execute(
+        Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False
+    )
     assert record == read_record(folder / RECORD)
     assert record["config"]["data"] == "set" and data not in (folder / RECORD).read_text()
     assert record["trained_parameters"] == {
-        "method": 24_864, "heads": 0, "total": 24_864, "temperature": 1,
-    }  # fmt: skip
+        "method": 24_864,
+        "heads": 0,
+        "total": 24_864,
+        "temperature": 1,
+    }
     assert [row["epoch"] for row in record["history"]] == [0, 1, 2]
     assert set(record["pixel_digests"]) == {"train", "val", "test"}
     assert set(record["environment"]) >= {"versions", "commit", "dirty", "device", "device_name"}
@@ -300,8 +346,9 @@ def test_a_run_is_charged_for_its_own_memory_alone(data, tmp_path):
         pytest.skip("this system cannot tell one run's memory")
     hog = torch.ones(400, 1024, 1024, dtype=torch.uint8)
     del hog
-    record, _ = execute(Run(data, "tiny@random", recipe=RECIPE, seed=1), tmp_path / "b",
-                        progress=False)  # fmt: skip
+    record, _ = execute(
+        Run(data, "tiny@random", recipe=RECIPE, seed=1), tmp_path / "b", progress=False
+    )
     assert record["cost"]["peak_memory_bytes"] < before + 200 * 2**20
 
 
@@ -372,21 +419,26 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
         (("train", "--data", "SET", "--encoder", "tiny@random", "--device", "cuba"), "no device"),
         (("evaluate", "--adapter", "nowhere", "--data", "SET"), "no adapter in nowhere"),
         (("evaluate", "--data", "SET"), "give --adapter DIR, or --encoder NAME"),
-        (("evaluate", "--encoder", "tiny@random", "--data", "SET", "--split", "tst"),
-         "has no tst split"),
+        (
+            ("evaluate", "--encoder", "tiny@random", "--data", "SET", "--split", "tst"),
+            "has no tst split",
+        ),
         (("train", "--data", "SET", "--encoder", "tiny@random", "--batch", "1"), "batch is 1"),
         (("train", "--data", "SET", "--encoder", "tiny@random", "--epochs", "-1"), "epochs is -1"),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--learning-rate", "nan"),
-         "learning_rate is nan"),
+        (
+            ("train", "--data", "SET", "--encoder", "tiny@random", "--learning-rate", "nan"),
+            "learning_rate is nan",
+        ),
         (("train", "--data", "SET", "--encoder", "tiny@random", "--image-size", "3"), "32..2048"),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--set", "method.dropout=2"),
-         "dropout is '2'"),
+        (
+            ("train", "--data", "SET", "--encoder", "tiny@random", "--set", "method.dropout=2"),
+            "dropout is '2'",
+        ),
         (("train", "--data", "~no-such-user/x", "--encoder", "tiny@random"), "cannot look at ~no"),
         (("data", "check", "x" * 300), "cannot look at"),
-        (("suite", "compar"), "did you mean compare"),
         (("data", "check", "ucmm"), "did you mean ucm"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_answered_in_one_line(data, tmp_path, arguments, message):
     before = sorted(Path(data).parent.iterdir())
     answer = call(main, [data if a == "SET" else a for a in arguments], tmp_path)
@@ -449,7 +501,7 @@ def test_methods_are_counted_without_any_weights():
     assert counts["mrs-adapter"] == 161_088 and counts["full"] == 151_277_313
 
 
-@pytest.mark.parametrize("kind", ["data", "encoders", "methods", "objectives", "recipe", "suites"])
+@pytest.mark.parametrize("kind", ["data", "encoders", "methods", "objectives", "recipe"])
 def test_every_list_prints_a_table_and_json(kind, tmp_path):
     rows = json.loads(call(main, ["list", kind, "--json"], tmp_path).output)
     table = call(main, ["list", kind], tmp_path)

@@ -15,17 +15,10 @@ import numpy as np
 import pytest
 
 import rsstudy
-from rsstudy.data.scenes import DOMAINS, SCENE_TYPES, DrawnImages, distinct, scenes
-from rsstudy.data.scenes.grammar import (
-    ARRANGED,
-    NUMBERS,
-    PLURALS,
-    SURROUNDINGS,
-    attributes,
-    caption,
-)
-from rsstudy.data.scenes.world import KINDS, SIDES, SKIES, scene
 from rsstudy.errors import StudyError
+from rsstudy.scenes import DOMAINS, SCENE_TYPES, DrawnImages, distinct, scenes
+from rsstudy.scenes.grammar import ARRANGED, NUMBERS, PLURALS, SURROUNDINGS, attributes, caption
+from rsstudy.scenes.world import KINDS, SIDES, SKIES, scene
 
 both_domains = pytest.mark.parametrize("domain", DOMAINS)
 

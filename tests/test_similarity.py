@@ -15,14 +15,14 @@ from click.testing import CliRunner
 from scipy.special import entr
 from sklearn.metrics import roc_auc_score
 
-from rsstudy import figures
-from rsstudy.cli import cli
 from rsstudy.data.parquet import read_parquet
-from rsstudy.data.scenes import scenes
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, prepare
-from rsstudy.similarity import (
+from rsstudy.scenes import scenes
+from study import figures
+from study.cli import cli
+from study.similarity import (
     Cosines,
     Sample,
     across,
@@ -142,8 +142,10 @@ def test_the_standard_error_is_that_of_a_mean_of_pairs():
     means = [within(one(seed), [None] * 80)["all"].mean() for seed in range(200)]
     errors = [
         similarity(Sample(one(s), one(s), np.arange(80), (None,) * 80), 50)["image"]["headline"][
-            "mean"]["standard_error"] for s in range(8)
-    ]  # fmt: skip
+            "mean"
+        ]["standard_error"]
+        for s in range(8)
+    ]
     assert np.mean(errors) == pytest.approx(np.std(means), rel=0.25)
 
 
@@ -198,8 +200,13 @@ def test_a_set_that_spreads_less_is_smaller_on_the_map():
     spread, tight = unit(50, 8), np.float32([3] + [0] * 7) + unit(50, 8, 1)
     tight /= np.linalg.norm(tight, axis=1, keepdims=True)
     ids = np.arange(50)
-    drawn = shared_map({"spread": Sample(spread, spread, ids, (None,) * 50),
-                        "tight": Sample(tight, tight, ids, (None,) * 50)}, points=80)  # fmt: skip
+    drawn = shared_map(
+        {
+            "spread": Sample(spread, spread, ids, (None,) * 50),
+            "tight": Sample(tight, tight, ids, (None,) * 50),
+        },
+        points=80,
+    )
     sizes = {name: np.std(p, axis=0).sum() for name, p in drawn["image"]["points"].items()}
     assert sizes["tight"] < sizes["spread"] / 2 and len(drawn["text"]["points"]["tight"]) == 40
 
@@ -211,8 +218,10 @@ def test_dials_move_their_own_modality(own_cache):
     for dials in ((0, 0), (1, 0), (0, 1)):
         made = scenes(images=60, alike_images=dials[0], alike_captions=dials[1])
         found = embedded(encoder, draw(made, 60))
-        measured[dials] = (within(found.images, found.classes)["all"].mean(),
-                           within(found.texts, found.classes)["all"].mean())  # fmt: skip
+        measured[dials] = (
+            within(found.images, found.classes)["all"].mean(),
+            within(found.texts, found.classes)["all"].mean(),
+        )
     assert measured[1, 0][0] > measured[0, 0][0] and measured[0, 1][1] > measured[0, 0][1]
     assert measured[1, 0][1] == measured[0, 0][1] and measured[0, 1][0] == measured[0, 0][0]
 
@@ -298,8 +307,17 @@ def test_figures_of_similarity_show_what_they_are_given(found):
 def test_the_command_writes_numbers_and_no_content(rows, write_parquet, own_cache, tmp_path):
     folder = write_parquet(rows, "private")
     out = tmp_path / "found.json"
-    arguments = ["data", "similarity", str(folder), "scenes?images=12", "--encoder", "tiny@random",
-                 "--pictures", "10", "--json", str(out)]  # fmt: skip
+    arguments = [
+        "similarity",
+        str(folder),
+        "scenes?images=12",
+        "--encoder",
+        "tiny@random",
+        "--pictures",
+        "10",
+        "--json",
+        str(out),
+    ]
     texts = []
     for _ in range(2):
         answer = CliRunner().invoke(cli, arguments)

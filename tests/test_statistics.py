@@ -13,8 +13,7 @@ from worlds import WORLDS, size_and_coverage
 
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
-from rsstudy.retrieval import counts_of, distinct, scores
-from rsstudy.statistics import (
+from rsstudy.experiments.compare import (
     EQUIVALENCE_MARGIN,
     LOOKS,
     at_look,
@@ -30,6 +29,7 @@ from rsstudy.statistics import (
     seed_spread,
     smallest_gap,
 )
+from rsstudy.retrieval import counts_of, distinct, scores
 
 
 def record(seed, of_image, of_caption, captions, text_of):
@@ -40,9 +40,16 @@ def record(seed, of_image, of_caption, captions, text_of):
         return {"above": above.tolist(), "tie": tie.tolist(), "own": [1] * len(above)}
 
     queries = {"image_to_text": counts(of_image), "text_to_image": counts(of_caption)}
-    return {"id": f"s{seed}", "config": {"seed": seed},
-            "test_queries": {**queries, "captions_of_image": list(captions),
-                             "text_of_caption": list(text_of), "relaxed": queries}}  # fmt: skip
+    return {
+        "id": f"s{seed}",
+        "config": {"seed": seed},
+        "test_queries": {
+            **queries,
+            "captions_of_image": list(captions),
+            "text_of_caption": list(text_of),
+            "relaxed": queries,
+        },
+    }
 
 
 def random_record(seed, text_of=tuple(range(24)), captions=(1, 2, 3, 2) * 3, worse=0):
@@ -80,11 +87,18 @@ class World:
         for half in (0.5, -0.5):
             chance = level + half * tilt
             of_seed = self.random.normal(0, seed_spread, seeds)
-            sides.append([
-                record(seed, hits(luck < chance[cluster] + shift),
-                       hits(caption_luck < chance[of_caption] + shift), captions, text_of)
-                for seed, shift in enumerate(of_seed)
-            ])  # fmt: skip
+            sides.append(
+                [
+                    record(
+                        seed,
+                        hits(luck < chance[cluster] + shift),
+                        hits(caption_luck < chance[of_caption] + shift),
+                        captions,
+                        text_of,
+                    )
+                    for seed, shift in enumerate(of_seed)
+                ]
+            )
         return sides
 
 
@@ -299,8 +313,10 @@ def test_a_pool_steadies_the_spread_over_seeds_and_counts_its_degrees_of_freedom
         for n in range(8)
     ]
     pool = seed_spread(arms)
-    own = [np.var([scores(*counts_of(r["test_queries"]))["mean_recall"] for r in arm], ddof=1)
-           for arm in arms]  # fmt: skip
+    own = [
+        np.var([scores(*counts_of(r["test_queries"]))["mean_recall"] for r in arm], ddof=1)
+        for arm in arms
+    ]
     assert pool.arms == 8 and pool.variance == pytest.approx(np.mean(own))
     assert 0 < pool.freedom <= 16 and pool.noise > 0
     alone, moderated = compare(arms[0], arms[1]), compare(arms[0], arms[1], pool=pool)
@@ -317,7 +333,7 @@ def test_a_pool_steadies_the_spread_over_seeds_and_counts_its_degrees_of_freedom
 
 @pytest.mark.parametrize("unlike", [6, 20])
 def test_how_closely_arms_share_a_spread_is_found_back(unlike):
-    from rsstudy.statistics import _shared
+    from rsstudy.experiments.compare import _shared
 
     random = np.random.default_rng(0)
     true = 1.5 * unlike / random.chisquare(unlike, 4000)  # the prior that limma assumes
@@ -430,7 +446,7 @@ def test_the_best_group_holds_who_cannot_be_told_from_the_best():
 
 
 def contrast(estimate, error=1.0, freedom=20.0, **keys):
-    from rsstudy.statistics import _judged
+    from rsstudy.experiments.compare import _judged
 
     return dataclasses.replace(
         _judged(estimate, error, freedom, EQUIVALENCE_MARGIN, (3, 3), 50), **keys
@@ -451,8 +467,10 @@ def test_clear_and_likely_follow_from_the_intervals_that_are_shown(by):
         assert now.low_corrected <= now.low and now.high_corrected >= now.high
     assert [c.said() for c in found][:2] == ["open", "open"]
     assert found[-1].said("ahead", "behind") == "clearly behind"
-    adjusted = {"holm": holm([c.p for c in table]),
-                "simultaneous": np.minimum(1, 7 * np.array([c.p for c in table]))}  # fmt: skip
+    adjusted = {
+        "holm": holm([c.p for c in table]),
+        "simultaneous": np.minimum(1, 7 * np.array([c.p for c in table])),
+    }
     assert [c.p for c in found] == pytest.approx(adjusted[by])
 
 
@@ -482,8 +500,12 @@ def test_comparable_is_only_what_lies_within_the_margin():
 
 def of_fold(number, first, assignment="first", digest=None, captions=(1, 2, 3, 2) * 3):
     made = random_record(first, captions=captions)
-    fold = {"number": number, "assignment": assignment, "grouped": False,
-            "digest": digest or f"d{number}"}  # fmt: skip
+    fold = {
+        "number": number,
+        "assignment": assignment,
+        "grouped": False,
+        "digest": digest or f"d{number}",
+    }
     return {**made, "config": {"seed": number, "fold": fold}}
 
 

@@ -14,8 +14,7 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, evaluate, prepare
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import OBJECTIVES, Objective
-from rsstudy.recipes import SHORT
-from rsstudy.training import (
+from rsstudy.training.loop import (
     Diverged,
     OutOfTime,
     Recipe,
@@ -27,6 +26,7 @@ from rsstudy.training import (
     siblings,
     train,
 )
+from rsstudy.training.recipes import SHORT
 
 RECIPE = Recipe(epochs=3, batch=2, precision="fp32")
 
@@ -50,9 +50,14 @@ def run(encoder, small, objective="hmmc", recipe=RECIPE, scores=None, **more):
     """Train on the small set; validation scores rise unless given."""
     given = iter(scores or range(1, 100))
     return train(
-        encoder, prepare(encoder, small.split("train")), OBJECTIVES[objective], recipe,
-        validate=lambda _: float(next(given)), progress=False, **more,
-    )  # fmt: skip
+        encoder,
+        prepare(encoder, small.split("train")),
+        OBJECTIVES[objective],
+        recipe,
+        validate=lambda _: float(next(given)),
+        progress=False,
+        **more,
+    )
 
 
 class Stopped(Exception):
@@ -64,7 +69,7 @@ class Stopped(Exception):
 def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
     small, tmp_path, monkeypatch, after, precision
 ):
-    monkeypatch.setattr("rsstudy.training.CHECKPOINT_SECONDS", 0)  # a checkpoint each step
+    monkeypatch.setattr("rsstudy.training.loop.CHECKPOINT_SECONDS", 0)  # a checkpoint each step
     recipe = Recipe(epochs=3, batch=2, precision=precision)
     whole = ready()
     expected = run(whole, small, recipe=recipe)
@@ -79,8 +84,14 @@ def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
     resumed = ready()
     done_before = after // 3
     torch.rand(after)  # the state of the caller's generator is no part of it
-    found = run(resumed, small, recipe=recipe, checkpoint=file, identity="x",
-                scores=range(2 + done_before, 100))  # fmt: skip
+    found = run(
+        resumed,
+        small,
+        recipe=recipe,
+        checkpoint=file,
+        identity="x",
+        scores=range(2 + done_before, 100),
+    )
     for name, value in values(whole).items():
         assert torch.equal(value, values(resumed)[name]), name
     assert [row["loss"] for row in found.history] == [row["loss"] for row in expected.history]
@@ -89,11 +100,20 @@ def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
 
 def test_a_resumed_run_draws_the_same_second_views(small, tmp_path, monkeypatch):
     """Augmentation and sibling captions are drawn as in the uninterrupted run."""
-    monkeypatch.setattr("rsstudy.training.CHECKPOINT_SECONDS", 0)
-    monkeypatch.setitem(OBJECTIVES, "all-on", Objective(
-        "hinge", image_weight=1.0, text_weight=1.0, both_views=True, augment_images=True,
-        sibling_captions=True, mask_false_negatives=True,
-    ))  # fmt: skip
+    monkeypatch.setattr("rsstudy.training.loop.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setitem(
+        OBJECTIVES,
+        "all-on",
+        Objective(
+            "hinge",
+            image_weight=1.0,
+            text_weight=1.0,
+            both_views=True,
+            augment_images=True,
+            sibling_captions=True,
+            mask_false_negatives=True,
+        ),
+    )
     whole = ready()
     run(whole, small, "all-on")
 
@@ -110,9 +130,14 @@ def test_a_resumed_run_draws_the_same_second_views(small, tmp_path, monkeypatch)
 
 def test_a_sibling_is_another_caption_of_the_same_picture():
     # picture 0 has the texts 0, 1, 1; picture 1 has 1 alone; picture 2 has 2 and 3
-    pairs = Pairs(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, 4),
-                  text_of=np.array([0, 1, 1, 1, 2, 3]), image_of=np.array([0, 0, 0, 1, 2, 2]),
-                  pixel_digest="", lengths=np.full(4, 4))  # fmt: skip
+    pairs = Pairs(
+        torch.zeros(3, 3, 8, 8, dtype=torch.uint8),
+        torch.zeros(4, 4),
+        text_of=np.array([0, 1, 1, 1, 2, 3]),
+        image_of=np.array([0, 0, 0, 1, 2, 2]),
+        pixel_digest="",
+        lengths=np.full(4, 4),
+    )
     images, texts = np.array([2, 0, 1, 2]), np.array([2, 0, 1, 3])
     for seed in range(5):
         assert siblings(pairs, images, texts, [seed, 0, 0]).tolist() == [3, 1, 1, 2]
@@ -125,8 +150,14 @@ def test_an_augmented_picture_is_part_of_its_own_in_one_of_eight_orientations():
     ramp = torch.arange(64, dtype=torch.uint8).expand(64, 3, 64, 64) * 4
     turned = augmented(ramp)
     assert turned.shape == ramp.shape and turned.dtype == torch.uint8
-    corners = {(int(p[0, 0, 0]) > int(p[0, 0, -1]), int(p[0, 0, 0]) > int(p[0, -1, 0]),
-                int(p[0, 0, 0]) == int(p[0, 0, -1])) for p in turned}  # fmt: skip
+    corners = {
+        (
+            int(p[0, 0, 0]) > int(p[0, 0, -1]),
+            int(p[0, 0, 0]) > int(p[0, -1, 0]),
+            int(p[0, 0, 0]) == int(p[0, 0, -1]),
+        )
+        for p in turned
+    }
     assert len(corners) == 4  # rising to the right, left, bottom and top
     assert len({int(p.min()) for p in turned}) > 8  # crops of many sizes
 
@@ -161,8 +192,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(small):
 def test_the_weights_kept_are_those_of_the_epoch_best_on_validation(small):
     after = []
     encoder = ready()
-    training = run(encoder, small, scores=[1, 5, 9, 7], after_step=lambda _: after.append(
-        values(encoder)))  # fmt: skip
+    training = run(
+        encoder, small, scores=[1, 5, 9, 7], after_step=lambda _: after.append(values(encoder))
+    )
     assert training.best_epoch == 2
     assert [row["mean_recall"] for row in training.history] == [1, 5, 9, 7]
     best, last = after[5], after[8]
@@ -220,9 +252,13 @@ def test_training_lowers_the_loss_and_raises_the_score(small):
     before = evaluate(encoder, pairs).scores["mean_recall"]
     recipe = replace(SHORT, epochs=25, batch=6, learning_rate=2e-3, precision="fp32")
     training = train(
-        encoder, pairs, OBJECTIVES["infonce"], recipe, progress=False,
+        encoder,
+        pairs,
+        OBJECTIVES["infonce"],
+        recipe,
+        progress=False,
         validate=lambda e: evaluate(e, pairs).scores["mean_recall"],
-    )  # fmt: skip
+    )
     assert training.history[-1]["loss"] < training.history[1]["loss"] / 2
     assert evaluate(encoder, pairs).scores["mean_recall"] > before + 10
 

@@ -11,16 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-from rsstudy import grids
+from rsstudy.adapters import ADAPTER
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
-from rsstudy.figures import before_and_after
-from rsstudy.grids import SCALES, UPDATED, UPDATING, arms, name_of, recorded
-from rsstudy.records import as_table, before, choices_before, read_record
-from rsstudy.run import ADAPTER, RECORD, Run, execute
-from rsstudy.suites import run_suite
-from rsstudy.training import Diverged, Recipe
-from rsstudy.updates import by_step, stages, updates
+from rsstudy.experiments.record import as_table, before, choices_before, read_record
+from rsstudy.experiments.run import RECORD, Run, execute
+from rsstudy.experiments.sweep import name_of, recorded
+from rsstudy.training.loop import Diverged, Recipe
+from study import suites
+from study.figures import before_and_after
+from study.suites import SCALES, UPDATED, UPDATING, arms, run_suite
+from study.updates import by_step, stages, updates
 
 RECIPE = Recipe(epochs=1, batch=3, learning_rate=1e-2, precision="fp32")
 
@@ -80,7 +81,7 @@ def test_without_the_method_the_base_is_what_it_was(method, old, new, tmp_path):
 
 
 def test_a_frozen_weight_that_moved_is_seen(old, new, tmp_path, monkeypatch):
-    from rsstudy import run as room
+    from rsstudy.experiments import run as room
 
     def careless(encoder, *args, **settings):
         with torch.no_grad():
@@ -153,9 +154,9 @@ def test_what_another_call_trained_is_not_called_untouched(old, new, tmp_path):
 
 def test_the_suite_updates_each_method_from_its_own_first_step(own_cache, tmp_path, monkeypatch):
     setting = replace(SCALES["smoke"], encoder="tiny@random", recipe=RECIPE)
-    monkeypatch.setitem(grids.SCALES, "smoke", setting)
+    monkeypatch.setitem(suites.SCALES, "smoke", setting)
     names = ("scenes?images=24", "scenes?images=24&seed=1", "scenes-ground?images=24")
-    monkeypatch.setitem(grids.UPDATED, "smoke", names)
+    monkeypatch.setitem(suites.UPDATED, "smoke", names)
     records = run_suite("transfer", "smoke", tmp_path / "runs", progress=False)
     table, rows = as_table(records), arms("transfer", "smoke")
     for arm in rows:
@@ -171,8 +172,12 @@ def test_the_suite_updates_each_method_from_its_own_first_step(own_cache, tmp_pa
             assert set(record["elsewhere"]) == set(names) - {arm.run.data}
     assert len(recorded(rows, table)) == len(records) == len(rows) == 2 + 3 * len(UPDATING)
     by_method = updates(table, "smoke").set_index("method")
-    foreign = [{**r, "config": {**r["config"], "after": {**r["config"]["after"], "identity": "x"}}}
-               if "after" in r["config"] else r for r in records]  # fmt: skip
+    foreign = [
+        {**r, "config": {**r["config"], "after": {**r["config"]["after"], "identity": "x"}}}
+        if "after" in r["config"]
+        else r
+        for r in records
+    ]
     assert updates(as_table(foreign), "smoke").empty  # begun from other runs than those on record
     assert len(by_method) == len(UPDATING)
     of = {(r["label"], r["config"]["data"], "after" in r["config"]): r for r in records}
@@ -205,8 +210,12 @@ def test_a_seed_that_has_gone_half_the_way_counts_on_neither_side():
         next(r for r in records if (r["config"]["data"], r["config"]["method"]) == ("rsicd", name))
         for name in ("full", "linear-probe")
     )
-    begun = {**other, "config": {**first["config"], "seed": 1}, "label": first["label"],
-             "identity": "another"}  # fmt: skip
+    begun = {
+        **other,
+        "config": {**first["config"], "seed": 1},
+        "label": first["label"],
+        "identity": "another",
+    }
     second = next(r for r in records if "after" in r["config"] and r["config"]["method"] == "full")
     astray = {**second, "config": {**second["config"], "seed": 1}}  # begun from seed 0's
     found = [as_table(of) for of in (records, [*records, begun, astray])]
@@ -247,8 +256,20 @@ def test_the_suites_rates_are_those_that_the_benchmark_chose():
 
 def test_the_command_takes_a_run_to_start_from_and_sets_to_look_at(old, new, tmp_path):
     def train(*options):
-        command = [sys.executable, "-m", "rsstudy", "train", "--encoder", "tiny@random",
-                   "--epochs", "1", "--batch", "3", "--json", *map(str, options)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "rsstudy",
+            "train",
+            "--encoder",
+            "tiny@random",
+            "--epochs",
+            "1",
+            "--batch",
+            "3",
+            "--json",
+            *map(str, options),
+        ]
         return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
     first = train("--data", old, "--out", tmp_path / "a")

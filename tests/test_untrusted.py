@@ -18,9 +18,9 @@ from rsstudy.data.parquet import read_parquet
 from rsstudy.data.reading import decode_bytes
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
-from rsstudy.records import read_record
-from rsstudy.run import Run, execute
-from rsstudy.training import Recipe
+from rsstudy.experiments.record import read_record
+from rsstudy.experiments.run import Run, execute
+from rsstudy.training.loop import Recipe
 
 PACKAGE = Path(rsstudy.__file__).parent
 
@@ -78,8 +78,11 @@ def test_nothing_in_the_package_unpickles_or_unpacks():
     loads += [call for _, call in calls("load_checkpoint")]
     assert len(loads) >= 3 and all("weights_only=True" in call for call in loads), loads
     for name in ("extractall", "extract", "unpack_archive", "loads", "read_pickle", "eval", "exec"):
-        found = [call for _, call in calls(name) if not call.startswith("json.loads")
-                 and ".eval()" not in call]  # fmt: skip
+        found = [
+            call
+            for _, call in calls(name)
+            if not call.startswith("json.loads") and ".eval()" not in call
+        ]
         assert not found, found
 
 
@@ -87,12 +90,17 @@ def bomb(width, height):
     """A PNG of a few bytes that claims so many pixels."""
 
     def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(
-            ">I", zlib.crc32(kind + body)
-        )  # fmt: skip
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")  # fmt: skip # noqa: E501
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+        + chunk(b"IEND", b"")
+    )  # noqa: E501
 
 
 @pytest.mark.parametrize("size", [(8193, 8192), (100_000, 100_000), (2**31 - 1, 2**31 - 1)])
@@ -103,9 +111,18 @@ def test_a_picture_that_claims_a_huge_size_is_refused_before_its_memory_is_taken
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.png", "/etc/hostname", "a/../../outside.png", "..\\outside.png",
-             "C:\\x.png", "images/../../outside.png", "a\0b.png", ""],
-)  # fmt: skip
+    "name",
+    [
+        "../outside.png",
+        "/etc/hostname",
+        "a/../../outside.png",
+        "..\\outside.png",
+        "C:\\x.png",
+        "images/../../outside.png",
+        "a\0b.png",
+        "",
+    ],
+)
 def test_a_filename_does_not_lead_out_of_the_set(tmp_path, name):
     (tmp_path / "outside.png").write_bytes(b"secret")
     (tmp_path / "set" / "images").mkdir(parents=True)

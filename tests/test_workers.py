@@ -11,23 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from rsstudy import suites
 from rsstudy.errors import Busy, StudyError
+from rsstudy.experiments import sweep
+from rsstudy.experiments.launch import visible_gpus
+from rsstudy.experiments.record import read_record, read_records
+from rsstudy.experiments.run import execute
+from rsstudy.experiments.sweep import only
 from rsstudy.files import hold, is_held
-from rsstudy.grids import arms, only
-from rsstudy.launching import visible_gpus
-from rsstudy.records import read_record, read_records
-from rsstudy.run import execute
+from study.suites import arms
 
 # A worker that says which trainings it begins, at which step, and stops for a while in each step.
 WORKER = """
 import sys, time
 from pathlib import Path
-import rsstudy.run as room, rsstudy.training as loop
-from rsstudy import suites
+import rsstudy.experiments.run as room, rsstudy.training.loop as loop
+from rsstudy.experiments import sweep
 
 runs, data, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-loop.CHECKPOINT_SECONDS, suites.POLL_SECONDS = 0.0, 0.1
+loop.CHECKPOINT_SECONDS, sweep.POLL_SECONDS = 0.0, 0.1
 train = room.train
 
 def noted(*arguments, **named):
@@ -42,7 +43,7 @@ def noted(*arguments, **named):
 
 room.train = noted
 from test_workers import rows_on
-done = suites.run_arms(rows_on(data), runs, progress=False, say=lambda text: None)
+done = sweep.run_arms(rows_on(data), runs, progress=False, say=lambda text: None)
 print("done", len(done), flush=True)
 """
 
@@ -51,13 +52,15 @@ def rows_on(data):
     """Four arms of one run each, and one that searches among three rates."""
     from dataclasses import replace
 
-    from rsstudy.grids import Arm
-    from rsstudy.run import Run
-    from rsstudy.training import Recipe
+    from rsstudy.experiments.run import Run
+    from rsstudy.experiments.sweep import Arm
+    from rsstudy.training.loop import Recipe
 
     recipe = Recipe(epochs=2, batch=3, precision="fp32")
-    runs = [Run(data, "tiny@random", method, recipe=recipe)
-            for method in ("linear-probe", "mrs-adapter", "bitfit", "layernorm")]  # fmt: skip
+    runs = [
+        Run(data, "tiny@random", method, recipe=recipe)
+        for method in ("linear-probe", "mrs-adapter", "bitfit", "layernorm")
+    ]
     searched = replace(runs[1], objective="hmmc")
     return [*(Arm(run, (1e-3,), 1) for run in runs), Arm(searched, (1e-3, 3e-3, 1e-2), 2)]
 
@@ -65,8 +68,9 @@ def rows_on(data):
 def start(runs, data, seconds):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", WORKER, str(runs), str(data), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env=environment)  # fmt: skip
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ def test_workers_share_the_runs_and_take_up_what_a_killed_one_left(data, tmp_pat
     assert len({line[0] for line in begun}) == len(begun)  # and none was done twice
     assert all(line[1] == "1" for line in begun if line[0] != name)
     assert [line[1] for line in lines if line[0] == "done"] == ["6", "6"]  # each knows all
-    alone = suites.run_arms(rows_on(str(data)), tmp_path / "alone", progress=False)
+    alone = sweep.run_arms(rows_on(str(data)), tmp_path / "alone", progress=False)
     together = read_records(runs).set_index("id")["mean_recall"].to_dict()
     assert together == {r["id"]: r["scores"]["mean_recall"] for r in alone}
 
@@ -140,13 +144,28 @@ def test_an_empty_folder_does_not_stay_behind_and_leftovers_are_removed(tmp_path
         assert left == [".lock", "record.json"]
 
 
-SUITE = ("suite", "benchmark", "--scale", "smoke", "--device", "cpu", "--method", "zero-shot",
-         "--method", "ia3", "--method", "bitfit", "--method", "ssf", "--method",
-         "layernorm")  # fmt: skip
+SUITE = (
+    "suite",
+    "benchmark",
+    "--scale",
+    "smoke",
+    "--device",
+    "cpu",
+    "--method",
+    "zero-shot",
+    "--method",
+    "ia3",
+    "--method",
+    "bitfit",
+    "--method",
+    "ssf",
+    "--method",
+    "layernorm",
+)
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "rsstudy", *SUITE, *map(str, arguments)]
+    return [sys.executable, "-m", "study", *SUITE, *map(str, arguments)]
 
 
 def workers_of(folder):
@@ -166,8 +185,10 @@ def workers_of(folder):
 def test_jobs_do_a_suite_together_and_the_death_of_one_costs_nothing(tmp_path):
     running = subprocess.Popen(
         command("--runs", tmp_path / "runs", "--jobs", 3, "--json"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     until, workers = time.monotonic() + 120, []
     while len(workers) < 2 and time.monotonic() < until:
         workers = workers_of((tmp_path / "runs" / ".jobs").resolve())
@@ -218,8 +239,11 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
     for name, text in (("sbatch", SBATCH), ("srun", SRUN)):
         (fake / name).write_text(text)
         (fake / name).chmod(0o755)
-    environment = {**os.environ, "PATH": f"{fake}:{os.environ['PATH']}",
-                   "SLURM_TEST": str(tmp_path)}  # fmt: skip
+    environment = {
+        **os.environ,
+        "PATH": f"{fake}:{os.environ['PATH']}",
+        "SLURM_TEST": str(tmp_path),
+    }
     runs = tmp_path / "runs"
     options = ("--submit", "slurm_partition=gpus", "--submit", "timeout_min=90")
     arguments = command("--runs", runs, "--launcher", "slurm", "--jobs", 2, *options)
@@ -251,8 +275,12 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
     ],
 )
 def test_a_launcher_that_cannot_work_says_why_in_one_line(tmp_path, arguments, message):
-    done = subprocess.run(command("--runs", tmp_path, *arguments), capture_output=True, text=True,
-                          env={**os.environ, "PATH": "/nowhere"})  # fmt: skip
+    done = subprocess.run(
+        command("--runs", tmp_path, *arguments),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": "/nowhere"},
+    )
     assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr
     assert "Traceback" not in done.stderr
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from rsstudy.statistics import Contrast, SeedSpread, _contrast, _Measure, _shared
+from rsstudy.experiments.compare import Contrast, SeedSpread, _contrast, _Measure, _shared
 
 CAPTIONS = 2  # of each picture
 
@@ -108,16 +108,30 @@ def _halves(drawn: Callable[..., np.ndarray], variance: float, pictures: int) ->
 WORLDS = {
     "UCM-like": World(
         (1,) * 18 + (2,) * 8 + (3,) * 3 + (4,) * 3 + (5,) * 3 + (6, 7, 8, 9) + (10,) * 11,
-        recall=0.49, cluster=0.02, picture=0.6, arm_cluster=0.003, arm_picture=0.06, seed=0.023,
+        recall=0.49,
+        cluster=0.02,
+        picture=0.6,
+        arm_cluster=0.003,
+        arm_picture=0.06,
+        seed=0.023,
         arms=60,
     ),
     "RSICD-like": World(
-        (1,) * 683 + (2,) * 70 + (3,) * 26 + (4,) * 15 + (5,) * 7
+        (1,) * 683
+        + (2,) * 70
+        + (3,) * 26
+        + (4,) * 15
+        + (5,) * 7
         + (6, 6, 7, 7, 9, 9, 11, 11, 14, 17),
-        recall=0.2, cluster=0.02, picture=0.5, arm_cluster=0.01, arm_picture=0.17, seed=0.013,
+        recall=0.2,
+        cluster=0.02,
+        picture=0.5,
+        arm_cluster=0.01,
+        arm_picture=0.17,
+        seed=0.013,
         arms=8,
     ),
-}  # fmt: skip
+}
 
 
 def pairs(

@@ -223,8 +223,15 @@ def beside_published(published: pd.DataFrame, checks: Sequence[Mapping]) -> pd.D
                 value *= 100 / look(check, row["of"])
             recomputed = f"{value:.{len(row['published'].partition('.')[2])}f}"
         agree = None if recomputed is None else recomputed == row["published"]
-        rows.append({"set": row["set"], "what": row["what"], "published": row["published"],
-                     "recomputed": recomputed, "agree": agree})  # fmt: skip
+        rows.append(
+            {
+                "set": row["set"],
+                "what": row["what"],
+                "published": row["published"],
+                "recomputed": recomputed,
+                "agree": agree,
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -40,11 +40,7 @@ PUBLIC = {
         "RSICD (Lu et al., TGRS 2018): github.com/201528014227051/RSICD_optimal, or in Parquet "
         "the hub data set arampacha/rsicd",
     ),
-    "rsitmd": (
-        4_743,
-        23_715,
-        "RSITMD (Yuan et al., TGRS 2022): github.com/xiaoyuan1996/AMFMN",
-    ),
+    "rsitmd": (4_743, 23_715, "RSITMD (Yuan et al., TGRS 2022): github.com/xiaoyuan1996/AMFMN"),
     "ucm": (
         2_100,
         10_500,
@@ -103,10 +99,12 @@ def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
         raise StudyError(f"cannot look at {name_or_path[:80]}: {problem}") from None
     if found:
         return _read(
-            path, None, f": neither Parquet shards nor a {JSON} with its pictures, "
+            path,
+            None,
+            f": neither Parquet shards nor a {JSON} with its pictures, "
             '{"images": [{"filename": "a.jpg", "split": "train", '
-            '"sentences": [{"raw": "a caption ."}]}]}'
-        )  # fmt: skip
+            '"sentences": [{"raw": "a caption ."}]}]}',
+        )
     if len(path.parts) > 1 or path.suffix or "/" in name_or_path:
         raise StudyError(f"{path} does not exist; give a folder, a {JSON} or a known name")
     raise unknown("data set", name_or_path, [*PUBLIC, *GENERATED])
@@ -207,7 +205,7 @@ def _read(path: Path, name: str | None, otherwise: str) -> ImageTextSet:
 
 
 def _generate(name: str, settings: str) -> ImageTextSet:
-    from rsstudy.data.scenes import scenes  # takes its time to import
+    from rsstudy.scenes import scenes  # takes its time to import
 
     hints = get_type_hints(scenes)
     known = [key for key in inspect.signature(scenes).parameters if key != "domain"]

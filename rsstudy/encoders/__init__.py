@@ -28,9 +28,18 @@ from rsstudy.errors import StudyError, unknown  # noqa: E402
 from rsstudy.files import cache_folder, sha256_of  # noqa: E402
 
 __all__ = [
-    "ENCODER_VERSIONS", "MODALITIES", "PLACES", "Block", "DualEncoder", "EncoderInfo", "Modality",
-    "aligned_delta", "create", "list_encoders", "tiny_delta",
-]  # fmt: skip
+    "ENCODER_VERSIONS",
+    "MODALITIES",
+    "PLACES",
+    "Block",
+    "DualEncoder",
+    "EncoderInfo",
+    "Modality",
+    "aligned_delta",
+    "create",
+    "list_encoders",
+    "tiny_delta",
+]
 
 # The version of an encoder's mathematics, by its name without weights; 1 where it is not named. It
 # enters the identity of every run: raise it with every change of the form or of a random start.
@@ -124,8 +133,9 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
         from rsstudy.encoders.openclip import openclip
 
         if model not in open_clip.list_models():
-            raise unknown("encoder", model, [*open_clip.list_models(), "tiny", "vits14-minilm",
-                                            "cnn-gru"])  # fmt: skip
+            raise unknown(
+                "encoder", model, [*open_clip.list_models(), "tiny", "vits14-minilm", "cnn-gru"]
+            )
         encoder = openclip(model, weights or "openai", image_size, meta)
     for number, delta in enumerate([] if meta else deltas):
         tensors = read_tensors(delta)
@@ -143,17 +153,29 @@ def list_encoders() -> list[EncoderInfo]:
 
     made = "yes" if tiny_delta().exists() else "rsstudy pretrain tiny"
     ours = [
-        EncoderInfo("tiny", "open_clip CLIP of 1.6 million parameters, pretrained on generated "
-                    "ground-level scenes", made),
-        EncoderInfo("vits14-minilm", "packaged ViT-S/14 and MiniLM, aligned on Flickr8k",
-                    "yes, with the extra `towers`"),
-        EncoderInfo("cnn-gru", "packaged EfficientNet-Lite0 and a GRU, not trained together",
-                    "yes, with the extra `towers`"),
-    ]  # fmt: skip
+        EncoderInfo(
+            "tiny",
+            "open_clip CLIP of 1.6 million parameters, pretrained on generated ground-level scenes",
+            made,
+        ),
+        EncoderInfo(
+            "vits14-minilm",
+            "packaged ViT-S/14 and MiniLM, aligned on Flickr8k",
+            "yes, with the extra `towers`",
+        ),
+        EncoderInfo(
+            "cnn-gru",
+            "packaged EfficientNet-Lite0 and a GRU, not trained together",
+            "yes, with the extra `towers`",
+        ),
+    ]
     first = ["ViT-B-32"]
     rest = [m for m in open_clip.list_models() if m not in first]
     return ours + [
-        EncoderInfo(m, "open_clip; tags: " + (", ".join(
-            open_clip.list_pretrained_tags_by_model(m)) or "none"), "fetched on first use")
+        EncoderInfo(
+            m,
+            "open_clip; tags: " + (", ".join(open_clip.list_pretrained_tags_by_model(m)) or "none"),
+            "fetched on first use",
+        )
         for m in first + rest
-    ]  # fmt: skip
+    ]

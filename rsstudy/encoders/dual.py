@@ -70,8 +70,9 @@ class DualEncoder(nn.Module):
         self._towers = [towers["image"], towers["text"]]  # a list: already registered in model
         # What a method does to the joint space's vectors before they get unit length.
         self.after_heads: dict[Modality, list[Callable[[Tensor], Tensor]]] = {
-            "image": [], "text": [],
-        }  # fmt: skip
+            "image": [],
+            "text": [],
+        }
         device = self.device  # buffers beside the weights (on the meta device, too)
         self.register_buffer("mean", torch.tensor(mean, device=device), persistent=False)
         self.register_buffer("std", torch.tensor(std, device=device), persistent=False)
@@ -141,7 +142,7 @@ class DualEncoder(nn.Module):
     @contextmanager
     def token_dropout(
         self, probability: float, rows: int, whole_tokens: bool = False
-    ) -> Iterator[None]:  # fmt: skip
+    ) -> Iterator[None]:
         """Within the block, drop parts of the embedded tokens, not in the first ``rows`` rows.
 
         The tokens (B, L, d) are those that enter the first transformer block: behind positions and,

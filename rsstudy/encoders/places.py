@@ -102,8 +102,9 @@ def _places(
     }
 
 
-_BERT = _places("attention", "intermediate", "", "intermediate", "attention.output.dropout",
-                "output.dropout")  # fmt: skip
+_BERT = _places(
+    "attention", "intermediate", "", "intermediate", "attention.output.dropout", "output.dropout"
+)
 
 
 def _fused(module: str, prefix: str = "") -> dict[str, Matrix]:
@@ -115,26 +116,39 @@ BLOCK_KINDS: dict[str, Kind] = {
     "open_clip": Kind(
         ("ln_1", "attn", "ls_1", "ln_2", "mlp", "ls_2"),
         _places("attn", "mlp", "ln_1", "ln_2", "ls_1", "ls_2"),
-        {**_fused("attn", "in_proj_"), "o": Matrix("attn.out_proj"), "fc1": Matrix("mlp.c_fc"),
-         "fc2": Matrix("mlp.c_proj")},
+        {
+            **_fused("attn", "in_proj_"),
+            "o": Matrix("attn.out_proj"),
+            "fc1": Matrix("mlp.c_fc"),
+            "fc2": Matrix("mlp.c_proj"),
+        },
         "attn",
     ),
     "timm": Kind(
         ("norm1", "attn", "drop_path1", "norm2", "mlp", "drop_path2"),
         _places("attn", "mlp", "norm1", "norm2", "drop_path1", "drop_path2"),
-        {**_fused("attn.qkv"), "o": Matrix("attn.proj"), "fc1": Matrix("mlp.fc1"),
-         "fc2": Matrix("mlp.fc2")},
+        {
+            **_fused("attn.qkv"),
+            "o": Matrix("attn.proj"),
+            "fc1": Matrix("mlp.fc1"),
+            "fc2": Matrix("mlp.fc2"),
+        },
         "attn",
     ),
     "bert": Kind(
         ("attention", "intermediate", "output"),
         _BERT,
-        {"q": Matrix("attention.self.query"), "k": Matrix("attention.self.key"),
-         "v": Matrix("attention.self.value"), "o": Matrix("attention.output.dense"),
-         "fc1": Matrix("intermediate.dense"), "fc2": Matrix("output.dense")},
+        {
+            "q": Matrix("attention.self.query"),
+            "k": Matrix("attention.self.key"),
+            "v": Matrix("attention.self.value"),
+            "o": Matrix("attention.output.dense"),
+            "fc1": Matrix("intermediate.dense"),
+            "fc2": Matrix("output.dense"),
+        },
         "attention.self",
     ),
-}  # fmt: skip
+}
 MATRICES = ("q", "k", "v", "o", "fc1", "fc2")
 PLACES = tuple(name for name in _BERT if name != "behind-block")
 """The places within a block."""

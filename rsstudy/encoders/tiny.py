@@ -22,12 +22,20 @@ JOINT_WIDTH = 128
 CONFIG: dict[str, Any] = {
     "embed_dim": JOINT_WIDTH,
     "vision_cfg": {
-        "layers": 4, "width": 128, "head_width": 32, "patch_size": 8, "image_size": IMAGE_SIZE,
+        "layers": 4,
+        "width": 128,
+        "head_width": 32,
+        "patch_size": 8,
+        "image_size": IMAGE_SIZE,
     },
     "text_cfg": {
-        "context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 96, "heads": 4, "layers": 3,
+        "context_length": CONTEXT,
+        "vocab_size": VOCABULARY,
+        "width": 96,
+        "heads": 4,
+        "layers": 3,
     },
-}  # fmt: skip
+}
 
 
 def tokenize(texts: list[str]) -> Tensor:

@@ -20,9 +20,20 @@ from rsstudy.methods.registry import (
 )
 
 __all__ = [
-    "METHODS", "METHOD_VERSIONS", "PRESETS", "Method", "TrainedParameters", "attach", "base_name",
-    "count_trained", "create_method", "detach", "load_trained", "merge", "trained",
-]  # fmt: skip
+    "METHODS",
+    "METHOD_VERSIONS",
+    "PRESETS",
+    "Method",
+    "TrainedParameters",
+    "attach",
+    "base_name",
+    "count_trained",
+    "create_method",
+    "detach",
+    "load_trained",
+    "merge",
+    "trained",
+]
 
 # A method is one file in this folder: each registers itself.
 for _found in pkgutil.iter_modules(__path__):

@@ -54,8 +54,10 @@ class ConvolvedPatches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         side = math.isqrt(x.shape[1] - 1)
         if side * side != x.shape[1] - 1:
-            raise StudyError("convpass needs a class token before a square grid of patches, "
-                             f"not {x.shape[1]} tokens")  # fmt: skip
+            raise StudyError(
+                "convpass needs a class token before a square grid of patches, "
+                f"not {x.shape[1]} tokens"
+            )
         z = quick_gelu(self.down(x)).transpose(1, 2)  # (B, r, 1 + g * g)
         alone, grid = z[:, :, :1, None], z[:, :, 1:].unflatten(2, (side, side))
         z = torch.cat([self.convolution(part).flatten(2) for part in (alone, grid)], dim=2)
@@ -63,9 +65,7 @@ class ConvolvedPatches(nn.Module):
 
 
 @register(
-    "convpass",
-    version=2,
-    printed={"bottleneck": 64, "share_layers": True, "places": "beside-mlp"},
+    "convpass", version=2, printed={"bottleneck": 64, "share_layers": True, "places": "beside-mlp"}
 )
 @dataclass(frozen=True)
 class Convpass:

@@ -186,9 +186,12 @@ class Scaled(nn.Module):
     """``w -> scale * w + shift`` by output, or by input (column); no shift where it is None."""
 
     def __init__(
-        self, scale: nn.Parameter, shift: nn.Parameter | None = None, rows: slice | None = None,
+        self,
+        scale: nn.Parameter,
+        shift: nn.Parameter | None = None,
+        rows: slice | None = None,
         columns: bool = False,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.scale, self.shift, self.rows, self.columns = scale, shift, rows, columns
 
@@ -225,8 +228,12 @@ def quick_gelu(z: Tensor) -> Tensor:
 
 def before(module: nn.Module, change: Callable[[tuple, dict], Any]) -> None:
     """Change what a module is called with: (args, kwargs) -> the same, or None to leave it."""
-    _keep(module, module.register_forward_pre_hook(
-        lambda _, args, kwargs: change(args, kwargs), with_kwargs=True))  # fmt: skip
+    _keep(
+        module,
+        module.register_forward_pre_hook(
+            lambda _, args, kwargs: change(args, kwargs), with_kwargs=True
+        ),
+    )
 
 
 def after(module: nn.Module, change: Callable[[Tensor], Tensor | None]) -> None:

@@ -32,9 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {}
 METHOD_VERSIONS: dict[str, int] = {}
 
 
-def register(
-    name: str, version: int = 1, **presets: Mapping[str, Any]
-) -> Callable[[type], type]:  # fmt: skip
+def register(name: str, version: int = 1, **presets: Mapping[str, Any]) -> Callable[[type], type]:
     """Class decorator: the dataclass below it is the method ``name``.
 
     Its defaults are those of the method's own authors, or its file says what differs. The preset

@@ -62,9 +62,12 @@ class Branch(nn.Module):
 
 
 RELEASED = {
-    "bottleneck": 512, "norm": True, "place": "behind-block", "projections": True,
+    "bottleneck": 512,
+    "norm": True,
+    "place": "behind-block",
+    "projections": True,
     "image_up_std": 0.02,
-}  # fmt: skip
+}
 
 
 @register("uniadapter", released=RELEASED)

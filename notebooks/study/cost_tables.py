@@ -1,0 +1,350 @@
+"""The chapter on costs as tables: counted beside measured, targets, when it pays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rsstudy.errors import StudyError
+from rsstudy.experiments.cost import Power, Use, carbon, pays_from, totals
+
+Record = Mapping[str, Any]
+PAPERS_BATCH = 16
+# What the step's speed is held to: words, bound, whether it is the most allowed, device it is for.
+TARGETS = {
+    "step": ("a step with MRS adapter and InfoNCE, over the limit", 1.15, True, "any"),
+    "paper step": ("such a step with ViT-B/32, over the limit", 1.15, True, "any"),
+    "hmmc": ("a step with HMMC (two views), over one view", 2.1, True, "any"),
+    "full time": ("a step with MRS adapter, over full fine-tuning", 0.75, True, "GPU, batch 256"),
+    "full memory": ("its peak memory, over full fine-tuning", 0.6, True, "GPU, batch 256"),
+    "epoch": ("an epoch of research code, over one here", 3.0, False, "any"),
+    "paper epoch": ("such an epoch with ViT-B/32", 3.0, False, "any"),
+    "loading": ("share of an epoch that loading takes", 0.05, True, "any"),
+    "ranking": ("a loop of argsorts at 1,000 x 5,000, over ranking here", 20.0, False, "any"),
+    "rate": ("share of the matrix-product rate, ViT-B/32, PETL", 0.45, False, "H100"),
+}
+
+
+def read_benchmarks(folder: Path, device: str = "cpu") -> dict[str, Any]:
+    """The records of ``make bench`` on a kind of device, by name: steps, epochs, others, ...
+
+    Raises:
+        StudyError: there is none, or one cannot be read.
+    """
+    found = {}
+    for path in sorted(Path(folder).glob(f"{device}-*.json")):
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            found[record["benchmark"]] = record
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise StudyError(f"{path} is no record of a benchmark ({problem})") from None
+    if not found:
+        raise StudyError(f"no benchmark of {device} in {folder}: `make bench` measures them")
+    return found
+
+
+def read_counted(path: Path) -> pd.DataFrame:
+    """The rows of a file that ``python -m study costs --out`` wrote, by name.
+
+    Raises:
+        StudyError: it is absent or something else.
+    """
+    try:
+        rows = pd.DataFrame(json.loads(Path(path).read_text("utf-8"))["rows"])
+        return rows.set_index(_names(rows))
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise StudyError(
+            f"{path} holds no counted costs ({problem}): `python -m study costs --out` writes them"
+        ) from None
+
+
+def measured_steps(record: Record) -> pd.DataFrame:
+    """The rows of the benchmark ``steps`` by name: medians, at one speed of the machine.
+
+    Each method is timed in a process of its own, and a machine's speed drifts between them. So the
+    seconds and joules of its step are scaled to where the limit, timed in turns with it, takes what
+    it takes in the middle of all methods. A step of two views has a limit of its own: it is scaled
+    by its one view, also timed in turns, to that method's step. They are NaN where there is neither
+    to scale by. Column ``as timed`` keeps a step's seconds as they were, for rates; those of
+    embedding, which are told beside the base's of the same process, are as timed, too.
+    """
+    rows = pd.json_normalize(record["rows"], sep=" ")
+    rows.columns = [column.removesuffix(" seconds") for column in rows.columns]
+    rows = rows.set_index(_names(rows))
+    two_views = rows.index[rows.get("one view", pd.Series(index=rows.index)).notna()]
+    limits = rows.get("limit", pd.Series(index=rows.index, dtype=float)).drop(two_views)
+    scale = (limits.median() / limits).reindex(rows.index)
+    for name in two_views:
+        own = rows.loc[name, "label"]
+        if own in limits.index:
+            scale[name] = scale[own] * rows.loc[own, "step"] / rows.loc[name, "one view"]
+    timed = [c for c in rows.columns if c.split()[0] in ("step", "limit") and "over" not in c]
+    timed += [c for c in rows.columns if c.startswith("one view") or c == "joules_a_step"]
+    scaled = {c: rows[c] * scale for c in timed}
+    return rows.assign(**scaled, **{"as timed": rows["step"]})
+
+
+def _names(rows: pd.DataFrame) -> pd.Index:
+    """Label and, where it is not InfoNCE, the objective."""
+    named = [
+        label if objective == "infonce" else f"{label}, {objective}"
+        for label, objective in zip(rows["label"], rows["objective"], strict=True)
+    ]
+    return pd.Index(named, name="name")
+
+
+def memory(counted: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """Counted bytes at the peak of a step: weights, gradients, optimizer, kept for backward; fp32.
+
+    A temporary within an operation is not counted.
+    """
+    return pd.DataFrame(
+        {
+            "weights": 4 * (counted["base"] + counted["new"]),
+            "gradients": counted["gradient_bytes"],
+            "optimizer": counted["optimizer_bytes"],
+            "kept for backward": batch * counted["activation_bytes"],
+        }
+    )
+
+
+def counted_beside_measured(counted: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """Each method over full fine-tuning: FLOPs of a step as counted, seconds as measured.
+
+    Returns:
+        columns counted, measured, apart (measured over counted); rows by name, as in ``measured``.
+    """
+    both = [name for name in measured.index if name in counted.index]
+    flops = counted.loc[both, "step_flops"] / counted.loc["full", "step_flops"]
+    seconds = measured.loc[both, "step"] / measured.loc["full", "step"]
+    return pd.DataFrame({"counted": flops, "measured": seconds, "apart": seconds / flops})
+
+
+def held_in_a_step(counted: pd.DataFrame, steps: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """What a training step holds beyond the model, as measured and as counted.
+
+    Counted are gradients, moments and what is kept for the backward pass, in fp32.
+
+    Args:
+        counted: of the encoder that was measured.
+        batch: of the benchmark ``steps``.
+
+    Returns:
+        a row a method: name, trained, file, moments, step and counted (MB), images a second (at the
+        one speed of ``measured_steps``).
+    """
+    both = steps.loc[[name for name in steps.index if name in counted.index]]
+    parts = memory(counted.loc[both.index], batch).drop(columns=["weights"])
+    table = pd.DataFrame(
+        {
+            "trained": both["trained"],
+            "file, MB": both["stored_bytes"] / 1e6,
+            "moments, MB": both["optimizer_bytes"] / 1e6,
+            "step, MB": both["above_model_bytes"] / 1e6,
+            "counted, MB": parts.sum(axis=1) / 1e6,
+            "images a second": both["batch"] / both["step"],
+        }
+    )
+    return table.rename_axis("name").reset_index()
+
+
+def abstract_claims(counted: pd.DataFrame, steps: pd.DataFrame, others: Record) -> pd.DataFrame:
+    """What the abstract says of cost, and what is found: a row a number.
+
+    Args:
+        counted: of ViT-B/32.
+        steps: measured on the bench encoder.
+        others: the benchmark of that name, on ViT-B/32.
+    """
+    ours, full = counted.loc["mrs-adapter"], counted.loc["full"]
+    both = counted.loc["mrs-adapter, hmmc"]  # the paper's framework
+    peaks = {batch: memory(counted, batch).sum(axis=1) for batch in (PAPERS_BATCH, 256)}
+    time = steps["step"]
+    rows = [
+        ("0.16 M trained parameters", f"{ours['total']:,}", "counted, ViT-B/32"),
+        (
+            "98.9 % fewer than full fine-tuning",
+            f"{1 - ours['total'] / full['total']:.2%}",
+            "counted, ViT-B/32",
+        ),
+        (
+            "substantial savings in training cost (adapter with InfoNCE)",
+            f"{1 - ours['step_flops'] / full['step_flops']:.0%} of a step's FLOPs",
+            "counted, ViT-B/32",
+        ),
+        *(
+            (
+                "",
+                f"{1 - peak['mrs-adapter'] / peak['full']:.0%} of the memory at batch {batch}",
+                "counted, ViT-B/32, fp32",
+            )
+            for batch, peak in peaks.items()
+        ),
+        (
+            "",
+            f"{1 - time['mrs-adapter'] / time['full']:.0%} of a step's seconds",
+            "measured, bench encoder",
+        ),
+        (
+            "",
+            f"{1 - others['rows']['ratios']['mrs-adapter over full']:.0%} of a step's seconds",
+            f"measured, ViT-B/32, batch {others['settings']['batch']}",
+        ),
+        (
+            "",
+            f"{1 - ours['stored_bytes'] / full['stored_bytes']:.2%} of the file to store or send",
+            "counted, ViT-B/32",
+        ),
+        (
+            "the same with its objective, HMMC",
+            f"{both['step_flops'] / full['step_flops'] - 1:+.0%} "
+            "of full fine-tuning's FLOPs a step",
+            "counted, ViT-B/32, full fine-tuning with InfoNCE",
+        ),
+        *(
+            (
+                "",
+                f"{peak[both.name] / peak['full'] - 1:+.0%} of its memory at batch {batch}",
+                "counted, ViT-B/32, fp32",
+            )
+            for batch, peak in peaks.items()
+        ),
+        (
+            "",
+            f"{time['mrs-adapter, hmmc'] / time['full'] - 1:+.0%} of its seconds a step",
+            "measured, bench encoder, full fine-tuning with InfoNCE",
+        ),
+    ]
+    return pd.DataFrame(rows, columns=["the abstract", "found", "how"])
+
+
+def against_targets(found: Mapping[str, Record], counted: pd.DataFrame) -> pd.DataFrame:
+    """Each target with what was measured on this device; NaN where nothing was.
+
+    Args:
+        found: from ``read_benchmarks``. Those of a GPU take ``steps`` of 256 pairs on ViT-B/32.
+        counted: of the encoder of the benchmark ``steps``.
+
+    Returns:
+        columns what, bound, most (else least), where, measured, met (None where not measured).
+    """
+    steps = measured_steps(found["steps"])
+    device = found["steps"]["environment"]["device"]
+    measured = {
+        "step": steps.loc["mrs-adapter", "step over limit"],
+        "hmmc": steps.loc["mrs-adapter, hmmc", "step over one view"],
+    }
+    if found["steps"]["settings"]["encoder"].partition("@")[0] == "ViT-B-32":
+        measured["paper step"] = measured.pop("step")
+    for key, benchmark, row in (
+        ("paper step", "others", "mrs-adapter over limit"),
+        ("epoch", "epochs", "research style over bf16"),
+        ("paper epoch", "epochs-ViT-B-32", "research style over bf16"),
+        ("loading", "epochs", "loading share"),
+        ("ranking", "ranking", "argsort loop over ours"),
+    ):
+        if benchmark in found:
+            rows_of = found[benchmark]["rows"]
+            measured[key] = rows_of.get("ratios", rows_of)[row]
+    if device == "cuda" and found["steps"]["settings"]["batch"] == 256:
+        ours, full = steps.loc["mrs-adapter"], steps.loc["full"]
+        measured["full time"] = ours["as timed"] / full["as timed"]
+        measured["full memory"] = ours["peak_bytes"] / full["peak_bytes"]
+        measured["rate"] = share_of_rate(
+            counted.loc["mrs-adapter"], 256, ours["as timed"], found["rate"]
+        )
+    rows = []
+    for key, (what, bound, most, where) in TARGETS.items():
+        value = measured.get(key)
+        met = None if value is None else bool(value <= bound if most else value >= bound)
+        rows.append(
+            {
+                "what": what,
+                "bound": bound,
+                "most": most,
+                "where": where,
+                "measured": value,
+                "met": met,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def share_of_rate(counted: pd.Series, pairs: int, seconds: float, rate: Record) -> float:
+    """What share of the machine's bf16 matrix products a training step reaches.
+
+    Args:
+        counted: a method's row of ``read_counted``, of the encoder that was measured.
+        rate: the benchmark ``rate``.
+    """
+    return counted["step_flops"] * pairs / seconds / rate["rows"]["bfloat16"]["flops_a_second"]
+
+
+def energy(steps: pd.DataFrame, pairs: int, power: Power | None = None) -> pd.DataFrame:
+    """Watt-hours at the machine and grams of CO2 equivalent for some pairs shown, by name."""
+    joules = steps["joules_a_step"] / steps["batch"] * pairs
+    return pd.DataFrame(
+        {"watt-hours": joules / 3600, "grams of CO2": [carbon(j, power) for j in joules]},
+        index=steps.index,
+    )
+
+
+def break_even(counted: pd.DataFrame, steps: pd.DataFrame, use: Use) -> pd.DataFrame:
+    """What some methods take in all for a reader's use, the rest as ``cost.totals`` says.
+
+    Args:
+        counted: of the encoder that is meant.
+        steps: measured; only each method's seconds over full fine-tuning's are taken from it.
+
+    Returns:
+        rows by name; columns stored, sent (bytes), training (relative to full fine-tuning, which
+        is 1), and from how many tasks on less is stored than by full fine-tuning (None: never).
+    """
+    rows = {}
+    for name in steps.index:
+        if name not in counted.index or not counted.loc[name, "total"]:
+            continue
+        of, replaces = counted.loc[name], counted.loc[name, "total"] == counted.loc[name, "base"]
+        base = 4 * int(of["base"])
+        share = steps.loc[name, "step"] / steps.loc["full", "step"]
+        taken = totals(use, base, int(of["stored_bytes"]), share, replaces)
+        whole = 4 * int(counted.loc["full", "base"])
+        rows[name] = {
+            "stored": taken["stored_bytes"],
+            "sent": taken["sent_bytes"],
+            "training": taken["train_seconds"] / (use.tasks * use.updates),
+            "pays from": None if replaces else pays_from(base, int(of["stored_bytes"]), whole),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def paper_scale(path: Path, rates: Sequence[float] = (5.0, 20.0, 100.0)) -> pd.DataFrame:
+    """How long the suites take at paper scale on a device that sustains a rate, runs in sequence.
+
+    Args:
+        path: what ``notebooks/study/speed/paper_scale.py`` wrote.
+        rates: TFLOP/s.
+
+    Returns:
+        a row a suite and set: suite, set, runs, exaflops (10^18), and hours at each rate.
+
+    Raises:
+        StudyError: it is absent or something else.
+    """
+    try:
+        rows = pd.DataFrame(json.loads(Path(path).read_text("utf-8"))["rows"])
+        whole = rows.groupby(["suite", "data"], sort=False)[["runs", "teraflops"]].sum()
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise StudyError(
+            f"{path} holds no plan ({problem}): notebooks/study/speed/paper_scale.py writes it"
+        ) from None
+    found = whole.rename_axis(["suite", "set"]).reset_index()
+    teraflops = found.pop("teraflops")
+    found["exaflops"] = teraflops / 1e6
+    for rate in rates:
+        found[f"hours at {rate:g} TFLOP/s"] = teraflops / rate / 3600
+    return found

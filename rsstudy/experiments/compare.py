@@ -1,0 +1,756 @@
+"""What scores allow to say: differences with intervals, in the words clear, likely and open.
+
+Chance has two sources: which pictures the test set happens to hold, and the seeds of training. The
+counts of a record's test queries carry the first, several records the second.
+
+Test queries are not independent. The captions of a picture describe the same content, and where a
+caption labels several pictures its query is asked several times and its pictures compete. So test
+pictures count in clusters: a picture with its captions, or (the default) all pictures that a chain
+of shared captions joins. On RSICD and UCM-Captions no cluster swallows the set: the largest holds
+fewer than one picture in twenty (tests/test_statistics.py counts them).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import optimize, special, stats
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from rsstudy.errors import StudyError
+from rsstudy.retrieval import KS, counts_of
+
+# Two methods count as comparable if their mean recalls differ by less, in points. Declared here,
+# before any record it judges.
+EQUIVALENCE_MARGIN = 1.0
+ALPHA = 0.05
+# O'Brien-Fleming's boundary for two looks, half the folds each, with the whole error at ALPHA
+# (Biometrics 35, 1979): the second look's z; the first's is larger by the root of two.
+BOUNDARY = 1.9774
+FOLDS = 8  # those that are tested, and those that are trained on
+# Two-sided nominal level of each look, by the number of folds: 0.0052 and 0.048.
+LOOKS: Mapping[int, float] = {
+    folds: float(2 * stats.norm.sf(BOUNDARY * (FOLDS / folds) ** 0.5)) for folds in (4, FOLDS)
+}
+# Size of the test part over the training part: of ten folds one is tested, eight are trained on.
+TEST_OVER_TRAIN = 1 / FOLDS
+
+Word = Literal["clear", "likely", "open"]
+Correction = Literal["simultaneous", "holm"]
+Record = Mapping[str, Any]
+Pair = tuple[Record, Record]
+
+
+@dataclass(frozen=True)
+class SeedMean:
+    """A mean over seeds, its t-interval, and the standard deviation of one seed."""
+
+    mean: float
+    low: float
+    high: float
+    deviation: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """How much one seed's score varies, over all arms of a table; see ``seed_spread``.
+
+    Attributes:
+        variance: of one seed's score, in points squared.
+        freedom: degrees of freedom that it counts as a prior.
+        noise: the part of that variance that is luck with single pictures.
+        arms: with two seeds or more, from which it was estimated.
+        of: what it may moderate: test set, score, protocol and clusters.
+    """
+
+    variance: float
+    freedom: float
+    noise: float
+    arms: int
+    of: str
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A less B, in points; positive where A scores higher.
+
+    Attributes:
+        estimate, error: the difference and its standard error.
+        freedom: degrees of freedom of ``error``.
+        low, high: the 95 % interval.
+        low_corrected, high_corrected: the interval corrected for its table; see ``corrected``.
+        p: two-sided, of no difference; corrected with the interval.
+        p_equivalence: of a difference of ``margin`` or more, the larger of two one-sided ones;
+            corrected likewise.
+        alpha: two-sided level of the corrected interval before correction for the table.
+        seeds: of A and of B. With one on either side no spread over seeds is known there, and the
+            contrast speaks of that trained model, unless a pool tells the spread.
+        clusters: of test pictures; 0 where folds are compared.
+        folds: 0 where seeds are compared.
+    """
+
+    estimate: float
+    error: float
+    freedom: float
+    low: float
+    high: float
+    low_corrected: float
+    high_corrected: float
+    p: float
+    p_equivalence: float
+    margin: float
+    seeds: tuple[int, int]
+    clusters: int
+    folds: int = 0
+    alpha: float = ALPHA
+
+    @property
+    def word(self) -> Word:
+        """Clear: the corrected interval excludes zero. Likely: the 95 % one does. Else open."""
+        if self.low_corrected > 0 or self.high_corrected < 0:
+            return "clear"
+        return "likely" if self.low > 0 or self.high < 0 else "open"
+
+    @property
+    def comparable(self) -> bool:
+        """Whether a difference of the margin or more is excluded: never for lack of evidence."""
+        return self.p_equivalence <= self.alpha
+
+    def said(self, more: str = "better", less: str = "worse") -> str:
+        """The word with its direction: clearly better, likely worse, open."""
+        way = more if self.estimate > 0 else less
+        return {"clear": f"clearly {way}", "likely": f"likely {way}", "open": "open"}[self.word]
+
+    def excluded(self, more: str = "better", less: str = "worse") -> str:
+        """What an open contrast's 95 % interval leaves: at most so much worse, so much better."""
+        below, above = max(-self.low, 0.0), max(self.high, 0.0)
+        return f"at most {below:.1f} points {less}, at most {above:.1f} {more}"
+
+
+@dataclass(frozen=True)
+class FromBest:
+    """An arm less the best of all others, in points, with Hsu's simultaneous interval.
+
+    ``high`` is 0 where the arm is shown to be below the best, ``low`` 0 where it is the best.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def in_best_group(self) -> bool:
+        """Whether the arm cannot be told from the best."""
+        return self.high > 0
+
+
+def mean_over_seeds(values: Sequence[float], level: float = 0.95) -> SeedMean:
+    """The mean of one score over seeds with its t-interval; of one seed without (NaN).
+
+    Raises:
+        StudyError: there are no values.
+    """
+    if not len(values):
+        raise StudyError("no scores to take a mean of")
+    mean, n = float(np.mean(values)), len(values)
+    if n == 1:
+        return SeedMean(mean, np.nan, np.nan, np.nan, 1)
+    deviation = float(np.std(values, ddof=1))
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * deviation / n**0.5
+    return SeedMean(mean, mean - half, mean + half, deviation, n)
+
+
+def clusters_of(queries: Mapping[str, Any], cluster: str = "text") -> np.ndarray:
+    """The cluster of each test picture, numbered from 0.
+
+    Args:
+        queries: the per-query counts of a record (``test_queries``).
+        cluster: ``picture``, each its own; or ``text``, the connected components of the pictures
+            that are joined by an identical caption.
+
+    Raises:
+        StudyError: another name, or a record that does not tell which captions are alike.
+    """
+    captions = np.array(queries["captions_of_image"])
+    if cluster == "picture":
+        return np.arange(len(captions))
+    if cluster != "text":
+        raise StudyError(f"no clusters by {cluster!r}: give picture or text")
+    if "text_of_caption" not in queries:
+        raise StudyError(
+            "a record that does not tell which captions are alike: do its run again, or give "
+            "cluster picture"
+        )
+    text_of = np.array(queries["text_of_caption"])
+    image_of = np.repeat(np.arange(len(captions)), captions)
+    nodes = len(captions) + int(text_of.max()) + 1
+    joined = coo_matrix((np.ones(len(text_of)), (image_of, len(captions) + text_of)), (nodes,) * 2)
+    _, component = connected_components(joined, directed=False)
+    return np.unique(component[: len(captions)], return_inverse=True)[1]
+
+
+def compare(
+    a: Sequence[Record],
+    b: Sequence[Record],
+    score: str = "mean_recall",
+    protocol: str = "standard",
+    cluster: str = "text",
+    margin: float = EQUIVALENCE_MARGIN,
+    pool: SeedSpread | None = None,
+) -> Contrast:
+    """A less B on one test set, with a standard error over test pictures and over seeds.
+
+    The variance is V = V_clusters + V_seeds, with influences in points:
+
+        V_clusters = g / (g - 1) * sum over clusters of (influence on the difference)^2
+        V_seeds    = sum over both arms of max(S2 - noise, 0) / n
+        noise      = g / (g - 1) * sum over seeds and clusters of
+                     (influence less its mean over seeds)^2 / (n - 1)
+
+    A cluster's influence is its part of the difference of the means over seeds; A and B answer the
+    same queries, so what is hard for both cancels. g is the effective number of clusters, S2 the
+    variance of an arm's n scores. What a seed does to single pictures is in S2 and, divided by n,
+    in V_clusters: it is taken out of S2 once. Equal seeds of two arms are not paired: their scores
+    hardly correlate, and pairing halves the degrees of freedom.
+
+    With a pool, S2 is moderated as (d0 s0 + (n - 1) S2) / (d0 + n - 1) (limma; Smyth, Statistical
+    Applications in Genetics and Molecular Biology 3, 2004). The interval is that of a t with the
+    degrees of freedom of Satterthwaite: g - 1 for the clusters, n - 1 (+ d0) for an arm's seeds.
+
+    Args:
+        a, b: records of runs on one test set, one a seed.
+        score: ``mean_recall`` or one of its six recalls, such as ``i2t_r1``.
+        protocol: standard or relaxed.
+        cluster: ``text`` or ``picture``; see ``clusters_of``.
+        margin: of equivalence, in points.
+        pool: the spread over seeds of the table's arms, from ``seed_spread``; else each arm's own.
+
+    Raises:
+        StudyError: a side has no records, or two of one seed; the records are of several test sets;
+            they form fewer than two clusters of equal size; the pool is of something else.
+    """
+    of = _Measure.on([*a, *b], score, protocol, cluster)
+    return _contrast(of, [(1.0, of.arm(a)), (-1.0, of.arm(b))], margin, pool, (len(a), len(b)))
+
+
+def compare_changes(
+    a: Sequence[Pair],
+    b: Sequence[Pair] | None = None,
+    score: str = "mean_recall",
+    margin: float = EQUIVALENCE_MARGIN,
+    pool: SeedSpread | None = None,
+) -> Contrast:
+    """What a step changed a method's score by, less what it changed another's by.
+
+    The change of each run is one score, so what a seed did before the step cancels.
+
+    Args:
+        a, b: pairs of records on one test set, before and after, each pair of one seed. Without b
+            the change itself.
+        score, margin: as ``compare``, whose standard protocol and clusters by text are taken.
+        pool: from ``seed_spread`` of such pairs.
+
+    Returns:
+        positive where A gained more, or lost less.
+
+    Raises:
+        StudyError: as ``compare``; the records of a pair are of two seeds.
+    """
+    of = _Measure.on([r for pair in (*a, *(b or ())) for r in pair], score)
+    terms = [(1.0, of.arm(a))] + ([] if b is None else [(-1.0, of.arm(b))])
+    return _contrast(of, terms, margin, pool, (len(a), len(b or ())))
+
+
+def compare_factor(
+    pairs: Sequence[tuple[Sequence[Record], Sequence[Record]]],
+    score: str = "mean_recall",
+    protocol: str = "standard",
+    margin: float = EQUIVALENCE_MARGIN,
+    pool: SeedSpread | None = None,
+) -> Contrast:
+    """One question over many methods: the mean of the pairs' differences, first less second.
+
+    It speaks of these methods, not of a population of methods. ``seeds`` are those of all sides.
+
+    Args:
+        pairs: of records of two arms that differ in the factor alone, as sides of ``compare``.
+
+    Raises:
+        StudyError: as ``compare``.
+    """
+    of = _Measure.on([r for pair in pairs for side in pair for r in side], score, protocol)
+    weight = 1 / len(pairs)
+    terms = [
+        (sign * weight, of.arm(side))
+        for pair in pairs
+        for sign, side in zip((1, -1), pair, strict=True)
+    ]
+    seeds = (sum(len(one) for one, _ in pairs), sum(len(other) for _, other in pairs))
+    return _contrast(of, terms, margin, pool, seeds)
+
+
+def compare_folds(
+    a: Sequence[Record],
+    b: Sequence[Record],
+    score: str = "mean_recall",
+    margin: float = EQUIVALENCE_MARGIN,
+) -> Contrast:
+    """A less B over folds of one assignment, paired by fold: each fold has pictures of its own.
+
+    The standard error is that of Nadeau and Bengio (Machine Learning 52, 2003): the variance of the
+    F differences times 1/F + 1/8, by t with F - 1 degrees of freedom. The second part, test over
+    training size, is for training sets that overlap. Each difference has other pictures and another
+    seed, so their variance holds both, and nothing is added for clusters within a fold.
+
+    Args:
+        a, b: records of the same folds, one a fold.
+        score, margin: as ``compare``; the protocol is standard.
+
+    Raises:
+        StudyError: a record of no fold, two of one fold, fewer than two folds, or sides that differ
+            in folds, assignments or digests.
+    """
+    for side in (a, b):
+        if len({_arm_of(record) for record in side}) > 1:
+            raise StudyError(
+                "a side holds several arms: give records of one method, objective, "
+                "recipe and learning rate, made on one kind of device"
+            )
+    sides = [_by_fold(side) for side in (a, b)]
+    if [key for key, _ in sides[0]] != [key for key, _ in sides[1]]:
+        raise StudyError(
+            "the sides differ in their folds, assignments or digests: give records of the same "
+            "folds on either side"
+        )
+    if len({key[1:3] for key, _ in sides[0]}) > 1:
+        raise StudyError("the folds are of several assignments: give those of one")
+    folds = len(sides[0])
+    if folds < 2:
+        raise StudyError(f"{folds} fold: give two or more")
+    differences = []
+    for (_, one), (_, other) in zip(*sides, strict=True):
+        of = _Measure.on([one, other], score)
+        differences.append(float(of.arm([one]).scores[0] - of.arm([other]).scores[0]))
+    error = float(np.std(differences, ddof=1)) * (1 / folds + TEST_OVER_TRAIN) ** 0.5
+    return _judged(float(np.mean(differences)), error, folds - 1, margin, (folds, folds), 0, folds)
+
+
+def at_look(contrast: Contrast) -> Contrast:
+    """A contrast over folds at a planned look: the corrected interval at its nominal level.
+
+    Raises:
+        StudyError: no look is planned after this number of folds.
+    """
+    if contrast.low_corrected != contrast.low:
+        raise StudyError("this contrast is corrected already: take the look first, then correct")
+    if contrast.folds not in LOOKS:
+        planned = " and ".join(map(str, LOOKS))
+        raise StudyError(f"{contrast.folds} folds: looks are planned after {planned}")
+    return _at(dataclasses.replace(contrast, alpha=LOOKS[contrast.folds]))
+
+
+def seed_spread(
+    arms: Sequence[Sequence[Record]] | Sequence[Sequence[Pair]],
+    score: str = "mean_recall",
+    protocol: str = "standard",
+    cluster: str = "text",
+) -> SeedSpread:
+    """The variance of one seed's score that the arms of a table share, and how far they share it.
+
+    ``variance`` is the pooled one. ``freedom``, how closely arms share it, is fitted by moments to
+    the logarithms of their variances (limma's fitFDist), and is at most the arms' own. limma's own
+    prior variance is a quantile-like one, below the mean; the pooled one is on the scale of the
+    noise, which is taken off it.
+
+    Args:
+        arms: of records, or of pairs of records for ``compare_changes``; those with one seed are
+            passed over.
+        score, protocol, cluster: as in the contrasts to come.
+
+    Raises:
+        StudyError: fewer than two arms with two seeds; else as ``compare``.
+    """
+    several = [arm for arm in arms if len(arm) > 1]
+    if len(several) < 2:
+        raise StudyError("a pool needs two arms or more with two seeds or more")
+    runs = [one for arm in several for one in arm]
+    flat = [r for one in runs for r in (one if isinstance(one, tuple) else (one,))]
+    of = _Measure.on(flat, score, protocol, cluster)
+    found = [of.arm(arm) for arm in several]
+    freedom = np.array([len(arm.scores) - 1 for arm in found])
+    variance, shared = _shared(np.array([arm.scores.var(ddof=1) for arm in found]), freedom)
+    noise = float(freedom @ [of.noise(arm) for arm in found] / freedom.sum())
+    return SeedSpread(variance, shared, noise, len(found), of.name)
+
+
+def _shared(variance: np.ndarray, freedom: np.ndarray) -> tuple[float, float]:
+    """The pooled variance of some arms, and the degrees of freedom that a prior around it has."""
+    # An arm without any spread would have a logarithm of minus infinity; limma bounds it so, too.
+    logs = np.log(np.maximum(variance, 1e-5 * np.median(variance)) + np.finfo(float).tiny)
+    centred = logs - special.digamma(freedom / 2) + np.log(freedom / 2)
+    beyond = float(centred.var(ddof=1) - special.polygamma(1, freedom / 2).mean())
+    shared = float(freedom.sum())
+    if beyond > 0:  # trigamma of half the prior's degrees of freedom, to be inverted
+        half = optimize.brentq(lambda x: float(special.polygamma(1, np.exp(x))) - beyond, -20, 40)
+        shared = min(2 * float(np.exp(half)), shared)
+    return float(freedom @ variance / freedom.sum()), shared
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's step-down correction: p-values that may be held against alpha all at once.
+
+    The chance of any false claim among the table's true null hypotheses stays within alpha, however
+    its tests depend on each other (Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    Raises:
+        StudyError: a value is no probability.
+    """
+    p = np.asarray(p_values, float)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise StudyError("a p-value is not within 0..1")
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return corrected
+
+
+def corrected(table: Sequence[Contrast], by: Correction = "simultaneous") -> list[Contrast]:
+    """The contrasts of one table, their corrected intervals, p-values and words for all at once.
+
+    ``simultaneous`` (the default) is Bonferroni's: each corrected interval has level
+    1 - alpha / m. With a chance of 95 % all of them hold their true differences, however they
+    depend on each other. ``holm`` is for a few primary contrasts: each corrected interval has the
+    level at which Holm's procedure judges it, alpha * p / p corrected. It excludes zero exactly
+    where Holm rejects, so a false *clear* in the table stays within alpha; its ends, unlike
+    Bonferroni's, are no simultaneous bounds. In both a contrast is *clear* exactly if its corrected
+    p is at most alpha. The 95 % intervals stay as they are.
+
+    Equivalence is a family of its own, corrected by the same rule.
+    """
+    families = [[getattr(c, name) for c in table] for name in ("p", "p_equivalence")]
+    if by == "holm":
+        p, p_equivalence = map(holm, families)
+    else:
+        p, p_equivalence = (np.minimum(1, np.multiply(len(table), own)) for own in families)
+    return [
+        dataclasses.replace(
+            _at(contrast, _factor(contrast.p, float(one)) if by == "holm" else len(table)),
+            p=float(one),
+            p_equivalence=float(other),
+        )
+        for contrast, one, other in zip(table, p, p_equivalence, strict=True)
+    ]
+
+
+def best_group(
+    arms: Mapping[str, Sequence[Record]],
+    score: str = "mean_recall",
+    protocol: str = "standard",
+    cluster: str = "text",
+    pool: SeedSpread | None = None,
+) -> dict[str, FromBest]:
+    """Hsu's multiple comparisons with the best: which arms cannot be told from the best of all.
+
+    For each arm its mean less the highest mean among all others, with intervals that hold all at
+    once with 95 % (Hsu, Journal of the American Statistical Association 79, 1984). The one-sided
+    level of each of an arm's k - 1 contrasts is (1 - alpha)^(1 / (k - 1)): contrasts with one arm
+    in common correlate positively, so their joint level is at least as high (Slepian).
+
+    Args:
+        arms: two or more, by name; all else as ``compare``.
+
+    Returns:
+        by name, the highest mean first.
+
+    Raises:
+        StudyError: as ``compare``; one arm alone.
+    """
+    if len(arms) < 2:
+        raise StudyError("one arm has no best among others: give two or more")
+    of = _Measure.on([r for side in arms.values() for r in side], score, protocol, cluster)
+    made = {name: of.arm(side) for name, side in arms.items()}
+    level = (1 - ALPHA) ** (1 / (len(made) - 1))
+    found = {}
+    for name, own in made.items():
+        ends = []
+        for other in (arm for rival, arm in made.items() if rival != name):
+            estimate, error, freedom = _moments(of, [(1.0, own), (-1.0, other)], pool)
+            half = float(special.stdtrit(freedom, level)) * error
+            ends.append((estimate, estimate - half, estimate + half))
+        estimate, low, high = (min(column) for column in zip(*ends, strict=True))
+        found[name] = FromBest(estimate, min(low, 0.0), max(high, 0.0))
+    return dict(sorted(found.items(), key=lambda item: -item[1].estimate))
+
+
+def smallest_gap(
+    a: Sequence[Record],
+    b: Sequence[Record],
+    score: str = "mean_recall",
+    protocol: str = "standard",
+    cluster: str = "text",
+    power: float = 0.8,
+    pool: SeedSpread | None = None,
+) -> float:
+    """The smallest true difference, in points, that such runs show with the given power.
+
+    (t(1 - alpha/2) + t(power)) times the standard error of ``compare``, before correction for a
+    table: how much two such methods differ from query to query decides, and, with several seeds or
+    a pool, how much seeds do.
+
+    Args:
+        a, b: records on one test set, one or more a side, for methods that differ as those to come.
+
+    Raises:
+        StudyError: as ``compare``.
+    """
+    found = compare(a, b, score, protocol, cluster, pool=pool)
+    return float(stats.t.ppf([1 - ALPHA / 2, power], found.freedom).sum() * found.error)
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """The scores of an arm's seeds (n,), and what each cluster adds to them, centred (n, G)."""
+
+    scores: np.ndarray
+    influence: np.ndarray
+    trained: bool = True
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """One score on one test set: clusters, and how records become arms."""
+
+    score: str
+    protocol: str
+    label: np.ndarray
+    size: np.ndarray  # pictures and captions of each cluster (2, G)
+    effective: float
+    name: str
+
+    @classmethod
+    def on(
+        cls,
+        records: Sequence[Record],
+        score: str = "mean_recall",
+        protocol: str = "standard",
+        cluster: str = "text",
+    ) -> _Measure:
+        queries = _one_test_set(records)
+        label = clusters_of(queries, cluster)
+        size = np.stack([np.bincount(label), np.bincount(label, queries["captions_of_image"])])
+        effective = float(size[0].sum() ** 2 / (size[0] ** 2).sum())
+        if effective < 2:
+            raise StudyError(
+                "shared captions join nearly all test pictures into one cluster: too few say "
+                "anything of chance"
+            )
+        asked = hashlib.sha256(json.dumps(_asked(records[0]), default=int).encode()).hexdigest()
+        name = f"{asked[:12]}-{score}-{protocol}-{cluster}"
+        return cls(score, protocol, label, size, effective, name)
+
+    def arm(self, side: Sequence[Record] | Sequence[Pair]) -> _Arm:
+        """Of records, or of the changes between the two records of each pair."""
+        pairs = [one for one in side if isinstance(one, tuple)]
+        records = [one for one in side if not isinstance(one, tuple)]
+        if pairs:
+            return self.change(pairs)
+        _seeds(records)
+        trained = any(r.get("trained_parameters", {}).get("total", 1) for r in records)
+        return self.weigh(_cluster_sums(records, self.score, self.protocol, self.label), trained)
+
+    def change(self, pairs: Sequence[Pair]) -> _Arm:
+        """After less before, for each pair."""
+        befores, afters = ([pair[which] for pair in pairs] for which in (0, 1))
+        if _seeds(befores) != _seeds(afters):
+            raise StudyError("before and after are of different seeds: give pairs of one run each")
+        then, now = (
+            _cluster_sums(records, self.score, self.protocol, self.label)
+            for records in (befores, afters)
+        )
+        return self.weigh(now - then)
+
+    def weigh(self, sums: np.ndarray, trained: bool = True) -> _Arm:
+        """From sums over clusters (n, 2, G); an influence is the derivative of the ratio."""
+        whole = self.size.sum(axis=1)
+        ratio = sums.sum(axis=2) / whole
+        influence = ((sums - ratio[:, :, None] * self.size) / whole[:, None]).sum(axis=1)
+        return _Arm(ratio.sum(axis=1), influence, trained)
+
+    @property
+    def few(self) -> float:
+        """What makes up for few and unequal clusters."""
+        return self.effective / (self.effective - 1)
+
+    def noise(self, arm: _Arm) -> float:
+        """The part of an arm's variance over seeds that is luck with single pictures."""
+        apart = arm.influence - arm.influence.mean(axis=0)
+        return float(self.few * (apart**2).sum() / (len(arm.scores) - 1))
+
+
+def _one_test_set(records: Sequence[Record]) -> Mapping[str, Any]:
+    """The test queries of the first of some records, that all must share."""
+    for record in records:
+        if "test_queries" not in record:
+            raise StudyError(f"{record.get('id', 'a run')} is not finished: it has no test queries")
+        if _asked(record) != _asked(records[0]):
+            raise StudyError(
+                f"{record.get('id')} and {records[0].get('id')} do not share their test queries: "
+                "compare runs on one set, all scored by one version"
+            )
+    if not records:
+        raise StudyError("give one record a seed, and at least one, on either side")
+    queries: Mapping[str, Any] = records[0]["test_queries"]
+    return queries
+
+
+def _asked(record: Record) -> tuple:
+    queries, config = record["test_queries"], record["config"]
+    names = ("captions_of_image", "text_of_caption")
+    return (config.get("manifest_digest"), config.get("fold"), *(queries.get(n) for n in names))
+
+
+def _seeds(side: Sequence[Record]) -> list[int]:
+    """The seeds of a side's records, of which none may stand twice."""
+    seeds = [record["config"]["seed"] for record in side]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise StudyError(f"seeds {seeds}: give one record a seed, and at least one, on either side")
+    return seeds
+
+
+def _arm_of(record: Record) -> str:
+    """What the records of one arm have in common: all but fold, seed and digests of pictures."""
+    left_out = ("fold", "seed")
+    config = {k: v for k, v in record["config"].items() if k not in left_out}
+    return repr((sorted(config.items(), key=str), record.get("environment", {}).get("device")))
+
+
+def _by_fold(side: Sequence[Record]) -> list[tuple[tuple, Record]]:
+    """A side's records by number, assignment, grouping and digest of their fold."""
+    found = []
+    for record in side:
+        fold = record["config"].get("fold")
+        if not fold:
+            name = record.get("id", "a run")
+            raise StudyError(f"{name} is of the published split: give records of folds")
+        names = ("number", "assignment", "grouped", "digest")
+        found.append((tuple(fold[name] for name in names), record))
+    if len({key[0] for key, _ in found}) < len(found):
+        raise StudyError("give one record a fold on either side")
+    return sorted(found, key=lambda item: item[0])
+
+
+def _cluster_sums(
+    side: Sequence[Record], score: str, protocol: str, label: np.ndarray
+) -> np.ndarray:
+    """What each cluster adds to a score, in percent: records x (image, caption queries) x G."""
+    names = [f"{direction}_r{k}" for direction in ("i2t", "t2i") for k in KS]
+    if score not in ("mean_recall", *names):
+        raise StudyError(f"no score {score!r}: give mean_recall or one of {', '.join(names)}")
+    taken = names if score == "mean_recall" else [score]
+    of_caption = np.repeat(label, side[0]["test_queries"]["captions_of_image"])
+    sums = np.zeros((len(side), 2, label.max() + 1))
+    for record, found in zip(side, sums, strict=True):
+        i2t, t2i = counts_of(record["test_queries"], protocol)
+        for k in KS:
+            if f"i2t_r{k}" in taken:
+                found[0] += np.bincount(label, i2t.recall(k))
+            if f"t2i_r{k}" in taken:
+                found[1] += np.bincount(of_caption, t2i.recall(k))
+    return 100 / len(taken) * sums
+
+
+def _moments(
+    of: _Measure, terms: Sequence[tuple[float, _Arm]], pool: SeedSpread | None
+) -> tuple[float, float, float]:
+    """Estimate, standard error, degrees of freedom of a weighted sum of arms; see ``compare``."""
+    if pool and pool.of != of.name:
+        raise StudyError(
+            "the pool is of another test set, score, protocol or clusters than the contrast"
+        )
+    weights: dict[bytes, tuple[float, _Arm]] = {}
+    for weight, arm in terms:  # an arm that stands on both sides cancels
+        key = arm.scores.tobytes() + arm.influence.tobytes()
+        weights[key] = (weight + weights.get(key, (0.0, arm))[0], arm)
+    merged = list(weights.values())
+    estimate = float(sum(weight * arm.scores.mean() for weight, arm in merged))
+    influence = sum(weight * arm.influence.mean(axis=0) for weight, arm in merged)
+    variance = float(of.few * np.square(influence).sum())
+    uncertain = variance**2 / (of.effective - 1)
+    for weight, arm in merged:
+        n = len(arm.scores)
+        freedom = n - 1 + (pool.freedom if pool and arm.trained else 0)
+        if not freedom:
+            continue
+        total = float(np.square(arm.scores - arm.scores.mean()).sum())
+        total += pool.freedom * pool.variance if pool and arm.trained else 0
+        noise = of.noise(arm) if n > 1 else pool.noise if pool else 0.0
+        part = weight**2 * max(total / freedom - noise, 0.0) / n
+        variance += part
+        uncertain += part**2 / freedom
+    return estimate, variance**0.5, variance**2 / uncertain if uncertain else of.effective - 1
+
+
+def _contrast(
+    of: _Measure,
+    terms: Sequence[tuple[float, _Arm]],
+    margin: float,
+    pool: SeedSpread | None,
+    seeds: tuple[int, int],
+) -> Contrast:
+    estimate, error, freedom = _moments(of, terms, pool)
+    return _judged(estimate, error, freedom, margin, seeds, of.size.shape[1])
+
+
+def _judged(
+    estimate: float,
+    error: float,
+    freedom: float,
+    margin: float,
+    seeds: tuple[int, int],
+    clusters: int,
+    folds: int = 0,
+) -> Contrast:
+    """A contrast with its intervals and p-values by t, corrected for nothing yet."""
+    half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error
+
+    def beyond(distance: float) -> float:
+        """The chance of an estimate this far above the truth, or farther."""
+        return float(special.stdtr(freedom, -distance / error)) if error else float(distance <= 0)
+
+    return Contrast(
+        estimate,
+        error,
+        freedom,
+        estimate - half,
+        estimate + half,
+        estimate - half,
+        estimate + half,
+        p=min(1.0, 2 * beyond(abs(estimate))),
+        p_equivalence=beyond(margin - abs(estimate)),
+        margin=margin,
+        seeds=seeds,
+        clusters=clusters,
+        folds=folds,
+    )
+
+
+def _factor(p: float, adjusted: float) -> float:
+    """By what Holm multiplied a p-value: how many contrasts its level is shared among."""
+    return adjusted / p if p else 1.0
+
+
+def _at(contrast: Contrast, among: float = 1) -> Contrast:
+    """The corrected interval at the contrast's level over ``among``."""
+    level = contrast.alpha / among
+    half = float(special.stdtrit(contrast.freedom, 1 - level / 2)) * contrast.error
+    return dataclasses.replace(
+        contrast, low_corrected=contrast.estimate - half, high_corrected=contrast.estimate + half
+    )

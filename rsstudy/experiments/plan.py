@@ -1,0 +1,203 @@
+"""What a suite would do here: every arm, how long it takes on this machine, and what is missing.
+
+A training step with the MRS adapter is timed on this device, with random weights; every other arm's
+time is that one's by the FLOPs counted for both (see ``experiments.cost``), for training and for
+validation after each epoch. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from tqdm import tqdm
+
+from rsstudy.data.sources import PUBLIC, known_sets, load
+from rsstudy.encoders import create, tiny_delta
+from rsstudy.errors import StudyError
+from rsstudy.experiments.cost import Analytic, analytic
+from rsstudy.experiments.record import read_records, records_in
+from rsstudy.experiments.run import Run
+from rsstudy.experiments.sweep import Arm, is_run, name_of, recorded
+from rsstudy.methods import attach, create_method, trained
+from rsstudy.objectives import Objective
+from rsstudy.training.loop import Recipe, batch_loss, make_optimizer, pick_device
+
+# Of a public set that is not here, so much is for training; the published splits agree within 1 %.
+TRAIN_SHARE = 0.8
+CAPTIONS_AN_IMAGE = 5
+WORDS = 20
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One arm of a suite.
+
+    Attributes:
+        name: method and objective, with the settings that are not their defaults.
+        runs: how many it takes, its search with them (further rates left out).
+        done: how many of its seeds are on record.
+        seconds: what is left of it takes; None where its encoder's FLOPs cannot be counted.
+        missing: what is not on this machine, in words.
+    """
+
+    name: str
+    data: str
+    encoder: str
+    runs: int
+    done: int
+    seconds: float | None
+    missing: tuple[str, ...]
+
+
+def plan(
+    rows: Sequence[Arm],
+    runs: Path,
+    data_root: Path | None = None,
+    device: str = "auto",
+    progress: bool = False,
+    rate: float | None = None,
+) -> list[Planned]:
+    """What some arms would take.
+
+    Args:
+        rate: FLOPs a second that a device sustains; else a step is timed on this one.
+
+    Raises:
+        StudyError: no such device; an encoder that cannot be counted.
+    """
+    table = read_records(runs)
+    validated = [r for r in records_in(runs) if "validation_scores" in r]
+    rates: dict[str, float] = {}
+    counts: dict[str, Analytic] = {}
+    planned = []
+    for arm in tqdm(rows, unit="arm", desc="counting", disable=not progress, leave=False):
+        run, recipe = arm.run, arm.run.recipe
+        sets = (run.data, *run.also, *((run.after.data,) if isinstance(run.after, Run) else ()))
+        missing = *(_missing_set(data, data_root) for data in sets), _missing_weights(run.encoder)
+        done = len(recorded([arm], table)) if arm.test else sum(is_run(run, r) for r in validated)
+        known = (name_of(arm), run.data, run.encoder, arm.count(), done)
+        lacks = tuple(what for what in missing if what)
+        if not countable(run.encoder):
+            planned.append(Planned(*known, None, lacks))
+            continue
+        if run.encoder not in rates:
+            rates[run.encoder] = rate or _flops_a_second(run.encoder, recipe, pick_device(device))
+        method = create_method(run.method, run.method_settings)
+        what = (
+            run.encoder,
+            method,
+            run.train_heads,
+            recipe.image_size or None,
+            WORDS,
+            16,
+            run.resolved_objective(),
+        )
+        if repr(what) not in counts:
+            counts[repr(what)] = analytic(*what)
+        counted = counts[repr(what)]
+        images, whole = _images(run.data, data_root)
+        shown = images * (CAPTIONS_AN_IMAGE if recipe.samples == "captions" else 1)
+        once = counted.image_flops * whole + counted.caption_flops * whole * CAPTIONS_AN_IMAGE
+        # validation has an eighth of the pictures that training has, test as many
+        epochs = arm.epochs() if counted.total else 0.0
+        flops = epochs * (counted.step_flops * shown + once * TRAIN_SHARE / 8)
+        flops += arm.count() * once * TRAIN_SHARE / (4 if arm.test else 8)
+        for other in run.also:
+            pictures = _images(other, data_root)[1] * TRAIN_SHARE / 8
+            each = counted.image_flops + CAPTIONS_AN_IMAGE * counted.caption_flops
+            flops += arm.count() * pictures * each
+        left = flops / rates[run.encoder] * (1 - known[-1] / arm.seeds)
+        planned.append(Planned(*known, left, lacks))
+    return planned
+
+
+def countable(encoder: str) -> bool:
+    """Whether an encoder's FLOPs can be counted; those of a recurrent network cannot."""
+    return not encoder.startswith("cnn-gru")
+
+
+def _flops_a_second(encoder: str, recipe: Recipe, device: torch.device) -> float:
+    """What a training step with the MRS adapter reaches here: counted FLOPs over its seconds."""
+    base = encoder.partition("@")[0].partition("+")[0]
+    model = create(f"{base}@random", recipe.image_size or None).to(device)
+    attach(model, create_method("mrs-adapter"))
+    parameters = trained(model)
+    optimizer = make_optimizer(parameters, recipe)
+    pairs = min(recipe.batch, 16) if device.type == "cpu" else recipe.batch
+    images = torch.zeros(pairs, 3, model.image_size, model.image_size, dtype=torch.uint8)
+    tokens = model.tokenizer(["many green trees are near a river . " * 2] * pairs)
+    tokens = tokens[:, : int(model.lengths(tokens).max())].to(device)
+    images, seconds = images.to(device), []
+    for _ in range(4):
+        began = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        loss = batch_loss(model, Objective(), recipe, images, tokens)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the device
+        seconds.append(time.perf_counter() - began)
+    counted = analytic(
+        f"{base}@random",
+        create_method("mrs-adapter"),
+        False,
+        model.image_size,
+        tokens.shape[1],
+        batch=pairs,
+    )
+    return counted.step_flops * pairs / min(seconds[1:])
+
+
+def _images(data: str, data_root: Path | None) -> tuple[int, int]:
+    """Pictures for training, and in all; of a public set that is absent, by its published count."""
+    try:
+        whole = load(data, data_root)
+    except StudyError:
+        count = PUBLIC[data][0] if data in PUBLIC else 0
+        return round(count * TRAIN_SHARE), count
+    return whole.splits.count("train"), len(whole)
+
+
+def _missing_set(data: str, data_root: Path | None) -> str:
+    for known in known_sets(data_root):
+        if known.name == data and not known.present:
+            return f"the set {data}; get it from {known.how_to_get} and put it into {known.where}"
+    return ""
+
+
+def _missing_weights(encoder: str) -> str:
+    """The weights of an encoder, if they are not here; fetched on first use."""
+    import open_clip  # behind rsstudy.encoders: see rsstudy.encoders.compat
+
+    if encoder == "tiny" and not tiny_delta().exists():
+        return "the pretrained encoder tiny; the suite pretrains it first, in a minute or two"
+    model, _, weights = encoder.partition("+")[0].partition("@")
+    if model not in open_clip.list_models() or weights == "random":
+        return ""
+    if Path(weights).expanduser().is_file():
+        return ""
+    config = open_clip.get_pretrained_cfg(model, weights or "openai") or {}
+    repository, _, name = config.get("hf_hub", "").rpartition("/")
+    for file in (name,) if name else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
+        if repository and isinstance(try_to_load_from_cache(repository, file), str):
+            return ""
+    return (
+        f"the weights {weights or 'openai'} of {model}; they are fetched on first use where there "
+        "is a network"
+    )
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that it fills.
+
+    >>> duration(41), duration(5400), duration(200000)
+    ('41 s', '1.5 h', '2.3 days')
+    """
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,182 @@
+"""The queue of the decisive record: take the next run, stop in time, leave records to commit.
+
+A suite is worked on as by ``python -m study suite``, in a folder of runs that may be new each time:
+what is on record below ``results`` is put there first, and what is done is copied back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rsstudy.encoders import create
+from rsstudy.errors import StudyError
+from rsstudy.experiments.protocol import read_choice
+from rsstudy.experiments.record import (
+    CHOICES,
+    RECORD,
+    RUNS,
+    choices_in,
+    readable,
+    records_in,
+    write_runs_table,
+)
+from rsstudy.experiments.run import CHECKPOINT, Run, label_of
+from rsstudy.files import hold, whole_file
+from rsstudy.methods import attach, count_trained, create_method
+
+UNDERWAY = "underway"
+# A checkpoint up to this size is kept below ``results`` when the time is over.
+LARGEST_CHECKPOINT = 2 << 20
+# Pictures a second of one process, where no record of the same method tells, by the slowest of the
+# plan (all weights); and what a run takes besides training: reading, validation, test.
+PICTURES_A_SECOND = {"cpu": 12.0, "cuda": 200.0}
+BESIDE_TRAINING, OPENING_SECONDS = 1.25, 120.0
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A time to work in.
+
+    Attributes:
+        deadline: on the clock of ``time.monotonic``.
+        results: the folder of results, whose records are known and to which records go.
+    """
+
+    deadline: float
+    results: Path
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    def fits(
+        self, run: Run, pictures: int, known: Sequence[Mapping[str, Any]], device: str = "cpu"
+    ) -> bool:
+        """Whether a run can be started: it ends in time, or its checkpoint is small.
+
+        Args:
+            pictures: of the training split.
+            known: records that tell how long such runs take; see ``expected_seconds``.
+        """
+        left = self.deadline - time.monotonic()
+        if left > 2 * OPENING_SECONDS and is_small(run):
+            return True
+        return left > expected_seconds(run, pictures, known, device)
+
+    def known(self) -> list[dict[str, Any]]:
+        """The records below ``results`` that are not of before."""
+        return [record for record in records_in(self.results / RUNS) if not is_before(record)]
+
+    def restore(self, runs: Path) -> None:
+        """Put into a folder of runs what is on record, and the checkpoints of what is under way."""
+        for record in self.known():
+            path = runs / record["id"] / RECORD
+            if not path.exists():
+                with whole_file(path) as temporary:
+                    temporary.write_text(readable(record), encoding="utf-8")
+        for name, choice in choices_in(self.results / CHOICES).items():
+            path = runs / CHOICES / f"{name}.json"
+            if not is_before(choice) and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.results / CHOICES / path.name, path)
+        for kept in sorted((self.results / UNDERWAY).glob("*.pt")):
+            path = runs / kept.stem / CHECKPOINT
+            if not path.exists() and not (path.parent / RECORD).exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(kept, path)
+
+    def publish(self, runs: Path) -> None:
+        """Copy choices, then records, from a folder of runs to ``results``.
+
+        Raises:
+            StudyError: another choice of that name, or a record of before, lies there.
+        """
+        with hold(self.results, wait=True):
+            for name, choice in choices_in(runs / CHOICES).items():
+                path = self.results / CHOICES / f"{name}.json"
+                if path.is_file() and read_choice(path)["chosen"] != choice["chosen"]:
+                    raise StudyError(f"{path} holds another choice than {runs}: keep one of them")
+                with whole_file(path) as temporary:
+                    shutil.copy(runs / CHOICES / path.name, temporary)
+            known = {record["id"]: record for record in records_in(self.results / RUNS)}
+            for record in records_in(runs):
+                there = known.get(record["id"], {})
+                if is_before(there):
+                    raise StudyError(f"{record['id']} is on record already, as one of before")
+                if there.get("status") != record["status"]:
+                    with whole_file(self.results / RUNS / f"{record['id']}.json") as temporary:
+                        temporary.write_text(readable(record), encoding="utf-8")
+                (self.results / UNDERWAY / f"{record['id']}.pt").unlink(missing_ok=True)
+            write_runs_table(self.results)
+
+    def keep(self, runs: Path) -> None:
+        """Keep the small checkpoints of what is not done, for the next to go on with."""
+        for path in sorted(runs.glob(f"*/{CHECKPOINT}")):
+            with suppress(FileNotFoundError):  # its run has just ended
+                if path.stat().st_size <= LARGEST_CHECKPOINT:
+                    name = f"{path.parent.name}.pt"
+                    with whole_file(self.results / UNDERWAY / name) as temporary:
+                        shutil.copy(path, temporary)
+
+
+def is_before(record: Mapping[str, Any]) -> bool:
+    """Whether a record, or a choice, is of the record of before."""
+    return record.get("record") == "before"
+
+
+@cache
+def _trained(encoder: str, method: str, settings: str, train_heads: bool) -> int:
+    built = create(encoder, meta=True)
+    attach(built, create_method(method, json.loads(settings)), train_heads)
+    return count_trained(built).total
+
+
+def is_small(run: Run) -> bool:
+    """Whether a checkpoint stays within ``LARGEST_CHECKPOINT``.
+
+    It holds the trained parameters, the best of them and their two moments, in fp32.
+    """
+    count = _trained(
+        run.encoder, run.method, json.dumps(dict(run.method_settings)), run.train_heads
+    )
+    return 4 * 4 * count < 0.95 * LARGEST_CHECKPOINT
+
+
+def expected_seconds(
+    run: Run, pictures: int, known: Sequence[Mapping[str, Any]], device: str = "cpu"
+) -> float:
+    """How long a run takes, by the records of its method and objective on such a device.
+
+    Args:
+        pictures: of the training split.
+    """
+    rates = [
+        record["cost"]["images_per_second"]
+        for record in known
+        if record.get("label") == label_of(run)
+        and record["config"]["objective"] == run.objective
+        and record["environment"]["device"] == device
+        and record.get("cost")
+        and record["cost"]["images_per_second"]
+    ]
+    views = run.resolved_objective().views
+    rate = median(rates) if rates else PICTURES_A_SECOND.get(device, 12.0) / views
+    captions = 5 if run.recipe.samples == "captions" else 1
+    shown = pictures * captions * run.recipe.epochs * run.recipe.fraction
+    return OPENING_SECONDS + BESIDE_TRAINING * shown / rate
+
+
+def yield_to_others() -> None:
+    """Run only where nothing else wants the processor: nice counts within one session alone."""
+    with suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
