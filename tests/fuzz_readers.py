@@ -45,7 +45,9 @@ from rsstudy.experiments.record import (
 from rsstudy.experiments.run import Run, execute
 from rsstudy.files import save_tensors, whole_file
 from rsstudy.methods import attach, create_method, load_trained, trained
-from rsstudy.training.loop import Recipe, _read, make_optimizer
+from rsstudy.training.checkpoint import State
+from rsstudy.training.loop import make_optimizer
+from rsstudy.training.recipe import Recipe
 
 JSON = st.recursive(
     st.none()
@@ -248,7 +250,7 @@ def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy, Callable[[bytes]
         apply_delta(plain, read_tensors(put("delta", content)), "delta")
 
     def checkpoint(content: bytes) -> None:
-        _read(put("checkpoint", content), "x", parameters, optimizer)
+        State(parameters, optimizer, put("checkpoint", content), "x").stored()
 
     def cache(content: bytes) -> None:
         _read_cache(put("cache", content), (2, 3, 4, 4))

@@ -33,7 +33,7 @@ from rsstudy.experiments.record import environment, read_record, readable
 from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import Arm, run_arms
 from rsstudy.files import whole_file
-from rsstudy.training.loop import Recipe
+from rsstudy.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch=8, precision="fp32")
 RUN = Run("scenes?images=60", "tiny@random", "mrs-adapter", "hmmc", RECIPE)
@@ -44,7 +44,7 @@ def work(folder: Path) -> None:
     """The suite, with a line in ``folder/log`` for everything that happens."""
     import rsstudy.experiments.run as room
     import rsstudy.experiments.sweep as sweep
-    import rsstudy.training.loop as loop
+    import rsstudy.training.checkpoint as checkpoint
 
     os.environ["RSSTUDY_CACHE"] = str(folder / "cache")
     torch.set_num_threads(1)
@@ -53,12 +53,12 @@ def work(folder: Path) -> None:
     def note(*what: object) -> None:
         os.write(log, (" ".join(map(str, what)) + "\n").encode())
 
-    save, train, record = loop._save, room.train, room.write_record
+    save, train, record = checkpoint.State.save, room.train, room.write_record
 
-    def noted_save(path, state, *more):
+    def noted_save(state):
         note("saving")
-        save(path, state, *more)
-        note("saved", path.parent.name, state["epoch"], state["step"])
+        save(state)
+        note("saved", state.path.parent.name, state.epoch, state.step)
 
     def noted_train(*arguments, **named):
         note("train", named["checkpoint"].parent.name)
@@ -71,8 +71,8 @@ def work(folder: Path) -> None:
         record(*arguments)
         note("recorded")
 
-    loop.CHECKPOINT_SECONDS, sweep.FURTHER = 0.0, 0
-    loop._save, room.train, room.write_record = noted_save, noted_train, noted_record
+    checkpoint.CHECKPOINT_SECONDS, sweep.FURTHER = 0.0, 0
+    checkpoint.State.save, room.train, room.write_record = noted_save, noted_train, noted_record
     note("start")
     run_arms([ARM], folder / "runs", device="cpu", say=note, progress=False)
     note("end")

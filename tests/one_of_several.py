@@ -17,8 +17,9 @@ from rsstudy.encoders import create
 from rsstudy.evaluation import prepare
 from rsstudy.methods import attach, count_trained, create_method, trained
 from rsstudy.objectives import Objective, false_negatives
-from rsstudy.training.loop import Recipe, train
+from rsstudy.training.loop import train
 from rsstudy.training.parallel import joined, together
+from rsstudy.training.recipe import Recipe
 
 # Nothing is drawn in the towers, so that there is one right answer; the second views differ all
 # the same, by their captions.

@@ -11,7 +11,8 @@ from rsstudy.encoders.attention import SelfAttention, fast_attention
 from rsstudy.encoders.openclip import CLIP
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
-from rsstudy.training.loop import Recipe, batch_loss
+from rsstudy.training.batch import batch_loss
+from rsstudy.training.recipe import Recipe
 
 TEXTS = ["a plane", "there are many green trees in a piece of forest .", "some houses"]
 

@@ -27,7 +27,8 @@ from rsstudy.experiments.cost import (
 )
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
-from rsstudy.training.loop import Recipe, batch_loss
+from rsstudy.training.batch import batch_loss
+from rsstudy.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 

@@ -24,7 +24,7 @@ from rsstudy.experiments import sweep
 from rsstudy.experiments.record import read_record
 from rsstudy.experiments.run import Run, execute
 from rsstudy.files import cache_folder, save_tensors, whole_file
-from rsstudy.training.loop import Recipe
+from rsstudy.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch=3, precision="fp32")
 
@@ -51,7 +51,7 @@ def interrupted(data, folder, monkeypatch):
         return train(*arguments, **named, after_step=stop)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+        patched.setattr("rsstudy.training.checkpoint.CHECKPOINT_SECONDS", 0.0)
         patched.setattr("rsstudy.experiments.run.train", stopping)
         with pytest.raises(Stopped):
             execute(run, folder, progress=False)

@@ -10,7 +10,7 @@ from test_statistics import of_fold
 from rsstudy.errors import StudyError
 from rsstudy.experiments.record import readable
 from rsstudy.experiments.run import label_of
-from rsstudy.training.recipes import recipe_name
+from rsstudy.training.recipe import recipe_name
 from study.decisive import LOOKED_AT, PRIMARY, primary_contrasts
 from study.suites import arms
 

@@ -23,7 +23,8 @@ from rsstudy.errors import StudyError
 from rsstudy.files import sha256_of
 from rsstudy.methods import attach, create_method
 from rsstudy.objectives import Objective
-from rsstudy.training.loop import Recipe, batch_loss
+from rsstudy.training.batch import batch_loss
+from rsstudy.training.recipe import Recipe
 
 KINDS = {"open_clip": "tiny@random", "timm and bert": "vits14-minilm@random"}
 

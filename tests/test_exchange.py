@@ -19,7 +19,7 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import prepare
 from rsstudy.experiments.run import Run, execute
 from rsstudy.retrieval import rank, scores
-from rsstudy.training.loop import Recipe
+from rsstudy.training.recipe import Recipe
 
 
 @pytest.fixture

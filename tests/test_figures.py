@@ -20,7 +20,7 @@ from rsstudy.experiments.compare import Contrast
 from rsstudy.experiments.record import as_table
 from rsstudy.experiments.run import Run, execute
 from rsstudy.methods import attach, create_method
-from rsstudy.training.loop import Recipe
+from rsstudy.training.recipe import Recipe
 from study import figures
 from study.alikeness import along_the_dials, distinct_captions, picture_distance
 from study.claims import VERDICTS, read_ledger

@@ -37,7 +37,8 @@ from rsstudy.methods import (
     trained,
 )
 from rsstudy.objectives import named_objective
-from rsstudy.training.loop import Recipe, batch_loss
+from rsstudy.training.batch import batch_loss
+from rsstudy.training.recipe import Recipe
 from study.benchmark import BENCHMARK
 from study.published import read_reported
 

@@ -23,7 +23,8 @@ from rsstudy.methods import (
     trained,
 )
 from rsstudy.objectives import named_objective
-from rsstudy.training.loop import Recipe, batch_loss
+from rsstudy.training.batch import batch_loss
+from rsstudy.training.recipe import Recipe
 from study.suites import arms
 
 # One encoder of each kind of block; the second has timm blocks and BERT blocks.

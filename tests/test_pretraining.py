@@ -15,7 +15,7 @@ from rsstudy.evaluation import evaluate, prepare
 from rsstudy.experiments.pretrain import Pretraining, pretrain, usual
 from rsstudy.files import sha256_of
 from rsstudy.settings import settings_of
-from rsstudy.training.loop import Recipe
+from rsstudy.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=3, batch=3, learning_rate=5e-3, precision="fp32")
 

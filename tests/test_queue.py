@@ -15,8 +15,8 @@ from rsstudy.experiments.queue import LARGEST_CHECKPOINT, UNDERWAY, Slot, expect
 from rsstudy.experiments.record import read_record, records_in, runs_table
 from rsstudy.experiments.run import Run, execute
 from rsstudy.experiments.sweep import Arm, run_arms
-from rsstudy.training import loop as training
-from rsstudy.training.loop import Recipe
+from rsstudy.training.checkpoint import State
+from rsstudy.training.recipe import Recipe
 from study.suites import arms
 
 DATA = "scenes?images=30"
@@ -105,10 +105,10 @@ def test_a_run_that_is_cut_off_is_gone_on_with_elsewhere_to_the_same_scores(
     [kept] = (work.results / UNDERWAY).iterdir()
     assert kept.stem == whole["id"] and kept.stat().st_size <= LARGEST_CHECKPOINT
     assert not (work.results / "runs").exists() or not any((work.results / "runs").iterdir())
-    resume, resumed = training._resume, []
-    monkeypatch.setattr(training, "_resume", lambda *given: resumed.append(1) or resume(*given))
+    stored, resumed = State.stored, []
+    monkeypatch.setattr(State, "stored", lambda state: resumed.append(stored(state)) or resumed[-1])
     [record] = work(rows, name="two")
-    assert resumed and record["scores"] == whole["scores"]
+    assert any(resumed) and record["scores"] == whole["scores"]
     assert [row["loss"] for row in record["history"]] == [row["loss"] for row in whole["history"]]
     assert not any((work.results / UNDERWAY).iterdir())
 

@@ -28,7 +28,7 @@ from rsstudy.experiments.run import Run, evaluate_split, execute, public_name
 from rsstudy.methods import METHOD_VERSIONS, METHODS
 from rsstudy.objectives import Objective
 from rsstudy.retrieval import counts_of, scores
-from rsstudy.training.loop import Recipe
+from rsstudy.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch=3, precision="fp32")
 

@@ -22,8 +22,8 @@ from rsstudy.experiments.record import (
 )
 from rsstudy.experiments.sweep import beyond, only, recorded
 from rsstudy.methods import create_method
-from rsstudy.training.loop import Diverged
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.checkpoint import Diverged
+from rsstudy.training.recipe import SHORT
 from study import suites
 from study.comparison import on_validation
 from study.suites import (

@@ -9,24 +9,16 @@ import pytest
 import torch
 
 from rsstudy.data.parquet import read_parquet
+from rsstudy.devices import pick_device
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, evaluate, prepare
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import OBJECTIVES, Objective
-from rsstudy.training.loop import (
-    Diverged,
-    OutOfTime,
-    Recipe,
-    augmented,
-    batches,
-    count_batches,
-    learning_rate,
-    pick_device,
-    siblings,
-    train,
-)
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.batch import augmented, batches, count_batches, siblings
+from rsstudy.training.checkpoint import Diverged, OutOfTime
+from rsstudy.training.loop import train
+from rsstudy.training.recipe import SHORT, Recipe, learning_rate
 
 RECIPE = Recipe(epochs=3, batch=2, precision="fp32")
 
@@ -69,7 +61,9 @@ class Stopped(Exception):
 def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
     small, tmp_path, monkeypatch, after, precision
 ):
-    monkeypatch.setattr("rsstudy.training.loop.CHECKPOINT_SECONDS", 0)  # a checkpoint each step
+    monkeypatch.setattr(
+        "rsstudy.training.checkpoint.CHECKPOINT_SECONDS", 0
+    )  # a checkpoint each step
     recipe = Recipe(epochs=3, batch=2, precision=precision)
     whole = ready()
     expected = run(whole, small, recipe=recipe)
@@ -100,7 +94,7 @@ def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
 
 def test_a_resumed_run_draws_the_same_second_views(small, tmp_path, monkeypatch):
     """Augmentation and sibling captions are drawn as in the uninterrupted run."""
-    monkeypatch.setattr("rsstudy.training.loop.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("rsstudy.training.checkpoint.CHECKPOINT_SECONDS", 0)
     monkeypatch.setitem(
         OBJECTIVES,
         "all-on",

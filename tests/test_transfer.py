@@ -17,7 +17,8 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments.record import as_table, before, choices_before, read_record
 from rsstudy.experiments.run import RECORD, Run, execute
 from rsstudy.experiments.sweep import name_of, recorded
-from rsstudy.training.loop import Diverged, Recipe
+from rsstudy.training.checkpoint import Diverged
+from rsstudy.training.recipe import Recipe
 from study import suites
 from study.figures import before_and_after
 from study.suites import SCALES, UPDATED, UPDATING, arms, run_suite

@@ -20,7 +20,7 @@ from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.experiments.record import read_record
 from rsstudy.experiments.run import Run, execute
-from rsstudy.training.loop import Recipe
+from rsstudy.training.recipe import Recipe
 
 PACKAGE = Path(rsstudy.__file__).parent
 

@@ -24,11 +24,11 @@ from study.suites import arms
 WORKER = """
 import sys, time
 from pathlib import Path
-import rsstudy.experiments.run as room, rsstudy.training.loop as loop
+import rsstudy.experiments.run as room, rsstudy.training.checkpoint as checkpoint
 from rsstudy.experiments import sweep
 
 runs, data, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-loop.CHECKPOINT_SECONDS, sweep.POLL_SECONDS = 0.0, 0.1
+checkpoint.CHECKPOINT_SECONDS, sweep.POLL_SECONDS = 0.0, 0.1
 train = room.train
 
 def noted(*arguments, **named):
@@ -54,7 +54,7 @@ def rows_on(data):
 
     from rsstudy.experiments.run import Run
     from rsstudy.experiments.sweep import Arm
-    from rsstudy.training.loop import Recipe
+    from rsstudy.training.recipe import Recipe
 
     recipe = Recipe(epochs=2, batch=3, precision="fp32")
     runs = [

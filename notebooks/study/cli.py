@@ -235,7 +235,7 @@ def suite_command(
     from rsstudy.experiments.launch import beside, submit_array
     from rsstudy.experiments.sweep import shown_scores
     from rsstudy.training.parallel import started_by_torchrun
-    from rsstudy.training.recipes import OF_SCALE
+    from rsstudy.training.recipe import OF_SCALE
     from study.suites import SUITES, arms, count_runs, run_suite
 
     def say(text: str) -> None:
@@ -480,8 +480,8 @@ def costs_command(
     as_json: bool,
 ) -> None:
     """Parameters, bytes and FLOPs of the benchmark's methods, counted without computing."""
+    from rsstudy.devices import pick_device
     from rsstudy.experiments.record import environment, readable
-    from rsstudy.training.loop import pick_device
     from study.benchmark import counted_costs
 
     rows = counted_costs(encoder, image_size, words, method, progress=not as_json)

@@ -23,7 +23,7 @@ class Primary:
     """One question of the plan: the score of one way less that of the other, on one set.
 
     Attributes:
-        recipe: the name of the recipe that both have; see ``rsstudy.training.recipes``.
+        recipe: the name of the recipe that both have; see ``rsstudy.training.recipe``.
         margin: of equivalence, in points of mean recall.
     """
 

@@ -27,12 +27,12 @@ from rsstudy import __version__
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.pixels import each_picture, fit
 from rsstudy.data.sources import load, usable
+from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, prepare
 from rsstudy.experiments.record import environment
 from rsstudy.experiments.run import data_label, public_name
-from rsstudy.training.loop import pick_device
 
 CELLS = 20_000
 BARS = 100

@@ -15,8 +15,7 @@ from rsstudy.experiments.queue import Slot
 from rsstudy.experiments.run import Run, label_of
 from rsstudy.experiments.sweep import Arm, only, recorded, run_arms
 from rsstudy.methods import attach, count_trained, create_method
-from rsstudy.training.loop import Recipe, Samples
-from rsstudy.training.recipes import OF_SCALE, OF_SET, RECIPES, Scale, recipe_for
+from rsstudy.training.recipe import OF_SCALE, OF_SET, RECIPES, Recipe, Samples, Scale, recipe_for
 from study.benchmark import BENCHMARK, Row
 
 

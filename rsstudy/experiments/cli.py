@@ -199,7 +199,7 @@ def pretrain_command(
     """
     from rsstudy.experiments.pretrain import pretrain, usual
     from rsstudy.settings import settings_from
-    from rsstudy.training.loop import Recipe
+    from rsstudy.training.recipe import Recipe
 
     what = usual(encoder, data, device)
     parts = _overrides(overrides, ("method", "recipe"))
@@ -288,9 +288,8 @@ def train_command(
     from rsstudy.experiments.run import Run, execute
     from rsstudy.methods import create_method
     from rsstudy.settings import settings_from
-    from rsstudy.training.loop import Recipe
     from rsstudy.training.parallel import joined
-    from rsstudy.training.recipes import default_recipe, recipe_for
+    from rsstudy.training.recipe import Recipe, default_recipe, recipe_for
 
     parts = _overrides(overrides, ("method", "objective", "recipe"))
     create_method(method, parts["method"])  # an unknown name ends here, before anything is read
@@ -366,10 +365,10 @@ def evaluate_command(
     An adapter that was trained in a fold is scored in that fold, if no other is named.
     """
     from rsstudy.adapters import ADAPTER, load_adapter, read_adapter_config
+    from rsstudy.devices import pick_device
     from rsstudy.encoders import create
     from rsstudy.experiments.run import data_label, evaluate_split, public_name, query_counts
     from rsstudy.files import sha256_of, whole_file
-    from rsstudy.training.loop import pick_device
 
     if adapter is None and encoder is None:
         raise StudyError("give --adapter DIR, or --encoder NAME for a zero-shot score")
@@ -506,8 +505,7 @@ def _listed(
             ]
         below = [_setting_row(setting) for setting in explained(Objective)]
         return rows, below, "Set one by --set objective.SETTING=VALUE."
-    from rsstudy.training.loop import Recipe
-    from rsstudy.training.recipes import OF_SCALE
+    from rsstudy.training.recipe import OF_SCALE, Recipe
 
     rows = [
         {

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from rsstudy.devices import pick_device
 from rsstudy.errors import StudyError, first_line
-from rsstudy.training.loop import pick_device
 
 JOBS = ".jobs"
 """Where under the folder of runs submitit keeps its files and every worker's log."""

@@ -17,6 +17,7 @@ from huggingface_hub import try_to_load_from_cache
 from tqdm import tqdm
 
 from rsstudy.data.sources import PUBLIC, known_sets, load
+from rsstudy.devices import pick_device
 from rsstudy.encoders import create, tiny_delta
 from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import Analytic, analytic
@@ -25,7 +26,9 @@ from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import Arm, is_run, name_of, recorded
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import Objective
-from rsstudy.training.loop import Recipe, batch_loss, make_optimizer, pick_device
+from rsstudy.training.batch import batch_loss
+from rsstudy.training.loop import make_optimizer
+from rsstudy.training.recipe import Recipe
 
 # Of a public set that is not here, so much is for training; the published splits agree within 1 %.
 TRAIN_SHARE = 0.8

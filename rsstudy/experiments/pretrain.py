@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rsstudy import __version__
+from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create, tiny_delta
 from rsstudy.encoders.delta import DOWN, UP
 from rsstudy.errors import StudyError
@@ -37,8 +38,8 @@ from rsstudy.files import hold, save_tensors, sha256_of
 from rsstudy.methods import METHOD_VERSIONS, attach, count_trained, create_method, trained
 from rsstudy.objectives import OBJECTIVE_VERSIONS, Objective
 from rsstudy.settings import settings_of
-from rsstudy.training.loop import Recipe, pick_device, train
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.loop import train
+from rsstudy.training.recipe import SHORT, Recipe
 
 DELTA = "delta.safetensors"
 

@@ -20,6 +20,7 @@ from rsstudy.adapters import ADAPTER, read_adapter, read_adapter_config, save_ad
 from rsstudy.data.folds import Fold, as_fold, assignment_digest
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import hold_out_validation, load, some_of, usable
+from rsstudy.devices import pick_device
 from rsstudy.encoders import ENCODER_VERSIONS, DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
@@ -48,9 +49,10 @@ from rsstudy.methods import (
 from rsstudy.objectives import OBJECTIVE_VERSIONS, Objective, named_objective
 from rsstudy.retrieval import Ranks
 from rsstudy.settings import no_effect, settings_from, settings_of
-from rsstudy.training.loop import Diverged, Recipe, pick_device, train
+from rsstudy.training.checkpoint import Diverged
+from rsstudy.training.loop import train
 from rsstudy.training.parallel import together
-from rsstudy.training.recipes import default_recipe, recipe_name
+from rsstudy.training.recipe import Recipe, default_recipe, recipe_name
 
 # Raised on purpose when the same settings of a recipe come to mean another run.
 RECIPE_VERSION = 2
@@ -66,7 +68,7 @@ class Run:
         data: a name or path for ``rsstudy.data.load``.
         encoder: a name for ``rsstudy.encoders.create``.
         method, objective: names; the settings beside them override their defaults.
-        recipe: how to train; where none is given, ``rsstudy.training.recipes.default_recipe``'s.
+        recipe: how to train; where none is given, ``rsstudy.training.recipe.default_recipe``'s.
         train_heads: train the heads beside whatever the method trains.
         seed: draws the method's new weights, the batches and the dropout.
         fold: which part of the set is test, in place of the published splits.

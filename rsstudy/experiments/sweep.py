@@ -14,6 +14,7 @@ import pandas as pd
 
 from rsstudy.data.folds import Fold
 from rsstudy.data.sources import load
+from rsstudy.devices import pick_device
 from rsstudy.encoders import tiny_delta
 from rsstudy.errors import Busy, StudyError, unknown
 from rsstudy.experiments.live import Board, Progress
@@ -24,7 +25,7 @@ from rsstudy.experiments.record import CHOICES, fold_name
 from rsstudy.experiments.run import Run, execute, label_of, objective_label
 from rsstudy.files import is_held
 from rsstudy.settings import settings_of
-from rsstudy.training.loop import Diverged, OutOfTime, pick_device
+from rsstudy.training.checkpoint import Diverged, OutOfTime
 
 # How far a search goes beyond its learning rates while the best lies at an end of them.
 FURTHER = 2

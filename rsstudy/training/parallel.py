@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
 from rsstudy.errors import StudyError, first_line
@@ -36,24 +37,6 @@ WORD = 10.0
 
 BUCKET = 2**24
 """Numbers that are summed at once: 64 MB in fp32."""
-
-
-class Gather(torch.autograd.Function):
-    """Every process's rows, (size, rows, d); their gradients come back, summed over processes."""
-
-    @staticmethod
-    def forward(context: Any, part: Tensor, rank: int, size: int) -> Tensor:
-        context.rank = rank
-        parts = [torch.empty_like(part) for _ in range(size)]
-        dist.all_gather(parts, part)
-        return torch.stack(parts)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = gradients
-        summed = gradient.contiguous()
-        dist.all_reduce(summed)
-        return summed[context.rank], None, None
 
 
 @dataclass(frozen=True)
@@ -78,7 +61,7 @@ class Together:
         def gather(part: Tensor) -> Tensor:
             # equal shapes for every process: padded to the most rows, and cut again
             padded = functional.pad(part, (0, 0, 0, max(counts) - len(part)))
-            parts = Gather.apply(padded.contiguous(), self.rank, self.size)
+            parts = all_gather(padded)
             return torch.cat([rows[:count] for rows, count in zip(parts, counts, strict=True)])
 
         return Share(bounds[self.rank], counts[self.rank], pairs, gather)

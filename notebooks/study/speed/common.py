@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder
 from rsstudy.experiments.record import environment, readable
 from rsstudy.files import whole_file
-from rsstudy.training.loop import pick_device
 
 RESULTS = Path(__file__).resolve().parents[3] / "results" / "benchmarks"
 

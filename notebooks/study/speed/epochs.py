@@ -21,7 +21,8 @@ from rsstudy.evaluation import Pairs, prepare
 from rsstudy.methods import attach, create_method
 from rsstudy.objectives import Objective, named_objective
 from rsstudy.training import loop as training
-from rsstudy.training.loop import Recipe, batches
+from rsstudy.training.batch import batches
+from rsstudy.training.recipe import Recipe
 
 RECIPE = Recipe(
     epochs=1,

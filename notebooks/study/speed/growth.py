@@ -15,13 +15,13 @@ from common import arguments, in_turns, inputs, middle, write
 from ranking import drawn, ours
 from steps import training
 
+from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder
 from rsstudy.encoders.openclip import open_clip, wrap
 from rsstudy.encoders.tiny import CONTEXT, VOCABULARY, tokenize
 from rsstudy.experiments.cost import kept_for_backward
 from rsstudy.methods import attach, create_method
-from rsstudy.training.loop import pick_device
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.recipe import SHORT
 
 USUAL = {"batch": 32, "image size": 112, "depth": 6, "width": 256}
 GROWS = {

@@ -17,12 +17,13 @@ from common import arguments, in_turns, inputs, middle, ratio, write
 from steps import limit, training
 from torch import nn
 
+from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.encoders.openclip import open_clip
 from rsstudy.methods import attach, create_method
 from rsstudy.objectives import named_objective
-from rsstudy.training.loop import make_optimizer, pick_device
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.loop import make_optimizer
+from rsstudy.training.recipe import SHORT
 
 RANK = 16
 

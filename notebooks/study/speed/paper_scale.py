@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rsstudy.devices import pick_device
 from rsstudy.experiments.plan import plan
 from rsstudy.experiments.record import environment, readable
 from rsstudy.files import whole_file
-from rsstudy.training.loop import pick_device
 from study.suites import rows_of
 
 SUITES = ("compare", "benchmark")

@@ -16,9 +16,9 @@ from common import arguments, in_turns, middle, ratio, write
 from torch import Tensor
 from torch.nn import functional
 
+from rsstudy.devices import pick_device
 from rsstudy.experiments.cost import Meter
 from rsstudy.retrieval import KS, rank, scores
-from rsstudy.training.loop import pick_device
 
 
 def drawn(images: int, captions: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:

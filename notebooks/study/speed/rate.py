@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from common import arguments, in_turns, middle, write
 
-from rsstudy.training.loop import pick_device
+from rsstudy.devices import pick_device
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ from common import arguments, inputs, settle, write
 from steps import training
 from torch.profiler import ProfilerActivity, profile
 
+from rsstudy.devices import pick_device
 from rsstudy.encoders import create
 from rsstudy.methods import attach, create_method
 from rsstudy.training import loop
-from rsstudy.training.loop import pick_device
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.recipe import SHORT
 
 
 def profiled(given: Any, as_is: bool) -> dict[str, Any]:

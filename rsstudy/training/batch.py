@@ -1,0 +1,152 @@
+"""One step's batch: which pairs it shows, what is read of them, and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsstudy.encoders import DualEncoder
+from rsstudy.encoders.attention import fast_attention
+from rsstudy.evaluation import Pairs, take
+from rsstudy.objectives import Objective, Share, false_negatives
+from rsstudy.training.parallel import together
+from rsstudy.training.recipe import Recipe
+
+
+def batches(
+    pairs: Pairs, recipe: Recipe, seed: int, epoch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The batches of one epoch as (image rows, text rows); a single pair at the end is left out.
+
+    They depend on seed and epoch alone, so that a resumed run sees the same ones.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(pairs.text_of))
+    if recipe.samples == "images":  # of each image, the caption that the shuffle brings first
+        _, first = np.unique(pairs.image_of[order], return_index=True)
+        order = order[np.sort(first)]
+    for start in range(0, len(order), recipe.batch):
+        captions = order[start : start + recipe.batch]
+        if len(captions) > 1:
+            yield pairs.image_of[captions], pairs.text_of[captions]
+
+
+def count_batches(pairs: Pairs, recipe: Recipe) -> int:
+    """How many batches of two pairs or more ``batches`` yields."""
+    items = pairs.image_of if recipe.samples == "captions" else np.unique(pairs.image_of)
+    full, rest = divmod(len(items), recipe.batch)
+    return full + (rest > 1)
+
+
+def inputs(
+    encoder: DualEncoder,
+    pairs: Pairs,
+    objective: Objective,
+    images: np.ndarray,
+    texts: np.ndarray,
+    seed: list[int],
+) -> dict[str, Any]:
+    """What ``batch_loss`` takes of a batch, on the encoder's device: this process's rows.
+
+    Args:
+        images, texts: rows of the batch's images and texts.
+        seed: draws the second view's captions.
+    """
+    others = siblings(pairs, images, texts, seed) if objective.sibling_captions else texts
+    share, mine = together().share(len(images)), slice(None)
+    if share is not None:  # a process without rows embeds one that does not count
+        first = share.first if share.rows else 0
+        mine = slice(first, first + max(share.rows, 1))
+    tokens, second = pairs.words(texts[mine], others[mine])
+    masked = None
+    if objective.mask_false_negatives:
+        ids = (torch.as_tensor(i, device=encoder.device) for i in (images, texts, others))
+        masked = false_negatives(*ids)
+    return {
+        "images": take(pairs.images, images[mine]).to(encoder.device, non_blocking=True),
+        "tokens": tokens,
+        "second_tokens": second if objective.sibling_captions else None,
+        "not_negative": masked,
+        "share": share,
+    }
+
+
+def batch_loss(
+    encoder: DualEncoder,
+    objective: Objective,
+    recipe: Recipe,
+    images: Tensor,
+    tokens: Tensor,
+    second_tokens: Tensor | None = None,
+    not_negative: Tensor | None = None,
+    share: Share | None = None,
+) -> Tensor:
+    """The loss of one batch: images (B, 3, S, S) uint8 and their captions' tokens (B, L).
+
+    Where the objective wants two views, both go through the towers in one pass.
+
+    Args:
+        second_tokens: the second view's captions, if they are others.
+        not_negative: (B, B) pairs that are no negatives; see ``objectives.false_negatives``.
+        share: which rows of the batch these are, if other processes have the rest.
+    """
+    views = objective.views
+    dropping = (
+        encoder.token_dropout(
+            objective.token_dropout, len(images), objective.token_dropout_of == "tokens"
+        )
+        if views == 2
+        else nullcontext()
+    )
+    autocast = torch.autocast(
+        encoder.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"
+    )
+    if views == 2:
+        again = augmented(images) if objective.augment_images else images
+        images = torch.cat([images, again])
+        tokens = torch.cat([tokens, tokens if second_tokens is None else second_tokens])
+    with autocast, dropping, fast_attention(encoder.device):
+        seen = encoder.embed_images(images)
+        read = encoder.embed_texts(tokens)
+    return objective.loss(seen, read, encoder.logit_scale, not_negative, share)
+
+
+def augmented(images: Tensor) -> Tensor:
+    """Each picture cropped (half of its area at least), flipped and turned by quarters at random.
+
+    uint8 (B, 3, S, S) in and out. A picture from above has no upright: all eight orientations are
+    its own.
+    """
+    from torchvision.transforms import v2  # with the other imports of torchvision: see compat
+
+    crop = v2.RandomResizedCrop(images.shape[-1], scale=(0.5, 1.0), antialias=True)
+    turned = []
+    for image in images:
+        quarters, mirror = torch.randint(4, ()).item(), torch.rand(()).item() < 0.5
+        image = torch.rot90(crop(image), int(quarters), (1, 2))
+        turned.append(image.flip(2) if mirror else image)
+    return torch.stack(turned)
+
+
+def siblings(pairs: Pairs, images: np.ndarray, texts: np.ndarray, seed: list[int]) -> np.ndarray:
+    """For each caption of a batch another of its image, drawn at random; itself if there is none.
+
+    Args:
+        images, texts: rows of the batch's images and texts.
+
+    Returns:
+        rows of texts, one for each of ``texts``.
+    """
+    random = np.random.default_rng(seed)
+    drawn = []
+    for image, text in zip(images, texts, strict=True):
+        first, last = np.searchsorted(pairs.image_of, [image, image + 1])
+        others = pairs.text_of[first:last]
+        others = others[others != text]
+        drawn.append(random.choice(others) if len(others) else text)
+    return np.array(drawn)
