@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,3 +123,36 @@ def evaluate(encoder: DualEncoder, pairs: Pairs, progress: bool = False) -> Eval
     images, texts = embed(encoder, pairs, progress=progress)
     standard, relaxed = rank(images, texts, pairs.text_of, pairs.image_of)
     return Evaluation(scores(*standard), scores(*relaxed), standard, relaxed, pairs.text_of)
+
+
+def query_counts(
+    evaluation: Evaluation,
+    image_of: np.ndarray,
+    classes: Sequence[str | None],
+    relaxed: bool = True,
+) -> dict[str, Any]:
+    """For every query the counts its recalls come from, which captions are alike, and the classes.
+
+    By the standard protocol a caption query owns one image; ``relaxed`` holds the counts of that
+    protocol. The captions stand image by image; ``image_of`` gives the image of each. Captions with
+    one text have one number in ``text_of_caption``. ``classes`` has one name an image, or none.
+    """
+
+    def counts(ranks: Ranks, *names: str) -> dict[str, list[int]]:
+        return {name: getattr(ranks, name).tolist() for name in names}
+
+    i2t, t2i = evaluation.standard
+    i2t_relaxed, t2i_relaxed = evaluation.relaxed
+    found = {
+        "image_to_text": counts(i2t, "above", "tie", "own"),
+        "text_to_image": counts(t2i, "above", "tie"),
+        "captions_of_image": np.bincount(image_of, minlength=len(i2t.above)).tolist(),
+        "text_of_caption": evaluation.text_of.tolist(),
+        "classes": list(classes),
+    }
+    if relaxed:
+        found["relaxed"] = {
+            "image_to_text": counts(i2t_relaxed, "above", "tie", "own"),
+            "text_to_image": counts(t2i_relaxed, "above", "tie", "own"),
+        }
+    return found

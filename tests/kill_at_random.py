@@ -28,10 +28,11 @@ from rsstudy.adapters import read_adapter
 from rsstudy.data.pixels import _read_cache
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
+from rsstudy.experiments.arms import Arm
 from rsstudy.experiments.protocol import read_choice
 from rsstudy.experiments.record import environment, read_record, readable
 from rsstudy.experiments.run import Run
-from rsstudy.experiments.sweep import Arm, run_arms
+from rsstudy.experiments.sweep import run_arms
 from rsstudy.files import whole_file
 from rsstudy.training.recipe import Recipe
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rsstudy.data.folds import FOLDS, Fold, as_fold, assign, assignment_digest
 from rsstudy.data.imagetext import ImageTextSet
-from rsstudy.data.sources import ASSIGNMENTS, MANIFESTS, load, usable
+from rsstudy.data.sources import about, load, usable
 from rsstudy.errors import StudyError
 from rsstudy.retrieval import distinct
 
@@ -190,10 +190,13 @@ def test_generated_scenes_have_folds():
     assert_even(set, assign(set))
 
 
-@pytest.mark.parametrize(("name", "assignment", "grouped"), ASSIGNMENTS)
-def test_the_real_sets_have_the_folds_of_the_record(name, assignment, grouped, real):
-    set = real(name)
-    recorded = ASSIGNMENTS[name, assignment, grouped]
+@pytest.mark.parametrize(
+    ("name", "folds"),
+    [(name, folds) for name in ("rsicd", "ucm") for folds in about(name)["folds"]],
+)
+def test_the_real_sets_have_the_folds_of_the_record(name, folds, real):
+    set, recorded = real(name), about(name)["folds"][folds]
+    assignment, grouped = folds.removesuffix("-grouped"), folds.endswith("-grouped")
     assert assignment_digest(set, assignment, grouped) == recorded
     backwards = set.take(range(len(set))[::-1])
     assert assignment_digest(backwards, assignment, grouped) == recorded
@@ -216,6 +219,6 @@ def test_ucm_cannot_be_grouped_since_whole_classes_share_captions(real):
 def test_a_copy_of_a_real_set_with_other_classes_is_refused(real):
     """A record names the set by its manifest, which holds no classes: folds would differ unseen."""
     bare = replace(real("ucm"), classes=(None,) * 2100)
-    assert bare.manifest_digest() == MANIFESTS["ucm"]
+    assert bare.manifest_digest() == about("ucm")["manifest"]
     assert "tells other scene classes" in complaint(as_fold, bare, Fold(3))
     assert len(as_fold(bare.take(range(500)), Fold(3)).split("test")) == 50  # a set of its own

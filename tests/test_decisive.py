@@ -8,8 +8,8 @@ import pytest
 from test_statistics import of_fold
 
 from rsstudy.errors import StudyError
+from rsstudy.experiments.names import label_of
 from rsstudy.experiments.record import readable
-from rsstudy.experiments.run import label_of
 from rsstudy.training.recipe import recipe_name
 from study.decisive import LOOKED_AT, PRIMARY, primary_contrasts
 from study.suites import arms

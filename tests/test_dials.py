@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsstudy.experiments.run import label_of, objective_label
-from rsstudy.experiments.sweep import Arm
+from rsstudy.experiments.arms import Arm
+from rsstudy.experiments.names import label_of, objective_label
 from rsstudy.settings import settings_of
 from study.dials import curves, gains, raised_similarity, slopes
 from study.suites import CONTROLLED, DIALS, arms

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 import rsstudy
 from rsstudy.data.sources import load
-from rsstudy.encoders import ENCODER_VERSIONS, create
+from rsstudy.encoders import create, encoder_version
 from rsstudy.encoders.cnn_gru import CNN_FILE
 from rsstudy.encoders.delta import DOWN, UP, apply_delta
 from rsstudy.encoders.tiny import CONTEXT, VOCABULARY
@@ -287,7 +287,7 @@ def test_the_image_head_of_vse_starts_by_xavier_and_reads_features_of_unit_lengt
     head.register_forward_pre_hook(lambda _, args: read.append(args[0]))
     encoder.embed_images(pictures(encoder))
     assert torch.allclose(read[0].norm(dim=1), torch.ones(len(read[0])))
-    assert encoder.architecture == f"cnn-gru-{ENCODER_VERSIONS['cnn-gru']}"
+    assert encoder.architecture == f"cnn-gru-{encoder_version('cnn-gru')}"
 
 
 def test_a_tower_without_blocks_is_refused_by_methods_that_need_them():

@@ -21,11 +21,10 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 
 from rsstudy.encoders import MODALITIES, DualEncoder, create
-from rsstudy.encoders.packaged import JoinedTowers
+from rsstudy.encoders.vits14_minilm import JoinedTowers
 from rsstudy.errors import StudyError
 from rsstudy.experiments.record import project_folder
 from rsstudy.methods import (
-    METHOD_VERSIONS,
     METHODS,
     PRESETS,
     attach,
@@ -488,7 +487,7 @@ def test_every_printed_size_is_a_row_of_the_benchmark(name):
 
 
 def test_every_method_has_a_version():
-    assert set(METHOD_VERSIONS) == set(METHODS) and min(METHOD_VERSIONS.values()) >= 1
+    assert set(METHODS.versions) == set(METHODS) and min(METHODS.versions.values()) >= 1
 
 
 @every_kind

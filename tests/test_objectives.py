@@ -11,7 +11,6 @@ from torch.nn import functional
 from rsstudy.errors import StudyError
 from rsstudy.experiments.run import Run
 from rsstudy.objectives import (
-    OBJECTIVE_VERSIONS,
     OBJECTIVES,
     Objective,
     false_negatives,
@@ -72,7 +71,7 @@ def test_hmmc_is_the_weighted_sum_of_its_three_terms(form):
 
 
 def test_only_intra_modal_terms_and_their_controls_ask_for_a_second_view():
-    assert {name: o.views for name, o in OBJECTIVES.items()} == {
+    assert {name: named_objective(name).views for name in OBJECTIVES} == {
         "infonce": 1,
         "hinge": 1,
         "hmmc": 2,
@@ -186,8 +185,9 @@ def test_a_setting_that_has_an_effect_is_taken(objective, setting):
 
 
 def test_every_objective_has_a_version_and_uses_its_own_settings():
-    assert set(OBJECTIVE_VERSIONS) == set(OBJECTIVES) and min(OBJECTIVE_VERSIONS.values()) >= 1
-    for objective in OBJECTIVES.values():
+    OBJECTIVES.load()
+    assert set(OBJECTIVES.versions) == set(OBJECTIVES) and min(OBJECTIVES.versions.values()) >= 1
+    for objective in map(named_objective, OBJECTIVES):
         objective.check()
 
 

@@ -10,11 +10,12 @@ from rsstudy.data.folds import Fold, as_fold
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.experiments import sweep
+from rsstudy.experiments.arms import Arm
 from rsstudy.experiments.protocol import Sealed, read_choice
 from rsstudy.experiments.queue import LARGEST_CHECKPOINT, UNDERWAY, Slot, expected_seconds, is_small
 from rsstudy.experiments.record import read_record, records_in, runs_table
 from rsstudy.experiments.run import Run, execute
-from rsstudy.experiments.sweep import Arm, run_arms
+from rsstudy.experiments.sweep import run_arms
 from rsstudy.training.checkpoint import State
 from rsstudy.training.recipe import Recipe
 from study.suites import arms

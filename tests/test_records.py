@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from rsstudy.errors import StudyError
+from rsstudy.experiments.names import sha256
 from rsstudy.experiments.record import (
     COLUMNS,
     environment,
-    identity,
     project_folder,
     read_record,
     read_records,
@@ -97,7 +97,7 @@ def test_the_table_of_runs_is_made_from_their_files(tmp_path):
 
 
 def test_identity_depends_on_values_not_on_their_order():
-    assert identity({"a": 1, "b": 2}) == identity({"b": 2, "a": 1}) != identity({"a": 2, "b": 1})
+    assert sha256({"a": 1, "b": 2}) == sha256({"b": 2, "a": 1}) != sha256({"a": 2, "b": 1})
 
 
 def test_the_environment_names_versions_and_no_place():

@@ -22,11 +22,14 @@ from rsstudy.data.folds import Fold, as_fold, assign, assignment_digest
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.experiments.cli import cli, main
+from rsstudy.experiments.names import public_name
 from rsstudy.experiments.protocol import Sealed
-from rsstudy.experiments.record import RECORD, read_record, read_records, write_record
-from rsstudy.experiments.run import Run, evaluate_split, execute, public_name
-from rsstudy.methods import METHOD_VERSIONS, METHODS
+from rsstudy.experiments.record import RECORD, read_record, read_records
+from rsstudy.experiments.run import Run, execute
+from rsstudy.experiments.splits import evaluate_split
+from rsstudy.methods import METHODS
 from rsstudy.objectives import Objective
+from rsstudy.registry import OBJECTIVES
 from rsstudy.retrieval import counts_of, scores
 from rsstudy.training.recipe import Recipe
 
@@ -99,10 +102,7 @@ def test_the_same_run_is_not_done_twice_and_another_gets_another_id(data, tmp_pa
     monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained again"))
     again, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
     assert again == first
-    for versions, name in (
-        (room.METHOD_VERSIONS, "mrs-adapter"),
-        (room.OBJECTIVE_VERSIONS, "infonce"),
-    ):
+    for versions, name in ((METHODS.versions, "mrs-adapter"), (OBJECTIVES.versions, "infonce")):
         with monkeypatch.context() as raised:
             raised.setitem(versions, name, versions[name] + 1)
             with pytest.raises(pytest.fail.Exception, match="trained again"):
@@ -116,7 +116,7 @@ def test_the_mended_adapter_is_another_run_than_the_one_before(data, tmp_path):
     """Its start was too wide in version 1, with equal settings."""
     record, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
     config = record["config"]
-    assert config["method_version"] == METHOD_VERSIONS["mrs-adapter"] == 2
+    assert config["method_version"] == METHODS.versions["mrs-adapter"] == 2
     assert room.identity_of(config) == record["identity"]
     assert room.identity_of({**config, "method_version": 1}) != record["identity"]
 
@@ -210,16 +210,7 @@ def test_a_run_in_a_fold_is_tested_there_and_its_test_part_is_sealed_until_then(
     assert len(ids) == 4
 
 
-def without_relaxed(folder: Path) -> dict:
-    """Make a run's record as it was before the relaxed protocol."""
-    record = read_record(folder / RECORD)
-    del record["scores_relaxed"], record["test_queries"]["relaxed"]
-    del record["test_queries"]["text_of_caption"], record["test_queries"]["classes"]
-    write_record(folder, record)
-    return record
-
-
-def test_an_older_record_is_scored_once_more_where_its_adapter_is(data, tmp_path, monkeypatch):
+def test_a_record_keeps_the_counts_that_its_scores_come_from(data, tmp_path, monkeypatch):
     run = Run(data, "tiny@random", recipe=RECIPE)
     first, folder = execute(run, tmp_path / "run", progress=False)
     queries = first["test_queries"]
@@ -227,28 +218,9 @@ def test_an_older_record_is_scored_once_more_where_its_adapter_is(data, tmp_path
     assert first["scores"] == scores(*counts_of(queries))
     assert len(queries["text_of_caption"]) == sum(queries["captions_of_image"])
     assert len(queries["classes"]) == len(queries["captions_of_image"]) and all(queries["classes"])
-    older = without_relaxed(folder)
-    monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained again"))
-    assert execute(run, folder, progress=False, test=False)[0] == older
-    again, _ = execute(run, folder, progress=False)
-    assert {**again, "rescored": None} == {**first, "rescored": None}
-    assert read_record(folder / RECORD) == again
-    monkeypatch.setattr(room, "evaluate", lambda *_, **__: pytest.fail("scored again"))
-    assert execute(run, folder, progress=False)[0] == again
-    older = without_relaxed(folder)
-    (folder / "adapter.safetensors").unlink()
-    assert execute(run, folder, progress=False)[0] == older
-
-
-def test_an_adapter_that_gives_other_scores_than_its_record_is_refused(data, tmp_path):
-    run = Run(data, "tiny@random", recipe=RECIPE)
-    _, folder = execute(run, tmp_path / "run", progress=False)
-    older = without_relaxed(folder)
-    older["scores"]["mean_recall"] += 0.5
-    write_record(folder, older)
-    with pytest.raises(StudyError, match="no longer gives its record's scores"):
-        execute(run, folder, progress=False)
-    assert read_record(folder / RECORD) == older
+    for work in ("train", "evaluate"):
+        monkeypatch.setattr(room, work, lambda *_, **__: pytest.fail("done again"))
+    assert execute(run, folder, progress=False)[0] == first
 
 
 def test_the_test_split_is_not_opened_before_the_choice_is_made(data, tmp_path, monkeypatch):

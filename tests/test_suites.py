@@ -11,6 +11,7 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.experiments import sweep
+from rsstudy.experiments.arms import only, recorded
 from rsstudy.experiments.protocol import Sealed
 from rsstudy.experiments.record import (
     choices_before,
@@ -20,7 +21,7 @@ from rsstudy.experiments.record import (
     read_records,
     records_before,
 )
-from rsstudy.experiments.sweep import beyond, only, recorded
+from rsstudy.experiments.sweep import beyond
 from rsstudy.methods import create_method
 from rsstudy.training.checkpoint import Diverged
 from rsstudy.training.recipe import SHORT

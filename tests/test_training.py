@@ -14,7 +14,7 @@ from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, evaluate, prepare
 from rsstudy.methods import attach, create_method, trained
-from rsstudy.objectives import OBJECTIVES, Objective
+from rsstudy.objectives import Objective, named_objective
 from rsstudy.training.batch import augmented, batches, count_batches, siblings
 from rsstudy.training.checkpoint import Diverged, OutOfTime
 from rsstudy.training.loop import train
@@ -44,7 +44,7 @@ def run(encoder, small, objective="hmmc", recipe=RECIPE, scores=None, **more):
     return train(
         encoder,
         prepare(encoder, small.split("train")),
-        OBJECTIVES[objective],
+        named_objective(objective) if isinstance(objective, str) else objective,
         recipe,
         validate=lambda _: float(next(given)),
         progress=False,
@@ -95,21 +95,17 @@ def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
 def test_a_resumed_run_draws_the_same_second_views(small, tmp_path, monkeypatch):
     """Augmentation and sibling captions are drawn as in the uninterrupted run."""
     monkeypatch.setattr("rsstudy.training.checkpoint.CHECKPOINT_SECONDS", 0)
-    monkeypatch.setitem(
-        OBJECTIVES,
-        "all-on",
-        Objective(
-            "hinge",
-            image_weight=1.0,
-            text_weight=1.0,
-            both_views=True,
-            augment_images=True,
-            sibling_captions=True,
-            mask_false_negatives=True,
-        ),
+    all_on = Objective(
+        "hinge",
+        image_weight=1.0,
+        text_weight=1.0,
+        both_views=True,
+        augment_images=True,
+        sibling_captions=True,
+        mask_false_negatives=True,
     )
     whole = ready()
-    run(whole, small, "all-on")
+    run(whole, small, all_on)
 
     def stop(step):
         if step == 2:
@@ -117,8 +113,8 @@ def test_a_resumed_run_draws_the_same_second_views(small, tmp_path, monkeypatch)
 
     file, resumed = tmp_path / "checkpoint.pt", ready()
     with pytest.raises(Stopped):
-        run(ready(), small, "all-on", checkpoint=file, after_step=stop)
-    run(resumed, small, "all-on", checkpoint=file)
+        run(ready(), small, all_on, checkpoint=file, after_step=stop)
+    run(resumed, small, all_on, checkpoint=file)
     assert all(torch.equal(v, values(resumed)[n]) for n, v in values(whole).items())
 
 
@@ -248,7 +244,7 @@ def test_training_lowers_the_loss_and_raises_the_score(small):
     training = train(
         encoder,
         pairs,
-        OBJECTIVES["infonce"],
+        named_objective("infonce"),
         recipe,
         progress=False,
         validate=lambda e: evaluate(e, pairs).scores["mean_recall"],

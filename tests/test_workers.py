@@ -13,10 +13,10 @@ import pytest
 
 from rsstudy.errors import Busy, StudyError
 from rsstudy.experiments import sweep
+from rsstudy.experiments.arms import only
 from rsstudy.experiments.launch import visible_gpus
 from rsstudy.experiments.record import read_record, read_records
 from rsstudy.experiments.run import execute
-from rsstudy.experiments.sweep import only
 from rsstudy.files import hold, is_held
 from study.suites import arms
 
@@ -52,8 +52,8 @@ def rows_on(data):
     """Four arms of one run each, and one that searches among three rates."""
     from dataclasses import replace
 
+    from rsstudy.experiments.arms import Arm
     from rsstudy.experiments.run import Run
-    from rsstudy.experiments.sweep import Arm
     from rsstudy.training.recipe import Recipe
 
     recipe = Recipe(epochs=2, batch=3, precision="fp32")

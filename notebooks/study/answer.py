@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from rsstudy.errors import StudyError
+from rsstudy.experiments.arms import only
 from rsstudy.experiments.compare import Contrast, best_group, compare, corrected
-from rsstudy.experiments.sweep import only
 from rsstudy.files import whole_file
 from study.claims import FIRST, SETS, Evidence, mean_recall, read_evidence, seeds_of, steps_of
 from study.comparison import name_of_row

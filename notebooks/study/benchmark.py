@@ -18,7 +18,8 @@ from typing import Any
 from tqdm import tqdm
 
 from rsstudy.experiments.cost import analytic
-from rsstudy.experiments.run import Run, label_of
+from rsstudy.experiments.names import label_of
+from rsstudy.experiments.run import Run
 from rsstudy.methods import PRESETS, create_method
 from rsstudy.objectives import named_objective
 

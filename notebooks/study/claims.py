@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from rsstudy.encoders import create
+from rsstudy.experiments.arms import only, recorded
 from rsstudy.experiments.compare import (
     Contrast,
     SeedSpread,
@@ -25,9 +26,9 @@ from rsstudy.experiments.compare import (
     seed_spread,
     smallest_gap,
 )
+from rsstudy.experiments.names import label_of
 from rsstudy.experiments.record import before
-from rsstudy.experiments.run import Run, label_of
-from rsstudy.experiments.sweep import only, recorded
+from rsstudy.experiments.run import Run
 from rsstudy.files import whole_file
 from rsstudy.methods import attach, count_trained, create_method
 from study.dials import curves, gains, raised_similarity, slopes

@@ -45,7 +45,7 @@ def near_command(first: str, second: str | None, data_root: Path | None, as_json
     """
     from rsstudy.data.sources import load
     from rsstudy.experiments.record import environment, readable
-    from rsstudy.experiments.run import data_label
+    from rsstudy.experiments.splits import data_label
     from study.near import PROPOSED, SAME, by_splits, near_duplicates, sensitivity, thumbnails
 
     one, other = load(first, data_root), load(second, data_root) if second else None

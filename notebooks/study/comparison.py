@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rsstudy.errors import StudyError
-from rsstudy.experiments.sweep import Arm, is_run
+from rsstudy.experiments.arms import Arm, is_run
 from rsstudy.retrieval import KS, counts_of, recall_interval
 
 Record = Mapping[str, Any]

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from rsstudy.experiments.arms import recorded
 from rsstudy.experiments.compare import mean_over_seeds
-from rsstudy.experiments.sweep import recorded
 from study.suites import CONTROLLED, DIALS, RAISED, arms
 
 

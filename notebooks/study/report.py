@@ -18,10 +18,10 @@ import pandas as pd
 
 from rsstudy.data.audit import beside_published
 from rsstudy.errors import StudyError
+from rsstudy.experiments.arms import only, recorded
 from rsstudy.experiments.compare import holm
 from rsstudy.experiments.cost import Use
 from rsstudy.experiments.record import AGAIN, CHOICES, RUNS, before, choices_before, records_before
-from rsstudy.experiments.sweep import only, recorded
 from rsstudy.files import NOTE, whole_file
 from study.answer import others_beside, picture_table
 from study.claims import ledger, read_evidence

@@ -11,9 +11,11 @@ import pandas as pd
 
 from rsstudy.encoders import MODALITIES, PLACES, create
 from rsstudy.errors import StudyError, unknown
+from rsstudy.experiments.arms import Arm, only, recorded
+from rsstudy.experiments.names import label_of
 from rsstudy.experiments.queue import Slot
-from rsstudy.experiments.run import Run, label_of
-from rsstudy.experiments.sweep import Arm, only, recorded, run_arms
+from rsstudy.experiments.run import Run
+from rsstudy.experiments.sweep import run_arms
 from rsstudy.methods import attach, count_trained, create_method
 from rsstudy.training.recipe import OF_SCALE, OF_SET, RECIPES, Recipe, Samples, Scale, recipe_for
 from study.benchmark import BENCHMARK, Row

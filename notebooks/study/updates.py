@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from rsstudy.experiments.arms import recorded
 from rsstudy.experiments.compare import Contrast, compare, compare_changes, corrected
-from rsstudy.experiments.sweep import recorded
 from study.comparison import mean_with_interval, shared_seeds
 from study.suites import UPDATED, Scale, arms
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from rsstudy.data.imagetext import BrokenImage, ImageTextSet
 from rsstudy.data.pixels import each_picture, picture_digest, pixel_digest
-from rsstudy.data.sources import MANIFESTS
+from rsstudy.data.sources import about
 
 BATCHES = (16, 100)  # the paper's, and one that later methods use
 
@@ -133,7 +133,7 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
         if rows and split not in set.splits
     ]
 
-    if set.name in MANIFESTS and MANIFESTS[set.name] != set.manifest_digest():
+    if about(set.name).get("manifest") not in (None, set.manifest_digest()):
         findings.append(f"names, splits or captions differ from the {set.name} this study knows")
 
     def of_test(count: int, what: str, of: Sequence) -> int:

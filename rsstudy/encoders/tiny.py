@@ -9,6 +9,7 @@ import open_clip
 import torch
 from torch import Tensor
 
+from rsstudy.encoders import register
 from rsstudy.encoders.dual import DualEncoder, state_sha256
 from rsstudy.encoders.openclip import wrap
 
@@ -53,18 +54,23 @@ def tokenize(texts: list[str]) -> Tensor:
     return torch.where(ids == 0, 0, folded)
 
 
-def tiny(image_size: int | None = None, meta: bool = False, seed: int = 0) -> DualEncoder:
-    """The tiny encoder with random weights drawn from ``seed``."""
+@register(
+    "tiny",
+    what="open_clip CLIP of 1.6 million parameters, pretrained on generated ground-level scenes",
+    weights=("random",),
+)
+def tiny(weights: str = "", image_size: int | None = None, meta: bool = False) -> DualEncoder:
+    """The tiny encoder with random weights drawn from seed 0."""
     size = image_size or IMAGE_SIZE
     with (
         torch.random.fork_rng(devices=[]),
         torch.device("meta") if meta else contextlib.nullcontext(),
     ):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         model = open_clip.CLIP(
             embed_dim=JOINT_WIDTH,
             vision_cfg=open_clip.CLIPVisionCfg(**{**CONFIG["vision_cfg"], "image_size": size}),
             text_cfg=open_clip.CLIPTextCfg(**CONFIG["text_cfg"]),
         )
-    weights = {} if meta else {"tiny/random": state_sha256(model)}
-    return wrap("tiny", model, tokenize, JOINT_WIDTH, weights)
+    sources = {} if meta else {"tiny/random": state_sha256(model)}
+    return wrap("tiny", model, tokenize, JOINT_WIDTH, sources)

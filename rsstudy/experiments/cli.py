@@ -367,7 +367,9 @@ def evaluate_command(
     from rsstudy.adapters import ADAPTER, load_adapter, read_adapter_config
     from rsstudy.devices import pick_device
     from rsstudy.encoders import create
-    from rsstudy.experiments.run import data_label, evaluate_split, public_name, query_counts
+    from rsstudy.evaluation import query_counts
+    from rsstudy.experiments.names import public_name
+    from rsstudy.experiments.splits import data_label, evaluate_split
     from rsstudy.files import sha256_of, whole_file
 
     if adapter is None and encoder is None:
@@ -490,9 +492,9 @@ def _listed(
         ]
         return _method_rows(encoder), settings, "Set one by --set method.SETTING=VALUE."
     if kind == "objectives":
-        from rsstudy.objectives import OBJECTIVES, Objective
+        from rsstudy.objectives import OBJECTIVES, Objective, named_objective
 
-        rows = [{"name": n, **dataclasses.asdict(o)} for n, o in OBJECTIVES.items()]
+        rows = [{"name": n, **dataclasses.asdict(named_objective(n))} for n in OBJECTIVES]
         if not as_json:
             default = dataclasses.asdict(Objective())
             own = [

@@ -16,14 +16,14 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from tqdm import tqdm
 
-from rsstudy.data.sources import PUBLIC, known_sets, load
+from rsstudy.data.sources import about, known_sets, load
 from rsstudy.devices import pick_device
 from rsstudy.encoders import create, tiny_delta
 from rsstudy.errors import StudyError
+from rsstudy.experiments.arms import Arm, is_run, name_of, recorded
 from rsstudy.experiments.cost import Analytic, analytic
 from rsstudy.experiments.record import read_records, records_in
 from rsstudy.experiments.run import Run
-from rsstudy.experiments.sweep import Arm, is_run, name_of, recorded
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import Objective
 from rsstudy.training.batch import batch_loss
@@ -160,7 +160,7 @@ def _images(data: str, data_root: Path | None) -> tuple[int, int]:
     try:
         whole = load(data, data_root)
     except StudyError:
-        count = PUBLIC[data][0] if data in PUBLIC else 0
+        count = about(data).get("images", 0)
         return round(count * TRAIN_SHARE), count
     return whole.splits.count("train"), len(whole)
 

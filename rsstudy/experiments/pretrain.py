@@ -23,20 +23,14 @@ from rsstudy.encoders.delta import DOWN, UP
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
 from rsstudy.experiments.cost import reset_peak_memory, training_cost
+from rsstudy.experiments.names import identity_of, public_name, slug
 from rsstudy.experiments.record import RECORD, environment, read_record, write_record
-from rsstudy.experiments.run import (
-    CHECKPOINT,
-    RECIPE_VERSION,
-    Opened,
-    data_label,
-    identity_of,
-    open_splits,
-    public_name,
-    slug,
-)
+from rsstudy.experiments.run import CHECKPOINT, RECIPE_VERSION
+from rsstudy.experiments.splits import Opened, data_label, open_splits
 from rsstudy.files import hold, save_tensors, sha256_of
-from rsstudy.methods import METHOD_VERSIONS, attach, count_trained, create_method, trained
-from rsstudy.objectives import OBJECTIVE_VERSIONS, Objective
+from rsstudy.methods import attach, count_trained, create_method, trained
+from rsstudy.objectives import named_objective
+from rsstudy.registry import METHODS, OBJECTIVES
 from rsstudy.settings import settings_of
 from rsstudy.training.loop import train
 from rsstudy.training.recipe import SHORT, Recipe
@@ -108,15 +102,15 @@ def pretrain(
     whole = opened.whole
     encoder = create(start, what.recipe.image_size or None).to(pick_device(device))
     method = create_method(what.method, what.method_settings)
-    objective = Objective()
+    objective = named_objective("infonce")
     reset_peak_memory(encoder.device)
     config = {
         "data": data_label(what.data, whole),
         "encoder": public_name(start),
         "method": what.method,
-        "method_version": METHOD_VERSIONS[what.method],
+        "method_version": METHODS.versions[what.method],
         "objective": "infonce",
-        "objective_version": OBJECTIVE_VERSIONS["infonce"],
+        "objective_version": OBJECTIVES.versions["infonce"],
         "seed": what.seed,
         "train_heads": what.train_heads,
         "image_size": encoder.image_size,
@@ -183,7 +177,7 @@ def _align(
     training = train(
         encoder,
         pairs,
-        Objective(),
+        named_objective("infonce"),
         what.recipe,
         validate=lambda e: evaluate(e, validation).scores["mean_recall"],
         seed=what.seed,

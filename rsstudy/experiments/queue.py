@@ -20,6 +20,7 @@ from typing import Any
 
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
+from rsstudy.experiments.names import label_of
 from rsstudy.experiments.protocol import read_choice
 from rsstudy.experiments.record import (
     CHOICES,
@@ -30,7 +31,7 @@ from rsstudy.experiments.record import (
     records_in,
     write_runs_table,
 )
-from rsstudy.experiments.run import CHECKPOINT, Run, label_of
+from rsstudy.experiments.run import CHECKPOINT, Run
 from rsstudy.files import hold, whole_file
 from rsstudy.methods import attach, count_trained, create_method
 

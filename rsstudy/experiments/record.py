@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -75,11 +74,6 @@ def project_folder() -> Path:
     """The study's folder: the nearest one, from here upwards, that holds ``results``."""
     here = Path.cwd()
     return next((f for f in (here, *here.parents) if (f / "results").is_dir()), here)
-
-
-def identity(config: Mapping[str, Any]) -> str:
-    """sha256 of a configuration: two runs that mean the same have the same identity."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -1,30 +1,26 @@
-"""Running a suite: every arm of its grid, searched on validation, repeated over seeds."""
+"""Many runs: every arm searched on validation, then repeated over seeds or folds."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from rsstudy.data.folds import Fold
 from rsstudy.data.sources import load
 from rsstudy.devices import pick_device
 from rsstudy.encoders import tiny_delta
-from rsstudy.errors import Busy, StudyError, unknown
+from rsstudy.errors import Busy, StudyError
+from rsstudy.experiments.arms import Arm, name_of
 from rsstudy.experiments.live import Board, Progress
 from rsstudy.experiments.pretrain import pretrain, usual
 from rsstudy.experiments.protocol import choose
 from rsstudy.experiments.queue import Slot
-from rsstudy.experiments.record import CHOICES, fold_name
-from rsstudy.experiments.run import Run, execute, label_of, objective_label
+from rsstudy.experiments.record import CHOICES
+from rsstudy.experiments.run import Run, execute
 from rsstudy.files import is_held
-from rsstudy.settings import settings_of
 from rsstudy.training.checkpoint import Diverged, OutOfTime
 
 # How far a search goes beyond its learning rates while the best lies at an end of them.
@@ -32,184 +28,6 @@ FURTHER = 2
 
 # How often a process with nothing to do looks whether others are done.
 POLL_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One row of a comparison.
-
-    Attributes:
-        run: with the first seed and the scale's learning rate.
-        learning_rates: to choose from on validation, with the first seed; the choice holds for all.
-        seeds: how many.
-        factor, level: what this arm changes about its suite's base, and to what.
-        searched_with: the share of the training pictures that the search's runs see.
-        test: go on to the test split; else it ends at validation, where designs are developed.
-        folds: repeat over these folds in place of seeds; a fold's number is its seed.
-        searched: what the search trains, where that is another run.
-        searched_in: the folds of the search; a rate's score is the mean over them.
-    """
-
-    run: Run
-    learning_rates: tuple[float, ...]
-    seeds: int
-    factor: str = ""
-    level: str = ""
-    searched_with: float = 1.0
-    test: bool = True
-    folds: tuple[int, ...] = ()
-    searched: Run | None = None
-    searched_in: tuple[int, ...] = ()
-
-    def candidate(self, rate: float) -> list[Run]:
-        """The search's runs at a learning rate."""
-        run = _at(self.searched or self.run, rate)
-        fraction = run.recipe.fraction * self.searched_with
-        run = replace(run, recipe=replace(run.recipe, fraction=fraction))
-        return [_in_fold(run, fold) for fold in self.searched_in] or [run]
-
-    def at(self, rate: float) -> Run:
-        """The first seed's run at a learning rate."""
-        return _at(self.run, rate)
-
-    def searches(self) -> list[Run]:
-        """The runs of its search that are no repeats, if it stays within its learning rates."""
-        if len(self.learning_rates) == 1:
-            return []
-        tried = [run for rate in self.learning_rates for run in self.candidate(rate)]
-        own = self.repeats(self.at(self.learning_rates[0]))
-        return tried[1:] if tried[0] in own else tried  # the chosen one is a repeat
-
-    def count(self) -> int:
-        """How many runs it takes, if its search stays within its learning rates."""
-        return len(self.searches()) + len(self.repeats(self.run))
-
-    def epochs(self) -> float:
-        """How many epochs over all training pictures its runs take, further rates left out."""
-        runs = [*self.searches(), *self.repeats(self.run)]
-        return sum(run.recipe.epochs * run.recipe.fraction for run in runs)
-
-    def repeats(self, chosen: Run) -> list[Run]:
-        """The chosen run in every fold, or with every seed, itself first.
-
-        A run before it has the same seed.
-        """
-        if self.folds:
-            return [_in_fold(chosen, fold) for fold in self.folds]
-        return [_with_seed(chosen, chosen.seed + more) for more in range(self.seeds)]
-
-
-def _at(run: Run, rate: float) -> Run:
-    return replace(run, recipe=replace(run.recipe, learning_rate=rate))
-
-
-def _in_fold(run: Run, fold: int) -> Run:
-    return replace(run, fold=Fold(fold), seed=fold)
-
-
-def _with_seed(run: Run, seed: int) -> Run:
-    after = _with_seed(run.after, seed) if isinstance(run.after, Run) else run.after
-    return replace(run, seed=seed, after=after)
-
-
-def only(
-    rows: Sequence[Arm], data: Sequence[str], methods: Sequence[str], objectives: Sequence[str]
-) -> list[Arm]:
-    """The arms on these sets, with these methods (by label) and objectives; empty means any.
-
-    Raises:
-        StudyError: no arm has a name that was asked for.
-    """
-    for kind, asked, has in (
-        ("data set of this suite", data, {arm.run.data for arm in rows}),
-        ("method of this suite", methods, {label_of(arm.run) for arm in rows}),
-        ("objective of this suite", objectives, {arm.run.objective for arm in rows}),
-    ):
-        for name in asked:
-            if name not in has:
-                raise unknown(kind, name, has)
-    return [
-        arm
-        for arm in rows
-        if (not data or arm.run.data in data)
-        and (not methods or label_of(arm.run) in methods)
-        and (not objectives or arm.run.objective in objectives)
-    ]
-
-
-def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
-    """The runs of some arms that a table of records holds, arm by arm.
-
-    Args:
-        table: from ``experiments.record.read_records``.
-
-    Returns:
-        its rows, with columns ``factor`` and ``level`` in front. All seeds of an arm have the
-        learning rate that its search chose, with the first seed, and one image size.
-
-    Raises:
-        StudyError: the first seed was run at several, and no search says which was chosen.
-    """
-    parts = [table.iloc[:0].assign(factor="", level="")]  # the columns, if there is no arm
-    for arm in rows:
-        run, wanted = arm.run, _recipe_of(settings_of(arm.run.recipe))
-        named = (table["data"] == run.data) & (table["encoder"] == run.encoder)
-        named &= (table["label"] == label_of(run)) & (
-            table["objective_label"] == objective_label(run)
-        )
-        named &= table["seed"].isin([repeat.seed for repeat in arm.repeats(run)])
-        named &= table["fold"].isin([fold_name(repeat.fold) for repeat in arm.repeats(run)])
-        found = table[named].sort_values("seed")
-        same = [
-            _recipe_of(record["config"]["recipe"]) == wanted and _same_chain(run, record["config"])
-            for record in found["record"]
-        ]
-        found = found[np.array(same, dtype=bool)]
-        found = found.assign(factor=arm.factor, level=arm.level)
-        first = found[found["seed"] == arm.repeats(run)[0].seed]
-        if len(first) > 1:
-            raise StudyError(
-                f"{' and '.join(first['id'])} differ in learning rate or image size alone: keep one"
-            )
-        for name in ("learning_rate", "image_size"):
-            found = found[found[name].isin(first[name])]
-        parts.append(found)
-    whole = pd.concat(parts, ignore_index=True)
-    return whole[["factor", "level", *whole.columns.drop(["factor", "level"])]]
-
-
-def name_of(arm: Arm, several: bool = False) -> str:
-    """An arm's name for a reader: method, what differs, objective, and the set among several."""
-    names = [label_of(arm.run), objective_label(arm.run), arm.run.data * several]
-    if isinstance(arm.run.after, Run):
-        names.append(f"after {arm.run.after.data}")
-    return " · ".join(name for name in names if name)
-
-
-def is_run(run: Run, record: Mapping[str, Any]) -> bool:
-    """Whether a record is of this run, its learning rate too; the image size may be another."""
-    config = record["config"]
-    return (
-        (config["data"], config["encoder"], config["seed"]) == (run.data, run.encoder, run.seed)
-        and fold_name(config.get("fold")) == fold_name(run.fold)
-        and record.get("label") == label_of(run)
-        and record.get("objective_label") == objective_label(run)
-        and config["recipe"]["learning_rate"] == run.recipe.learning_rate
-        and _recipe_of(config["recipe"]) == _recipe_of(settings_of(run.recipe))
-        and _same_chain(run, config)
-    )
-
-
-def _same_chain(run: Run, config: Mapping[str, Any]) -> bool:
-    """Whether a record's run started where this one does, and looked at the same further sets."""
-    before = run.after.data if isinstance(run.after, Run) else None
-    return before == config.get("after", {}).get("data") and set(run.also) == {
-        *config.get("also", ())
-    }
-
-
-def _recipe_of(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in recipe.items() if k not in ("learning_rate", "image_size")}
 
 
 def run_arms(
@@ -222,7 +40,7 @@ def run_arms(
     label: str = "suite",
     slot: Slot | None = None,
 ) -> list[dict[str, Any]]:
-    """Do every run of some arms whose record is not there yet.
+    """Do every run of some arms whose record does not exist yet.
 
     Where an arm has several learning rates, all are trained and validated with the first seed.
     While the best lies at an end of them, the next beyond it is tried, too, ``FURTHER`` times at
@@ -230,7 +48,7 @@ def run_arms(
     only then is a test split opened. A diverged run does not stop the rest.
 
     Several processes may work on one folder of runs, on one machine or many: each takes the first
-    run that nobody is at, and one that a dead process has left. All return when all is done.
+    run that no other works on, and one that a dead process has left. All return when all is done.
 
     Within a ``slot`` of time each starts only what ends in it, or leaves a small checkpoint; and
     copies what it has done to the slot's folder of results.
@@ -242,74 +60,132 @@ def run_arms(
         StudyError: a set or the encoder's weights are absent; a set changed meanwhile.
     """
     several = len({arm.run.data for arm in rows}) > 1
-    validated: dict[str, dict[str, Any] | None] = {}  # arms may share a search
-    works = [Work(arm, validated) for arm in rows]
-    pictures: dict[str, int] = {}
-    ready: set[str] = set()
-    progresses = [Progress(name_of(arm, several), arm.count(), arm.epochs()) for arm in rows]
-    seen: dict[str, tuple[str, str]] = {}
-    busy: dict[str, Path] = {}
-    with Board(label, progresses, progress) as board:
-        while any(not work.over for work in works):
-            did = waits = False
-            known = [] if slot is None else slot.known()
-            for index, work in enumerate(works):
-                for task in work.tasks(Path(runs)):
-                    if repr(task) in busy and is_held(busy[repr(task)]):
-                        waits = True
-                        continue
-                    if slot is not None:
-                        trained_on = _pictures(task.run, data_root, pictures)
-                        if not slot.fits(task.run, trained_on, known, pick_device(device).type):
-                            continue
-                        if task.until:  # the choice is on record before what it seals is opened
-                            slot.publish(Path(runs))
-                    if task.run.encoder not in ready:
-                        _make_ready(task.run.encoder, device, say, progress)
-                        ready.add(task.run.encoder)
-                    board.begin(index)
-                    record = None
-                    try:
-                        record = execute(
-                            task.run,
-                            None,
-                            runs,
-                            data_root,
-                            device,
-                            False,
-                            test=task.test,
-                            until=task.until,
-                            deadline=math.inf if slot is None else slot.deadline,
-                        )[0]
-                    except Busy as problem:
-                        busy[repr(task)] = problem.folder
-                        board.elsewhere(index)
-                        waits = True
-                        continue
-                    except OutOfTime as problem:
-                        say(str(problem))
-                        continue
-                    except Diverged as problem:
-                        run = task.run
-                        say(
-                            f"{run.method} {run.objective} seed {run.seed} on {run.data}: {problem}"
-                        )
-                    did = True
-                    if slot is not None:
-                        slot.publish(Path(runs))
-                    if record is not None:
-                        _same_set(record, task.run.data, seen)
-                    if not work.has(task.run):
-                        board.did(index, task.run.recipe.epochs * task.run.recipe.fraction, record)
-                    work.add(task, record)
-                if work.over and board.arms[index].state not in ("done", "failed"):
-                    first = next((r for r in work.records() if r is not None), None)
-                    board.end(index, None if first is None else _score(first, works[index].arm))
+    bars = [Progress(name_of(arm, several), arm.count(), arm.epochs()) for arm in rows]
+    with Board(label, bars, progress) as board:
+        sweep = Sweep(rows, Path(runs), data_root, device, say, progress, slot, board)
+        while any(not work.over for work in sweep.works):
+            did, waits = sweep.turn()
             if slot is not None and not did and (slot.over or not waits):
                 break  # what is left does not fit
             if not did:
                 time.sleep(POLL_SECONDS)  # what is left is under way elsewhere
-    return [record for work in works for record in work.records() if record is not None]
+    return [r for work in sweep.works for r in work.records() if r is not None]
+
+
+class Sweep:
+    """One process's part of ``run_arms``."""
+
+    def __init__(
+        self,
+        rows: Sequence[Arm],
+        runs: Path,
+        data_root: Path | None,
+        device: str,
+        say: Callable[[str], None],
+        progress: bool,
+        slot: Slot | None,
+        board: Board,
+    ) -> None:
+        validated: dict[str, dict[str, Any] | None] = {}  # arms may share a search
+        self.works = [Work(arm, validated) for arm in rows]
+        self.runs, self.data_root, self.device = runs, data_root, device
+        self.say, self.progress, self.slot, self.board = say, progress, slot, board
+        self.pictures: dict[str, int] = {}
+        self.ready: set[str] = set()
+        self.seen: dict[str, tuple[str, str]] = {}
+        self.busy: dict[str, Path] = {}
+
+    def turn(self) -> tuple[bool, bool]:
+        """Do what can be done now of every arm.
+
+        Returns:
+            whether anything was done, and whether something is under way elsewhere.
+        """
+        did = waits = False
+        known = [] if self.slot is None else self.slot.known()
+        for index, work in enumerate(self.works):
+            for task in work.tasks(self.runs):
+                if repr(task) in self.busy and is_held(self.busy[repr(task)]):
+                    waits = True
+                elif self._fits(task, known):
+                    done = self._do(index, work, task)
+                    did, waits = did or done == "done", waits or done == "busy"
+            if work.over and self.board.arms[index].state not in ("done", "failed"):
+                first = next((r for r in work.records() if r is not None), None)
+                score = None if first is None else shown_scores(first, work.arm.test)["mean_recall"]
+                self.board.end(index, score)
+        return did, waits
+
+    def _do(self, index: int, work: Work, task: Task) -> str:
+        """Do one run: ``done``, or ``busy`` elsewhere, or ``stopped`` by the slot's end."""
+        run, deadline = task.run, math.inf
+        if self.slot is not None:
+            deadline = self.slot.deadline
+            if task.until:  # the choice is on record before what it seals is opened
+                self.slot.publish(self.runs)
+        self._make_ready(run.encoder)
+        self.board.begin(index)
+        record = None
+        try:
+            record = execute(
+                run,
+                runs=self.runs,
+                data_root=self.data_root,
+                device=self.device,
+                progress=False,
+                test=task.test,
+                until=task.until,
+                deadline=deadline,
+            )[0]
+        except Busy as problem:
+            self.busy[repr(task)] = problem.folder
+            self.board.elsewhere(index)
+            return "busy"
+        except OutOfTime as problem:
+            self.say(str(problem))
+            return "stopped"
+        except Diverged as problem:
+            self.say(f"{run.method} {run.objective} seed {run.seed} on {run.data}: {problem}")
+        if self.slot is not None:
+            self.slot.publish(self.runs)
+        if record is not None:
+            self._same_set(record, run.data)
+        if not work.has(run):
+            self.board.did(index, run.recipe.epochs * run.recipe.fraction, record)
+        work.add(task, record)
+        return "done"
+
+    def _fits(self, task: Task, known: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a run can be started within the slot."""
+        if self.slot is None:
+            return True
+        data = task.run.data
+        if data not in self.pictures:  # of the published training split
+            splits = load(data, self.data_root).splits
+            self.pictures[data] = sum(split == "train" for split in splits)
+        device = pick_device(self.device).type
+        return self.slot.fits(task.run, self.pictures[data], known, device)
+
+    def _make_ready(self, encoder: str) -> None:
+        """Pretrain ``tiny`` where that has not been done."""
+        if encoder == "tiny" and encoder not in self.ready:
+            if not tiny_delta().exists():
+                self.say("pretraining the tiny encoder on generated ground-level scenes, once ...")
+            pretrain(usual("tiny"), device=self.device, progress=self.progress)
+        self.ready.add(encoder)
+
+    def _same_set(self, record: Mapping[str, Any], data: str) -> None:
+        """Compare a set's digests with those of the suite's earlier runs on it.
+
+        Raises:
+            StudyError: they differ.
+        """
+        digests = record["config"]["manifest_digest"], record["config"]["pictures_digest"]
+        if self.seen.setdefault(data, digests) != digests:
+            raise StudyError(
+                f"the set {data} changed while the suite was running: its runs cannot be compared; "
+                "restore it, or start the suite anew with --runs in an empty folder"
+            )
 
 
 @dataclass(frozen=True)
@@ -390,43 +266,10 @@ class Work:
         self.repeats = self.arm.repeats(self.arm.at(choose(found, *self.until)))
 
 
-def _make_ready(encoder: str, device: str, say: Callable[[str], None], progress: bool) -> None:
-    """Pretrain ``tiny`` where that has not been done."""
-    if encoder == "tiny":
-        if not tiny_delta().exists():
-            say("pretraining the tiny encoder on generated ground-level scenes, once ...")
-        pretrain(usual("tiny"), device=device, progress=progress)
-
-
-def _pictures(run: Run, data_root: Path | None, seen: dict[str, int]) -> int:
-    """How many pictures the published training split of a run's set has."""
-    if run.data not in seen:
-        seen[run.data] = sum(split == "train" for split in load(run.data, data_root).splits)
-    return seen[run.data]
-
-
-def _same_set(record: Mapping[str, Any], data: str, seen: dict[str, tuple[str, str]]) -> None:
-    """Hold a set's digests against those of the suite's earlier runs on it.
-
-    Raises:
-        StudyError: they differ.
-    """
-    digests = record["config"]["manifest_digest"], record["config"]["pictures_digest"]
-    if seen.setdefault(data, digests) != digests:
-        raise StudyError(
-            f"the set {data} changed while the suite was running: its runs cannot be compared; "
-            "restore it, or start the suite anew with --runs in an empty folder"
-        )
-
-
 def shown_scores(record: Mapping[str, Any], test: bool) -> Mapping[str, float]:
     """A run's scores on test, or on validation where its arm ends there."""
     found: Mapping[str, float] = record["scores" if test else "validation_scores"]
     return found
-
-
-def _score(record: Mapping[str, Any], arm: Arm) -> float:
-    return shown_scores(record, arm.test)["mean_recall"]
 
 
 def beyond(tried: Mapping[float, Sequence[dict[str, Any] | None]]) -> float | None:

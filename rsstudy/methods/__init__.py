@@ -1,11 +1,6 @@
 """Methods: what is trained. One short file a method, named after it, read like its equation."""
 
-import importlib
-import pkgutil
-
 from rsstudy.methods.registry import (
-    METHOD_VERSIONS,
-    METHODS,
     PRESETS,
     Method,
     TrainedParameters,
@@ -18,10 +13,10 @@ from rsstudy.methods.registry import (
     merge,
     trained,
 )
+from rsstudy.registry import METHODS
 
 __all__ = [
     "METHODS",
-    "METHOD_VERSIONS",
     "PRESETS",
     "Method",
     "TrainedParameters",
@@ -35,6 +30,4 @@ __all__ = [
     "trained",
 ]
 
-# A method is one file in this folder: each registers itself.
-for _found in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_found.name}")
+METHODS.load()  # presets have names, too

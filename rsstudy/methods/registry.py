@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rsstudy.encoders import DualEncoder, Modality, create
 from rsstudy.errors import StudyError, unknown
 from rsstudy.methods.primitives import is_added, remove_all
+from rsstudy.registry import METHODS
 from rsstudy.settings import checked, settings_from
 
 
@@ -25,11 +26,8 @@ class Method(Protocol):
     def add_to(self, encoder: DualEncoder) -> None: ...
 
 
-METHODS: dict[str, type] = {}
 # What a preset of a method changes about its defaults: ``adapter:printed`` is the preset "printed".
 PRESETS: dict[str, dict[str, Any]] = {}
-# The version of each method's mathematics, by the method's name without a preset.
-METHOD_VERSIONS: dict[str, int] = {}
 
 
 def register(name: str, version: int = 1, **presets: Mapping[str, Any]) -> Callable[[type], type]:
@@ -40,17 +38,15 @@ def register(name: str, version: int = 1, **presets: Mapping[str, Any]) -> Calla
     for their row of that name.
 
     Args:
-        version: of the method's mathematics. It enters the identity of every run of the method.
-            Raise it with every change of the start, the forward pass or a default.
+        version: of the method's mathematics. Raise it with every change of the start, the forward
+            pass or a default.
         presets: name of a preset -> the settings that it changes.
     """
 
     def add(method: type) -> type:
         method.kind = name  # type: ignore[attr-defined]
-        METHODS[name] = checked(method)
-        METHOD_VERSIONS[name] = version
         PRESETS.update({f"{name}:{preset}": dict(of) for preset, of in presets.items()})
-        return method
+        return METHODS.register(name, version)(checked(method))
 
     return add
 

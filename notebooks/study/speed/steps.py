@@ -30,7 +30,8 @@ from rsstudy.devices import pick_device
 from rsstudy.encoders import MODALITIES, DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import Meter, peak_memory, reset_peak_memory
-from rsstudy.experiments.run import Run, label_of
+from rsstudy.experiments.names import label_of
+from rsstudy.experiments.run import Run
 from rsstudy.files import save_tensors
 from rsstudy.methods import attach, create_method, merge, trained
 from rsstudy.objectives import named_objective

@@ -17,6 +17,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from rsstudy.encoders import register
 from rsstudy.encoders.delta import read_tensors
 from rsstudy.encoders.dual import DualEncoder
 from rsstudy.errors import StudyError
@@ -82,13 +83,18 @@ class JoinedTowers(nn.Module):
         return self.text_head((hidden * mask).sum(dim=1) / mask.sum(dim=1))
 
 
+@register(
+    "vits14-minilm",
+    what="packaged ViT-S/14 and MiniLM, aligned on Flickr8k",
+    weights=("unaligned", "random"),
+)
 def vits14_minilm(
-    image_size: int | None = None, meta: bool = False, random: bool = False
+    weights: str = "", image_size: int | None = None, meta: bool = False
 ) -> DualEncoder:
     """The two towers with the packages' weights and heads drawn from seed 0; 224 px by default.
 
     Args:
-        random: draw the towers' weights, too: for tests of their shape without the packages.
+        weights: ``random`` draws the towers' weights, too: for tests without the packages.
 
     Raises:
         StudyError: a package is not installed, or its file is not the one this study knows.
@@ -102,13 +108,13 @@ def vits14_minilm(
     ):
         torch.manual_seed(0)
         model = JoinedTowers(518 if not meta else size)
-    weights = {}
-    if not meta and not random:
+    sources = {}
+    if not meta and weights != "random":
         model.visual.load_state_dict(read_dinov2_onnx(package_file(*IMAGE_FILE)))
         text = read_tensors(package_file(*TEXT_FILE))
         wanted = model.text.state_dict()
         model.text.load_state_dict({key: text[key] for key in wanted})
-        weights = {file: sha for _, file, sha in (IMAGE_FILE, TEXT_FILE)}
+        sources = {file: sha for _, file, sha in (IMAGE_FILE, TEXT_FILE)}
     if not meta:
         model.visual.set_input_size(img_size=size)
     return DualEncoder(
@@ -121,7 +127,7 @@ def vits14_minilm(
         image_size=size,
         mean=IMAGENET_DEFAULT_MEAN,
         std=IMAGENET_DEFAULT_STD,
-        weights=weights,
+        weights=sources,
         length_of=words_of,
     )
 

@@ -1,0 +1,88 @@
+"""The splits that a run trains on, chooses by and tests on, and scores on one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rsstudy.adapters import read_adapter_config
+from rsstudy.data.folds import Fold, as_fold, assignment_digest
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.data.sources import hold_out_validation, load, usable
+from rsstudy.encoders import DualEncoder
+from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
+from rsstudy.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A set ready to train on: usable captions, splits as the recipe wants them.
+
+    ``manifest_digest`` is of the set as it was read, so that it can be held against the public one.
+    """
+
+    whole: ImageTextSet
+    manifest_digest: str
+    dropped: int
+    fold: dict[str, Any] | None = None
+
+
+def open_splits(
+    data: str, recipe: Recipe, seed: int, data_root: Path | None, fold: Fold | None = None
+) -> Opened:
+    """Load a set, leave out blank training captions, and draw its splits anew if asked to.
+
+    Raises:
+        StudyError: the set is not there or cannot be cut into folds, or a caption of val or test is
+            blank.
+    """
+    as_read = load(data, data_root)
+    digest = as_read.manifest_digest()
+    if fold is not None:
+        whole, dropped = usable(as_fold(as_read, fold))
+        of = assignment_digest(as_read, fold.assignment, fold.grouped)
+        return Opened(whole, digest, dropped, {**dataclasses.asdict(fold), "digest": of})
+    whole, dropped = usable(as_read)
+    if recipe.validation == "random":
+        whole = hold_out_validation(whole, seed=seed)
+    return Opened(whole, digest, dropped)
+
+
+def evaluate_split(
+    encoder: DualEncoder,
+    data: str,
+    split: str,
+    data_root: Path | None = None,
+    progress: bool = False,
+    adapter: Path | None = None,
+    fold: Fold | None = None,
+    published: bool = False,
+) -> tuple[Evaluation, Pairs, ImageTextSet]:
+    """Score an encoder on one split of a set.
+
+    Args:
+        adapter: the folder the encoder was loaded from; where its run drew splits of its own, they
+            are drawn again.
+        fold: the fold that the split is of; else the adapter's.
+        published: take the published splits, whatever the adapter's fold.
+
+    Raises:
+        StudyError: the set or the split is not there, or a caption of it is empty.
+    """
+    recipe, seed = Recipe(), 0
+    if adapter is not None:
+        config = read_adapter_config(adapter)
+        if config["fold"] and not published:
+            fold = fold or Fold(**config["fold"])
+        if split != "test" and fold is None:
+            recipe, seed = Recipe(validation=config["validation"]), config["seed"]
+    chosen = open_splits(data, recipe, seed, data_root, fold).whole.split(split)
+    pairs = prepare(encoder, chosen)
+    return evaluate(encoder, pairs, progress), pairs, chosen
+
+
+def data_label(name: str, whole: ImageTextSet) -> str:
+    """The name of a set in a record: never a path of one machine."""
+    return name if not Path(name).expanduser().exists() else whole.name
