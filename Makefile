@@ -64,9 +64,11 @@ bench: $(ENVIRONMENT) ## the speed benchmarks into results/benchmarks (an hour; 
 lab: $(ENVIRONMENT) ## JupyterLab on the notebooks
 	"$(BIN)/python" -m jupyterlab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
-lint: $(ENVIRONMENT) ## style and types
+lint: $(ENVIRONMENT) ## style, types, and that data flows one way
 	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
 	"$(BIN)/mypy"
+	"$(BIN)/lint-imports" --no-cache
 
 clean: ## remove what was built (not .venv, not runs/)
 	rm -rf $(BUILD) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
-from rsstudy.encoders.delta import read_tensors
 from rsstudy.encoders.tiny import CONFIG
 from rsstudy.errors import StudyError
-from rsstudy.files import read_json, save_tensors, sha256_of, whole_file
+from rsstudy.files import read_json, sha256_of, whole_file
 from rsstudy.methods import attach, create_method, load_trained, merge
+from rsstudy.tensors import read_tensors, save_tensors
 
 ADAPTER, ADAPTER_CONFIG = "adapter.safetensors", "adapter.json"
 

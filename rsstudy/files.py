@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,9 +17,6 @@ from typing import Any, TypeVar
 import platformdirs
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from rsstudy.errors import Busy, StudyError
 
@@ -182,19 +179,3 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def save_tensors(
-    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None
-) -> None:
-    """Write a safetensors file, whole or not at all; ``facts`` go to its metadata.
-
-    Raises:
-        StudyError: the file system refused; the message names the path.
-    """
-    with whole_file(path) as temporary:
-        try:
-            kept = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-            save_file(kept, temporary, dict(facts) if facts else None)
-        except SafetensorError as problem:  # how safetensors reports a full disk
-            raise OSError(str(problem)) from problem

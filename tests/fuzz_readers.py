@@ -32,19 +32,15 @@ from rsstudy.data.parquet import read_parquet
 from rsstudy.data.pixels import _read_cache
 from rsstudy.data.reading import decode_bytes
 from rsstudy.encoders import create
-from rsstudy.encoders.delta import apply_delta, read_tensors
+from rsstudy.encoders.delta import apply_delta
 from rsstudy.errors import StudyError
+from rsstudy.experiments.environment import environment
 from rsstudy.experiments.protocol import read_choice
-from rsstudy.experiments.record import (
-    environment,
-    read_choices,
-    read_record,
-    read_records,
-    readable,
-)
+from rsstudy.experiments.record import read_choices, read_record, read_records, readable
 from rsstudy.experiments.run import Run, execute
-from rsstudy.files import save_tensors, whole_file
+from rsstudy.files import whole_file
 from rsstudy.methods import attach, create_method, load_trained, trained
+from rsstudy.tensors import read_tensors, save_tensors
 from rsstudy.training.checkpoint import State
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipe import Recipe

@@ -26,14 +26,15 @@ from tqdm import tqdm
 
 from rsstudy.adapters import read_adapter
 from rsstudy.data.pixels import _read_cache
-from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
 from rsstudy.experiments.arms import Arm
+from rsstudy.experiments.environment import environment
 from rsstudy.experiments.protocol import read_choice
-from rsstudy.experiments.record import environment, read_record, readable
+from rsstudy.experiments.record import read_record, readable
 from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import run_arms
 from rsstudy.files import whole_file
+from rsstudy.tensors import read_tensors
 from rsstudy.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch=8, precision="fp32")

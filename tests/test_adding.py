@@ -1,4 +1,4 @@
-"""The book's page on adding a method is true: what it shows is taken from it and run."""
+"""The book's page on adding is true: what it shows is taken from it and run."""
 
 import os
 import re
@@ -7,23 +7,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "book" / "adding.md").read_text()
-FILE, ROW = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-COMMANDS = re.search(r"```bash\n(.*?)```", PAGE, re.DOTALL)[1].splitlines()
+FILES = dict(re.findall(r"`(rsstudy/[\w/]+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL))
+[ROW] = re.findall(r"`tests/test_method_table.py`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = [
+    line.split()
+    for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+]
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The project's code with the page's file and the page's row added, and nothing else."""
+    """The project's code with the page's files and the page's row added, and nothing else."""
     folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "rsstudy", folder / "rsstudy")
     (folder / "tests").mkdir()
     for name in ("conftest.py", "test_method_table.py"):
         shutil.copy(ROOT / "tests" / name, folder / "tests")
-    (folder / "rsstudy" / "methods" / "shift.py").write_text(FILE)
+    for name, code in FILES.items():
+        (folder / name).write_text(code)
     table = folder / "tests" / "test_method_table.py"
     code, found = re.subn(
         r"^TABLE = \{\n", lambda start: start[0] + ROW, table.read_text(), flags=re.MULTILINE
@@ -31,6 +39,21 @@ def copy(tmp_path_factory):
     assert found == 1
     table.write_text(code)
     return folder
+
+
+@pytest.fixture(scope="module")
+def harbours(copy):
+    """Thirty pictures with two captions each, in the form that the page's data set has."""
+    folder, rows = copy / "sets" / "harbours", []
+    folder.mkdir(parents=True)
+    for number in range(30):
+        colour = (number * 8, 255 - number * 8, number * 5 % 256)
+        Image.new("RGB", (64, 64), colour).save(folder / f"{number}.png")
+        split = "train" if number < 20 else "val" if number < 25 else "test"
+        for side in ("left", "right"):
+            caption = f"a harbour with {number} boats on the {side} ."
+            rows.append({"filename": f"{number}.png", "split": split, "caption": caption})
+    pd.DataFrame(rows).to_csv(folder / "captions.csv", index=False)
 
 
 def run(folder: Path, *words: str) -> str:
@@ -68,14 +91,26 @@ def test_the_pages_method_holds_what_every_method_holds(copy):
     assert passed >= len(re.findall(r"layernorm", listed)) - 2, "as many as any other method"
 
 
-def test_the_pages_commands_list_it_with_its_size_and_train_it(copy):
-    listing, training = (command.split() for command in COMMANDS)
-    assert listing[0] == training[0] == "rsstudy"
-    assert re.search(r"shift .*15,360", run(copy, *listing))
-    shown = run(copy, *training, "--epochs", "1")
-    assert re.search(r"scenes-tiny-shift-infonce-s0", shown) and re.search(
-        r"\n test +[\d.]+/", shown
-    )
+def test_the_page_shows_one_of_each_kind():
+    folders = sorted(str(Path(name).parent) for name in FILES)
+    assert folders == [
+        "rsstudy/data/sets",
+        "rsstudy/encoders",
+        "rsstudy/methods",
+        "rsstudy/objectives",
+    ]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_pages_commands_work(copy, harbours, command):
+    words = [*command, "--epochs", "1"] if command[1] == "train" else command
+    said = run(copy, *words)
+    if command[1] == "train":
+        assert re.search(r"\n test +[\d.]+/", said)
+    if "list" in command:
+        assert re.search(r"shift .*15,360", said)
+    if "check" in command:
+        assert "30" in said and "60" in said
 
 
 def test_a_wrong_formula_on_the_row_fails(copy):

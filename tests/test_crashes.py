@@ -23,7 +23,8 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments import sweep
 from rsstudy.experiments.record import read_record
 from rsstudy.experiments.run import Run, execute
-from rsstudy.files import cache_folder, save_tensors, whole_file
+from rsstudy.files import cache_folder, whole_file
+from rsstudy.tensors import save_tensors
 from rsstudy.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch=3, precision="fp32")
@@ -208,7 +209,7 @@ def test_a_full_disk_keeps_the_file_that_was_there(tmp_path):
     program = f"""
 import resource, signal, sys, torch
 from pathlib import Path
-from rsstudy.files import save_tensors
+from rsstudy.tensors import save_tensors
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 save_tensors(Path({str(tmp_path / "x.safetensors")!r}), {{"w": torch.zeros(100000)}})

@@ -137,7 +137,7 @@ def test_interrupted_writing_leaves_nothing(small, own_cache, monkeypatch):
         path.write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rsstudy.files.save_file", interrupted)
+    monkeypatch.setattr("rsstudy.tensors.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pixels(small, 16)
     assert cached(own_cache) == []

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from rsstudy.errors import StudyError
+from rsstudy.experiments.environment import environment
 from rsstudy.experiments.names import sha256
 from rsstudy.experiments.record import (
     COLUMNS,
-    environment,
     project_folder,
     read_record,
     read_records,

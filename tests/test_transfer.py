@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from rsstudy.adapters import ADAPTER
-from rsstudy.encoders.delta import read_tensors
 from rsstudy.errors import StudyError
 from rsstudy.experiments.arms import name_of, recorded
 from rsstudy.experiments.record import as_table, before, choices_before, read_record
 from rsstudy.experiments.run import RECORD, Run, execute
+from rsstudy.tensors import read_tensors
 from rsstudy.training.checkpoint import Diverged
 from rsstudy.training.recipe import Recipe
 from study import suites

@@ -44,7 +44,8 @@ def near_command(first: str, second: str | None, data_root: Path | None, as_json
     altered copies of 200 pictures is found.
     """
     from rsstudy.data.sources import load
-    from rsstudy.experiments.record import environment, readable
+    from rsstudy.experiments.environment import environment
+    from rsstudy.experiments.record import readable
     from rsstudy.experiments.splits import data_label
     from study.near import PROPOSED, SAME, by_splits, near_duplicates, sensitivity, thumbnails
 
@@ -481,7 +482,8 @@ def costs_command(
 ) -> None:
     """Parameters, bytes and FLOPs of the benchmark's methods, counted without computing."""
     from rsstudy.devices import pick_device
-    from rsstudy.experiments.record import environment, readable
+    from rsstudy.experiments.environment import environment
+    from rsstudy.experiments.record import readable
     from study.benchmark import counted_costs
 
     rows = counted_costs(encoder, image_size, words, method, progress=not as_json)

@@ -31,8 +31,8 @@ from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, prepare
+from rsstudy.experiments.environment import environment
 from rsstudy.experiments.names import public_name
-from rsstudy.experiments.record import environment
 from rsstudy.experiments.splits import data_label
 
 CELLS = 20_000

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
-from rsstudy.files import cache_folder, remove_leftovers, save_tensors
+from rsstudy.files import cache_folder, remove_leftovers
+from rsstudy.tensors import save_tensors
 
 DECODING_VERSION = 1
 """Raised when the same files come to give other pixels, so that old caches are not used."""

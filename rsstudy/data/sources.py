@@ -55,8 +55,8 @@ def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
         read, folder = SETS[name], _folder(name, data_root)
         if not folder.is_dir():
             raise StudyError(f"{folder} is absent; {_how_to_get(name, folder)}")
-        if not (parquet_files(folder) or captions_files(folder)):
-            raise StudyError(f"{folder} holds no image-text set; {_how_to_get(name, folder)}")
+        if not any(folder.iterdir()):
+            raise StudyError(f"{folder} is empty; {_how_to_get(name, folder)}")
         known: ImageTextSet = read(folder)
         return known
     try:
@@ -92,7 +92,7 @@ def known_sets(data_root: Path | None = None) -> list[SetInfo]:
         where, present, source = "generated", True, f"{name}?images=800&seed=0 sets the dials"
         if not is_generated(name):
             folder = _folder(name, data_root)
-            present = bool(parquet_files(folder) or captions_files(folder))
+            present = folder.is_dir() and any(folder.iterdir())
             where, source = str(folder), known["source"]
         rows.append(SetInfo(name, known["images"], known["captions"], where, present, source))
     return sorted(rows, key=lambda row: row.where == "generated")

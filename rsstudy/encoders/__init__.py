@@ -22,12 +22,13 @@ from rsstudy.encoders.compat import import_torchvision
 
 import_torchvision()
 
-from rsstudy.encoders.delta import apply_delta, read_tensors  # noqa: E402
+from rsstudy.encoders.delta import apply_delta  # noqa: E402
 from rsstudy.encoders.dual import DualEncoder  # noqa: E402
 from rsstudy.encoders.places import MODALITIES, PLACES, Block, Modality  # noqa: E402
 from rsstudy.errors import StudyError, unknown  # noqa: E402
 from rsstudy.files import cache_folder, sha256_of  # noqa: E402
 from rsstudy.registry import ENCODERS  # noqa: E402
+from rsstudy.tensors import read_tensors  # noqa: E402
 
 __all__ = [
     "MODALITIES",

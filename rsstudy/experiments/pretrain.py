@@ -23,15 +23,17 @@ from rsstudy.encoders.delta import DOWN, UP
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
 from rsstudy.experiments.cost import reset_peak_memory, training_cost
+from rsstudy.experiments.environment import environment
 from rsstudy.experiments.names import identity_of, public_name, slug
-from rsstudy.experiments.record import RECORD, environment, read_record, write_record
+from rsstudy.experiments.record import RECORD, read_record, write_record
 from rsstudy.experiments.run import CHECKPOINT, RECIPE_VERSION
 from rsstudy.experiments.splits import Opened, data_label, open_splits
-from rsstudy.files import hold, save_tensors, sha256_of
+from rsstudy.files import hold, sha256_of
 from rsstudy.methods import attach, count_trained, create_method, trained
 from rsstudy.objectives import named_objective
 from rsstudy.registry import METHODS, OBJECTIVES
 from rsstudy.settings import settings_of
+from rsstudy.tensors import save_tensors
 from rsstudy.training.loop import train
 from rsstudy.training.recipe import SHORT, Recipe
 

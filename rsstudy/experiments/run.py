@@ -24,9 +24,10 @@ from rsstudy.encoders import DualEncoder, create, encoder_version
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare, query_counts
 from rsstudy.experiments.cost import reset_peak_memory, training_cost
+from rsstudy.experiments.environment import environment
 from rsstudy.experiments.names import identity_of, label_of, objective_label, public_name, slug
 from rsstudy.experiments.protocol import Sealed
-from rsstudy.experiments.record import RECORD, environment, fold_name, read_record, write_record
+from rsstudy.experiments.record import RECORD, fold_name, read_record, write_record
 from rsstudy.experiments.splits import Opened, data_label, open_splits
 from rsstudy.files import hold
 from rsstudy.methods import (

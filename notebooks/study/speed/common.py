@@ -14,7 +14,8 @@ from torch import Tensor
 
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder
-from rsstudy.experiments.record import environment, readable
+from rsstudy.experiments.environment import environment
+from rsstudy.experiments.record import readable
 from rsstudy.files import whole_file
 
 RESULTS = Path(__file__).resolve().parents[3] / "results" / "benchmarks"

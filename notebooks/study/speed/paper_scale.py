@@ -12,8 +12,9 @@ import argparse
 from pathlib import Path
 
 from rsstudy.devices import pick_device
+from rsstudy.experiments.environment import environment
 from rsstudy.experiments.plan import plan
-from rsstudy.experiments.record import environment, readable
+from rsstudy.experiments.record import readable
 from rsstudy.files import whole_file
 from study.suites import rows_of
 

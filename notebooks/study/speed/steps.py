@@ -32,9 +32,9 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import Meter, peak_memory, reset_peak_memory
 from rsstudy.experiments.names import label_of
 from rsstudy.experiments.run import Run
-from rsstudy.files import save_tensors
 from rsstudy.methods import attach, create_method, merge, trained
 from rsstudy.objectives import named_objective
+from rsstudy.tensors import save_tensors
 from rsstudy.training.batch import batch_loss
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipe import SHORT, Recipe
