@@ -20,7 +20,7 @@ From one ranking come three protocols, which differ in what counts as right:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,7 +158,7 @@ def counts_of(queries: Mapping[str, Any], protocol: str = "standard") -> tuple[R
         protocol: standard or relaxed.
 
     Raises:
-        StudyError: another protocol, or a record that was made before the relaxed one.
+        StudyError: another protocol, or counts without the relaxed ones.
     """
     if protocol not in ("standard", "relaxed"):
         raise StudyError(f"no protocol {protocol!r}: give standard or relaxed")
@@ -245,7 +245,7 @@ def _pairs(text_of: np.ndarray, image_of: np.ndarray, texts: int) -> tuple[np.nd
     return image_of_pair, text_of_pair
 
 
-# Similarities that are held at a time: a quarter of a gigabyte, and as much for comparing them.
+# Similarities that are in memory at a time: a quarter of a gigabyte, and as much to compare them.
 HELD = 1 << 26
 
 
@@ -272,89 +272,136 @@ def rank(
     """
     device = images.device
     rows, row_of = distinct_rows(images)
-    copied = len(rows) < len(images)
-    vectors = images[torch.as_tensor(rows, device=device)] if copied else images
+    if len(rows) < len(images):
+        images = images[torch.as_tensor(rows, device=device)]
     by_row = np.argsort(row_of, kind="stable")  # copies follow each other from here on
-    row_of = row_of[by_row]
     place_of = np.argsort(by_row)
-    image_of = place_of[image_of]
-    times = torch.as_tensor(np.bincount(row_of), dtype=torch.float32, device=device)
-    fits = not chunk and len(vectors) * len(texts) <= HELD
-    chunk = chunk or max(HELD // len(texts), 1)
-    copies = np.bincount(text_of, minlength=len(texts))
-    copies_of = torch.as_tensor(copies, dtype=torch.float32, device=device)
-    pairs, pair_of = np.unique(_pair_index(text_of, image_of, len(texts)), return_inverse=True)
-    image_of_pair, text_of_pair = np.divmod(pairs, len(texts))
-    owned = torch.as_tensor(np.bincount(pair_of), device=device)
-    pair_image, pair_text, row_of_image = (
-        torch.as_tensor(of, device=device) for of in (image_of_pair, text_of_pair, row_of)
-    )
-    whole = vectors @ texts.T if fits else None  # then one product serves both passes
-
-    def similarities(start: int) -> Tensor:
-        if whole is not None:
-            return whole[start : start + chunk]
-        return vectors[start : start + chunk] @ texts.T
-
-    # Counting by a product with the copies of each text or image: whole numbers, exact in fp32
-    # below 2^24, and faster than adding up truths.
-    spare = torch.empty(0, device=device)
-
-    def count(compare: Callable, block: Tensor, bound: Tensor, weights: Tensor) -> Tensor:
-        nonlocal spare
-        if spare.shape != block.shape:  # memory anew would take longer than comparing
-            spare = torch.empty_like(block)
-        found = compare(block, bound, out=spare)
-        by_row = bound.ndim == 2
-        return (found @ weights if by_row else weights @ found).long()
-
-    pair_similarity = torch.empty(len(pairs), device=device)
-    best = torch.full((len(images),), -torch.inf, device=device)
-    i2t = torch.zeros(4, len(images), dtype=torch.long, device=device)  # above, tie, own, alike
-    for start in range(0, len(vectors), chunk):
-        block = similarities(start)
-        first, last = np.searchsorted(row_of, [start, start + chunk])  # images stand row by row
-        here = slice(int(first), int(last))
-        first, last = np.searchsorted(image_of_pair, [first, last])  # and pairs image by image
-        of = slice(int(first), int(last))
-        image, text = pair_image[of], pair_text[of]
-        pair_similarity[of] = block[row_of_image[image] - start, text]
-        best.scatter_reduce_(0, image, pair_similarity[of], "amax")
-        for turn in _turns(row_of[here], device):  # an image of each row, then second images, ...
-            seen = block if len(turn) == len(block) else block[row_of_image[here][turn] - start]
-            bound = best[here][turn, None]
-            i2t[0, here][turn] = count(torch.gt, seen, bound, copies_of)
-            i2t[1, here][turn] = count(torch.eq, seen, bound, copies_of)
-    tied = pair_similarity == best[pair_image]
-    i2t[2].scatter_add_(0, pair_image, tied * owned)
-    # Relaxed, the best of the right captions is the same, only its equals are more: all copies.
-    i2t[3].scatter_add_(0, pair_image, tied * copies_of[pair_text].long())
-    # A second pass, now that each pair's own similarity is known: the same products over the same
-    # blocks give the same bits, so an image ties with itself exactly. A turn has a pair of each
-    # text.
-    t2i = torch.zeros(2, len(pairs), dtype=torch.long, device=device)
-    turns = _turns(text_of_pair, device)
-    for start in range(0, len(vectors), chunk):
-        block = similarities(start)
-        times_here = times[start : start + chunk]
-        for of_turn in turns:
-            text = pair_text[of_turn]
-            columns = block if len(text) == len(texts) else block[:, text]
-            bound = pair_similarity[of_turn]
-            t2i[0, of_turn] += count(torch.gt, columns, bound, times_here)
-            t2i[1, of_turn] += count(torch.eq, columns, bound, times_here)
-    # Relaxed, a text's best image is that of its highest pair, and all such pairs are right.
-    highest_of = torch.full((len(texts),), -torch.inf, device=device)
-    highest_of.scatter_reduce_(0, pair_text, pair_similarity, "amax")
-    is_best = pair_similarity == highest_of[pair_text]
-    of_text = torch.zeros(3, len(texts), dtype=torch.long, device=device)
-    of_text[:2, pair_text[is_best]] = t2i[:, is_best]
-    of_text[2].scatter_add_(0, pair_text, is_best.long())
+    row_of = row_of[by_row]
+    blocks = _Blocks(images, texts, chunk)
+    index = _pair_index(text_of, place_of[image_of], len(texts))
+    found, pair_of = np.unique(index, return_inverse=True)
+    pairs = _Pairs(*np.divmod(found, len(texts)), np.bincount(pair_of), device)
+    copies = torch.as_tensor(np.bincount(text_of, minlength=len(texts)), device=device)
+    i2t, similarity = _rank_captions(blocks, pairs, row_of, copies)
+    times = torch.as_tensor(np.bincount(row_of), device=device)
+    t2i, of_text = _rank_images(blocks, pairs, similarity, times)
     above, tie, own, alike = i2t.cpu().numpy()[:, place_of]
     above_t, tie_t = t2i.cpu().numpy()[:, pair_of]
     standard = (Ranks(above, tie, own), Ranks(above_t, tie_t, np.ones_like(tie_t)))
     relaxed = (Ranks(above, tie, alike), Ranks(*of_text.cpu().numpy()[:, text_of]))
     return standard, relaxed
+
+
+class _Blocks:
+    """Similarities of distinct images with all texts, some images at a time."""
+
+    def __init__(self, images: Tensor, texts: Tensor, chunk: int) -> None:
+        self.images, self.texts = images, texts
+        fits = not chunk and len(images) * len(texts) <= HELD
+        self.whole = images @ texts.T if fits else None  # then one product serves both passes
+        self.chunk = chunk or max(HELD // len(texts), 1)
+        self.spare = torch.empty(0, device=images.device)
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        """The first image of each block, and the block (images, D)."""
+        for start in range(0, len(self.images), self.chunk):
+            if self.whole is not None:
+                yield start, self.whole[start : start + self.chunk]
+            else:
+                yield start, self.images[start : start + self.chunk] @ self.texts.T
+
+    def count(self, compare: Callable, block: Tensor, bound: Tensor, weights: Tensor) -> Tensor:
+        """How much of a block is above, or equals, a bound for each row (n, 1) or column (n).
+
+        A product with the weights counts: whole numbers, exact in fp32 below 2^24, and faster than
+        a sum of truths.
+        """
+        if self.spare.shape != block.shape:  # memory anew would take longer than comparing
+            self.spare = torch.empty_like(block)
+        found, weights = compare(block, bound, out=self.spare), weights.float()
+        return (found @ weights if bound.ndim == 2 else weights @ found).long()
+
+
+class _Pairs:
+    """Each pair of an image and a text that it has, image by image; ``owned`` counts its copies."""
+
+    def __init__(
+        self, image: np.ndarray, text: np.ndarray, owned: np.ndarray, device: torch.device
+    ) -> None:
+        self.image_of, self.text_of = image, text
+        self.image, self.text, self.owned = (
+            torch.as_tensor(of, device=device) for of in (image, text, owned)
+        )
+
+
+def _rank_captions(
+    blocks: _Blocks, pairs: _Pairs, row_of: np.ndarray, copies: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Counts about each image's best own text, and the similarity of each pair.
+
+    Args:
+        row_of: for each image its row among the distinct ones, ascending.
+        copies: captions of each text.
+
+    Returns:
+        (4, N): above, tie, own, and the tied captions with an own text; (pairs,).
+    """
+    device = copies.device
+    row_of_image = torch.as_tensor(row_of, device=device)
+    similarity = torch.empty(len(pairs.image), device=device)
+    best = torch.full((len(row_of),), -torch.inf, device=device)
+    counts = torch.zeros(4, len(row_of), dtype=torch.long, device=device)
+    for start, block in blocks:
+        first, last = np.searchsorted(row_of, [start, start + len(block)])
+        here = slice(int(first), int(last))
+        of = slice(*(int(at) for at in np.searchsorted(pairs.image_of, [first, last])))
+        image, text = pairs.image[of], pairs.text[of]
+        similarity[of] = block[row_of_image[image] - start, text]
+        best.scatter_reduce_(0, image, similarity[of], "amax")
+        for turn in _turns(row_of[here], device):  # an image of each row, then second images, ...
+            seen = block if len(turn) == len(block) else block[row_of_image[here][turn] - start]
+            bound = best[here][turn, None]
+            counts[0, here][turn] = blocks.count(torch.gt, seen, bound, copies)
+            counts[1, here][turn] = blocks.count(torch.eq, seen, bound, copies)
+    tied = similarity == best[pairs.image]
+    counts[2].scatter_add_(0, pairs.image, tied * pairs.owned)
+    # Relaxed, the best of the right captions is the same, only its equals are more: all copies.
+    counts[3].scatter_add_(0, pairs.image, tied * copies[pairs.text])
+    return counts, similarity
+
+
+def _rank_images(
+    blocks: _Blocks, pairs: _Pairs, similarity: Tensor, times: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Counts about each pair's image for its text, and about each text's best image.
+
+    The same products over the same blocks give the same bits as in the pass before, so an image
+    ties with itself exactly.
+
+    Args:
+        times: images of each distinct vector.
+
+    Returns:
+        (2, pairs): above, tie; (3, D): above, tie, and how many of the tied are right.
+    """
+    texts, device = len(blocks.texts), times.device
+    counts = torch.zeros(2, len(similarity), dtype=torch.long, device=device)
+    turns = _turns(pairs.text_of, device)  # a turn has a pair of each text
+    for start, block in blocks:
+        here = times[start : start + len(block)]
+        for turn in turns:
+            text = pairs.text[turn]
+            columns = block if len(text) == texts else block[:, text]
+            counts[0, turn] += blocks.count(torch.gt, columns, similarity[turn], here)
+            counts[1, turn] += blocks.count(torch.eq, columns, similarity[turn], here)
+    # Relaxed, a text's best image is that of its highest pair, and all such pairs are right.
+    best = torch.full((texts,), -torch.inf, device=device)
+    best.scatter_reduce_(0, pairs.text, similarity, "amax")
+    is_best = similarity == best[pairs.text]
+    of_text = torch.zeros(3, texts, dtype=torch.long, device=device)
+    of_text[:2, pairs.text[is_best]] = counts[:, is_best]
+    of_text[2].scatter_add_(0, pairs.text, is_best.long())
+    return counts, of_text
 
 
 def _turns(group_of: np.ndarray, device: torch.device) -> list[Tensor]:
