@@ -101,7 +101,7 @@ def test_weights_of_another_shape_are_refused_in_one_line(weights_file, tmp_path
         ("ViT-B-32@/no/such/file.safetensors", "no weights file at"),
         ("vits14-minilm@unalined", "did you mean unaligned"),
         ("cnn-gru@rndom", "did you mean random"),
-        ("tiny@laion", "tiny has no weights 'laion'"),
+        ("tiny@laion", "unknown weights of tiny 'laion'"),
         ("tiny@random+/no/delta.safetensors", "no weights at"),
     ],
 )
