@@ -15,7 +15,6 @@ from study.answer import (
     ADAPTER,
     ALL,
     BOTH,
-    FIRST,
     NOTHING,
     PAPERS,
     SECOND,
@@ -26,7 +25,7 @@ from study.answer import (
     shown_runs,
     write_answer,
 )
-from study.claims import SETS, read_evidence
+from study.claims import FIRST, SETS, read_evidence
 from study.updates import stages
 
 ROOT = Path(__file__).parents[1]

@@ -24,7 +24,7 @@ from rsstudy.experiments.record import (
 from rsstudy.experiments.sweep import beyond
 from rsstudy.methods import create_method
 from rsstudy.training.checkpoint import Diverged
-from rsstudy.training.recipe import SHORT
+from rsstudy.training.recipe import SHORT, recipe_for
 from study import suites
 from study.comparison import on_validation
 from study.suites import (
@@ -39,7 +39,6 @@ from study.suites import (
     SUITES,
     arm_of,
     arms,
-    recipe_for,
     run_suite,
 )
 

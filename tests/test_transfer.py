@@ -14,8 +14,8 @@ import torch
 from rsstudy.adapters import ADAPTER
 from rsstudy.errors import StudyError
 from rsstudy.experiments.arms import name_of, recorded
-from rsstudy.experiments.record import as_table, before, choices_before, read_record
-from rsstudy.experiments.run import RECORD, Run, execute
+from rsstudy.experiments.record import RECORD, as_table, before, choices_before, read_record
+from rsstudy.experiments.run import Run, execute
 from rsstudy.tensors import read_tensors
 from rsstudy.training.checkpoint import Diverged
 from rsstudy.training.recipe import Recipe

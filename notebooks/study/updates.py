@@ -14,8 +14,9 @@ import pandas as pd
 
 from rsstudy.experiments.arms import recorded
 from rsstudy.experiments.compare import Contrast, compare, compare_changes, corrected
+from rsstudy.training.recipe import Scale
 from study.comparison import mean_with_interval, shared_seeds
-from study.suites import UPDATED, Scale, arms
+from study.suites import UPDATED, arms
 
 Record = Mapping[str, Any]
 
