@@ -8,6 +8,7 @@ Each kind's ground is drawn by the function of its name.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from rsstudy.scenes.drawing import (
     COLOURS,
@@ -108,12 +109,8 @@ def water_course(s: Stage, left: float, right: float, swing: float) -> None:
         s.pen.line(x, y, x + 0.012, y + 0.05, 0.008, WHITE, 60)
 
 
-def bridge(s: Stage) -> None:
-    water_course(s, 0.3, 0.74, 0.015)
-
-
-def river(s: Stage) -> None:
-    water_course(s, 0.27, 0.79, 0.025)
+bridge = partial(water_course, left=0.3, right=0.74, swing=0.015)
+river = partial(water_course, left=0.27, right=0.79, swing=0.025)
 
 
 def center(s: Stage) -> None:

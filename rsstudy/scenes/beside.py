@@ -6,6 +6,7 @@ Kinds that need more than a floor have a function of their name.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from rsstudy.scenes.drawing import (
     COLOURS,
@@ -131,24 +132,17 @@ def beach(s: Stage) -> None:
     s.pen.path([(x, y + 0.02) for x, y in shore], 0.02, s.tone("sand", 0.85))
 
 
-def bank(s: Stage, low: float, colour: Colour) -> None:
+def bank(s: Stage, low: float, floor: str, factor: float = 1) -> None:
     """Water from the horizon to ``low``, and the bank before it."""
     band(s, HORIZON + 0.03, low, s.material["water"])
     waves(s, HORIZON + 0.03, low)
-    band(s, low, 1.02, colour)
+    band(s, low, 1.02, s.tone(floor, factor))
     band(s, low, low + 0.02, s.tone("soil", 0.8))
 
 
-def bridge(s: Stage) -> None:
-    bank(s, 0.9, s.tone("grass", 0.95))
-
-
-def river(s: Stage) -> None:
-    bank(s, 0.88, s.tone("grass", 0.95))
-
-
-def port(s: Stage) -> None:
-    bank(s, 0.9, s.material["concrete"])
+bridge = partial(bank, low=0.9, floor="grass", factor=0.95)
+river = partial(bank, low=0.88, floor="grass", factor=0.95)
+port = partial(bank, low=0.9, floor="concrete")
 
 
 def farmland(s: Stage) -> None:
@@ -201,10 +195,7 @@ def park(s: Stage, plant: Sprite = tree_beside) -> None:
 
 
 mediumresidential = sparseresidential = park
-
-
-def resort(s: Stage) -> None:
-    park(s, palm_beside)
+resort = partial(park, plant=palm_beside)
 
 
 def railwaystation(s: Stage) -> None:

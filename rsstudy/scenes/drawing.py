@@ -99,8 +99,8 @@ def oval(x: float, y: float, rx: float, ry: float, corners: int = 20) -> Points:
 
 def lozenge(x: float, y: float, half: float, radius: float, corners: int = 8) -> Points:
     """The outline of a running track along y: two half circles and two straights."""
-    arc = [math.pi * k / corners for k in range(corners + 1)]
-    top = [(x - radius * math.cos(t), y - half - radius * math.sin(t)) for t in arc]
+    turns = (math.pi * k / corners for k in range(corners + 1))
+    top = arc(x, y - half, -radius, -radius, turns)
     return top + [(2 * x - a, 2 * y - b) for a, b in top]
 
 

@@ -89,8 +89,8 @@ class Scene:
 
     kind: str
     count: int
-    arrangement: str
     colour: str
+    arrangement: str
     surroundings: str
     side: int
     companion: str
