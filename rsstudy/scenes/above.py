@@ -25,7 +25,6 @@ from rsstudy.scenes.drawing import (
     box,
     lozenge,
     mix,
-    open_ground,
     places,
     shade,
     wavy,
@@ -351,10 +350,9 @@ def surroundings(s: Stage) -> None:
         xs = [0.05 + 0.085 * (k % 2) + s.chance(-0.02, 0.02) for k in range(24)]
         trees(s, [(x, -0.1 + 0.052 * k) for k, x in enumerate(xs)], 0.125)
     else:
-        colour = open_ground(what, s.material)
+        colour, marks = s.open_ground()
         s.pen.shape([(x + 0.015, y) for x, y in edge] + corners, shade(colour, 1.35))
         s.pen.shape(edge + corners, colour)
-        marks = WHITE if what == "water" else shade(colour, 0.8)
         for k in range(12):
             x, y = s.chance(-0.02, 0.14), -0.05 + 0.1 * k
             s.pen.line(x, y, x + 0.01, y + 0.06, 0.01, marks, 80)

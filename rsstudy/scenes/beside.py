@@ -23,7 +23,6 @@ from rsstudy.scenes.drawing import (
     box,
     lozenge,
     mix,
-    open_ground,
     places,
     shade,
 )
@@ -259,9 +258,8 @@ def surroundings(s: Stage) -> None:
             lane(s, near, far, (0.13, 0.04), s.material["asphalt"])
             s.pen.dashes(near, far, 0.012, WHITE, 7)
     else:
-        colour = open_ground(what, s.material)
+        colour, marks = s.open_ground()
         s.pen.shape(area, colour)
-        marks = WHITE if what == "water" else shade(colour, 0.8)
         for _ in range(12):
             x, y = s.chance(min(x0, x1), max(x0, x1)), s.chance(y0 + 0.01, min(y1, 0.99))
             s.pen.line(x - 0.03, y, x + 0.03, y, 0.006, marks, 110)

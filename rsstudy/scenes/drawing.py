@@ -76,15 +76,6 @@ def mix(one: Colour, other: Colour, part: float) -> Colour:
     return cast(Colour, tuple(int(a + (b - a) * part) for a, b in zip(one, other, strict=True)))
 
 
-def open_ground(what: str, material: dict[str, Colour]) -> Colour:
-    """The colour of surroundings that are water, a lawn or bare land."""
-    return {
-        "water": material["water"],
-        "lawn": mix(material["grass"], (96, 168, 66), 0.6),
-        "bare land": mix(material["soil"], (190, 130, 80), 0.5),
-    }[what]
-
-
 def box(x0: float, y0: float, x1: float, y1: float) -> Points:
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
@@ -285,6 +276,15 @@ class Stage:
 
     def tone(self, material: str, factor: float) -> Colour:
         return shade(self.material[material], factor)
+
+    def open_ground(self) -> tuple[Colour, Colour]:
+        """The colours of surroundings that are water, a lawn or bare land, and of their marks."""
+        if self.scene.surroundings == "water":
+            return self.material["water"], WHITE
+        mixed = {"lawn": ("grass", (96, 168, 66), 0.6), "bare land": ("soil", (190, 130, 80), 0.5)}
+        material, other, part = mixed[self.scene.surroundings]
+        colour = mix(self.material[material], other, part)
+        return colour, shade(colour, 0.8)
 
 
 def places(
