@@ -1,4 +1,4 @@
-"""What an audit found, as text: the verdict first, then findings, counts and digests."""
+"""An audit as text: the verdict first, then findings, counts and digests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ APART = {"name", "images", "splits", "manifest_digest", "pixel_digest", "errors"
 
 
 def report(facts: Mapping[str, Any]) -> str:
-    """An audit to be read by a person; plain text, no line of which is broken to fit a screen.
-
-    Args:
-        facts: ``Audit.as_dict()``, with or without further counts.
-    """
+    """The text of ``Audit.as_dict()`` (``facts``, which may have further counts), not wrapped."""
     lines = [f"{facts['name']}: {'usable' if facts['ok'] else 'broken'}"]
     lines += [f"- {error}" for error in facts["errors"]]
     if facts["findings"]:
@@ -23,19 +19,16 @@ def report(facts: Mapping[str, Any]) -> str:
     counted.append(("all", facts["images"], sum(captions for *_, captions in counted)))
     lines += ["", f"{'split':<8}{'images':>10}{'captions':>10}"]
     lines += [f"{name:<8}{images:>10,}{captions:>10,}" for name, images, captions in counted]
+    words = "{least} to {most}, median {median:g}, mean {mean:.1f}"
     special = {
         "classes": _classes(facts["classes"]),
         "captions_per_image": _captions_per_image(facts["captions_per_image"]),
-        "caption_words": "{least} to {most}, median {median:g}, mean {mean:.1f}".format(
-            **facts["caption_words"]
-        ),
+        "caption_words": words.format(**facts["caption_words"]),
     }
     rest = [(name, special.get(name) or _shown(facts[name])) for name in facts if name not in APART]
     lines += ["", *_aligned(rest)]
-    digests = [
-        ("manifest_digest", facts["manifest_digest"]),
-        ("pixel_digest", facts["pixel_digest"] or "none: not every picture was decoded"),
-    ]
+    pixels = facts["pixel_digest"] or "none: not every picture was decoded"
+    digests = [("manifest_digest", facts["manifest_digest"]), ("pixel_digest", pixels)]
     return "\n".join([*lines, "", *_aligned(digests)])
 
 
@@ -46,7 +39,7 @@ def _aligned(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """A number; of a list its length, since the lines above name the first of what was found."""
+    """A number, or the length of a list: the findings name its first items."""
     if value is None:
         return "not counted"
     if isinstance(value, list):
@@ -60,8 +53,7 @@ def _shown(value: Any) -> str:
 def _classes(images: Mapping[str, int]) -> str:
     if not images:
         return "none given"
-    fewest, most = min(images.values()), max(images.values())
-    each = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    each = " to ".join(f"{n:,}" for n in sorted({min(images.values()), max(images.values())}))
     return f"{len(images)}, of {each} images each"
 
 

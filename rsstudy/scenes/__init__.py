@@ -1,15 +1,15 @@
-"""Generated scenes: pictures drawn by code, with captions that name what is in them.
+"""Generated scenes: pictures drawn by code, and captions that name their content.
 
-Two domains share thirty kinds of place and all their words: ``aerial``, seen from above, and
-``ground``, seen from the side. Two dials say how alike the pictures are and how alike the captions
-read; neither changes which scene an image holds.
+Two domains share thirty kinds of place and all words: ``aerial`` is seen from above, ``ground``
+from the side. Two dials control the similarity of the pictures and of the captions. Neither
+changes the content of a scene.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -31,7 +31,7 @@ SPLITS = ("train",) * 4 + ("val",) + ("train",) * 4 + ("test",)
 
 @dataclass(frozen=True)
 class DrawnImages:
-    """Pictures drawn when they are asked for, ``size`` pixels wide and high."""
+    """Pictures of ``size`` x ``size`` pixels, drawn on demand."""
 
     scenes: tuple[Scene, ...] = field(repr=False)
     domain: str
@@ -45,21 +45,16 @@ class DrawnImages:
         materials = {name: mix(*tints, chance()) for name, tints in MATERIALS.items()}
         sun = math.radians(chance(20, 80))
         tint = (chance(0.93, 1.07), chance(0.95, 1.05), chance(0.93, 1.07))
-        # Drawn three times too large, then averaged: smooth edges without a slower library.
+        # Drawn at three times the size, then averaged: smooth edges without a slower library.
         setting = Pen.on(3 * self.size, (math.cos(sun), math.sin(sun)), 0.6 * self.alike, tint)
         things = replace(setting, fade=0.3 * self.alike)
         DOMAINS[self.domain](drawn, setting, things, materials, chance)
         return np.array(setting.image.reduce(3))
 
     def content(self, index: int) -> bytes:
-        """A sha256 of everything that picture ``index`` is drawn from."""
-        parts = (
-            sorted(asdict(self.scenes[index]).items()),
-            self.domain,
-            float(self.alike),
-            self.size,
-            DRAWING_VERSION,
-        )
+        """The sha256 of everything that determines picture ``index``."""
+        drawn = sorted(asdict(self.scenes[index]).items())
+        parts = (drawn, self.domain, float(self.alike), self.size, DRAWING_VERSION)
         return hashlib.sha256(repr(parts).encode()).digest()
 
 
@@ -72,22 +67,22 @@ def scenes(
     size: int = 96,
     distinct_captions: bool = False,
 ) -> ImageTextSet:
-    """A set of ``images`` generated scenes with five captions each, split 8:1:1.
+    """A set of generated scenes with five captions each, split 8:1:1.
 
-    Image i holds the same scene whatever the number of images and the dials, and its captions
-    differ only where ``distinct_captions`` asks for it.
+    Scene i does not depend on the number of images or the dials. Its captions depend on the number
+    of images only with ``distinct_captions``.
 
     Args:
-        images: how many.
-        seed: another seed, other scenes.
+        images: the number of images.
+        seed: the seed of the scenes.
         domain: "aerial" (named "scenes") or "ground" (named "scenes-ground").
         alike_images: in [0, 1]; the higher, the more the pictures share palette and layout.
         alike_captions: in [0, 1]; the higher, the fewer attributes and wordings captions have.
         size: width and height of the pictures in pixels.
-        distinct_captions: name further attributes until no caption belongs to two images.
+        distinct_captions: name further attributes until no two images share a caption.
 
     Raises:
-        StudyError: a value out of its range, or more images than captions can tell apart.
+        StudyError: a value is out of its range, or captions cannot distinguish all images.
     """
     if domain not in DOMAINS:
         raise unknown("domain of scenes", domain, DOMAINS)
@@ -98,44 +93,35 @@ def scenes(
         if value < 1:
             raise StudyError(f"{name} is {value}; choose 1 or more")
     drawn = tuple(scene(index, int(seed), domain) for index in range(images))
-    write = distinct if distinct_captions else plain
     return ImageTextSet(
         name="scenes" if domain == "aerial" else f"scenes-{domain}",
         filenames=tuple(f"{s.kind}_{i // len(SCENE_TYPES) + 1}.png" for i, s in enumerate(drawn)),
-        captions=write(drawn, domain, alike_captions),
+        captions=captions(drawn, domain, alike_captions, distinct_captions),
         splits=tuple(SPLITS[index % len(SPLITS)] for index in range(images)),
         classes=tuple(s.kind for s in drawn),
         images=DrawnImages(drawn, domain, alike_images, size),
     )
 
 
-def plain(drawn: tuple[Scene, ...], domain: str, alike: float) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(caption(s, domain, alike, k) or "" for k in range(CAPTIONS)) for s in drawn)
-
-
-def distinct(drawn: tuple[Scene, ...], domain: str, alike: float) -> tuple[tuple[str, ...], ...]:
-    """Captions that name one more attribute for as long as another image has the same text."""
-    texts = [list(five) for five in plain(drawn, domain, alike)]
-    more = [[0] * CAPTIONS for _ in drawn]
-    while True:
-        owners = defaultdict(set)
-        for index, five in enumerate(texts):
-            for text in five:
-                owners[text].add(index)
-        shared = [
-            (i, k)
-            for i, five in enumerate(texts)
-            for k in range(CAPTIONS)
-            if len(owners[five[k]]) > 1
-        ]
+def captions(
+    drawn: tuple[Scene, ...], domain: str, alike: float, distinct: bool
+) -> tuple[tuple[str, ...], ...]:
+    """Five captions of each scene; ``distinct`` ones name more until no other scene has them."""
+    texts = [[caption(s, domain, alike, k) or "" for k in range(CAPTIONS)] for s in drawn]
+    more: Counter[tuple[int, int]] = Counter()
+    while distinct:
+        owners = Counter(text for five in texts for text in set(five))
+        places = ((i, k) for i in range(len(drawn)) for k in range(CAPTIONS))
+        shared = [(i, k) for i, k in places if owners[texts[i][k]] > 1]
         if not shared:
-            return tuple(tuple(five) for five in texts)
+            break
         for i, k in shared:
-            more[i][k] += 1
-            longer = caption(drawn[i], domain, alike, k, more[i][k])
+            more[i, k] += 1
+            longer = caption(drawn[i], domain, alike, k, more[i, k])
             if longer is None:
                 raise StudyError(
                     f"{len(drawn)} images are too many for distinct captions: some "
-                    "hold the same scene; ask for fewer images"
+                    "show the same scene; ask for fewer images"
                 )
             texts[i][k] = longer
+    return tuple(map(tuple, texts))

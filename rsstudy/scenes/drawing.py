@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from rsstudy.scenes.world import Scene
+
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
 Points = list[Point]
+Row = tuple[float, float, float]
 
 COLOURS: dict[str, Colour] = {
     "white": (245, 244, 238),
@@ -27,7 +31,7 @@ COLOURS: dict[str, Colour] = {
     "black": (44, 46, 54),
     "purple": (140, 78, 170),
 }
-# Each material as two tints; a picture takes one between them.
+# Each material has two tints; a picture mixes them.
 MATERIALS: dict[str, tuple[Colour, Colour]] = {
     "grass": ((92, 132, 62), (146, 158, 88)),
     "soil": ((178, 132, 88), (154, 122, 96)),
@@ -41,13 +45,13 @@ MATERIALS: dict[str, tuple[Colour, Colour]] = {
     "paving": ((214, 202, 180), (196, 192, 186)),
 }
 WHITE, DARK, SHADE = (238, 238, 234), (52, 58, 68), (18, 24, 30)
-COMMON = (138, 142, 118)  # where every colour goes as pictures grow alike
+COMMON = (138, 142, 118)  # all colours approach this one as pictures grow alike
 
 
 class Chance:
-    """The choices of one picture that no caption names, each a number between two bounds.
+    """The choices of one picture that no caption names: numbers between two bounds.
 
-    Each choice is, with probability ``alike``, the one that all pictures share.
+    A choice is the common one of all pictures with probability ``alike``.
     """
 
     def __init__(self, look: int, alike: float):
@@ -64,36 +68,30 @@ class Chance:
 def shade(colour: Colour, factor: float) -> Colour:
     """``colour`` made darker (factor < 1) or lighter (factor > 1)."""
     if factor <= 1:
-        return tuple(int(v * factor) for v in colour)  # type: ignore[return-value]
+        return cast(Colour, tuple(int(v * factor) for v in colour))
     return mix(colour, (255, 255, 255), factor - 1)
 
 
 def mix(one: Colour, other: Colour, part: float) -> Colour:
-    return tuple(int(a + (b - a) * part) for a, b in zip(one, other, strict=True))  # type: ignore
-
-
-def open_ground(what: str, material: dict[str, Colour]) -> Colour:
-    """The colour of water, lawn or bare land that is named as a scene's surroundings."""
-    return {
-        "water": material["water"],
-        "lawn": mix(material["grass"], (96, 168, 66), 0.6),
-        "bare land": mix(material["soil"], (190, 130, 80), 0.5),
-    }[what]
+    return cast(Colour, tuple(int(a + (b - a) * part) for a, b in zip(one, other, strict=True)))
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> Points:
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
-def oval(x: float, y: float, rx: float, ry: float, corners: int = 20) -> Points:
-    turns = (2 * math.pi * k / corners for k in range(corners))
+def arc(x: float, y: float, rx: float, ry: float, turns: Iterable[float]) -> Points:
     return [(x + rx * math.cos(t), y + ry * math.sin(t)) for t in turns]
 
 
+def oval(x: float, y: float, rx: float, ry: float, corners: int = 20) -> Points:
+    return arc(x, y, rx, ry, (2 * math.pi * k / corners for k in range(corners)))
+
+
 def lozenge(x: float, y: float, half: float, radius: float, corners: int = 8) -> Points:
-    """The outline of a running track along y: two half circles joined by straights."""
-    arc = [math.pi * k / corners for k in range(corners + 1)]
-    top = [(x - radius * math.cos(t), y - half - radius * math.sin(t)) for t in arc]
+    """The outline of a running track along y: two half circles and two straights."""
+    turns = (math.pi * k / corners for k in range(corners + 1))
+    top = arc(x, y - half, -radius, -radius, turns)
     return top + [(2 * x - a, 2 * y - b) for a, b in top]
 
 
@@ -101,17 +99,17 @@ def bend(start: Point, end: Point, sag: float, steps: int = 12) -> Points:
     """A smooth curve from ``start`` to ``end`` that bows sideways by ``sag``."""
     (x0, y0), (x1, y1) = start, end
     cx, cy = (x0 + x1) / 2 + sag * (y0 - y1), (y0 + y1) / 2 + sag * (x1 - x0)
+
+    def between(a: float, b: float, c: float, t: float) -> float:
+        return (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t * t * c
+
     return [
-        (
-            (1 - t) ** 2 * x0 + 2 * t * (1 - t) * cx + t * t * x1,
-            (1 - t) ** 2 * y0 + 2 * t * (1 - t) * cy + t * t * y1,
-        )
-        for t in (k / steps for k in range(steps + 1))
+        (between(x0, cx, x1, k / steps), between(y0, cy, y1, k / steps)) for k in range(steps + 1)
     ]
 
 
 def wavy(x: float, swing: float, chance: Chance, steps: int = 16) -> Points:
-    """A wavy line along y, from -0.3 to 1.3, about ``x``."""
+    """A wavy line along y, from -0.3 to 1.3, near ``x``."""
     p, q, f = chance(0, 6.3), chance(0, 6.3), chance(3, 7)
     ys = [-0.3 + 1.6 * k / steps for k in range(steps + 1)]
     return [(x + swing * (math.sin(f * y + p) + 0.4 * math.sin(13 * y + q)), y) for y in ys]
@@ -141,14 +139,17 @@ def _grain(pixels: int, strength: int) -> Image.Image:
 class Pen:
     """Draws on ``image`` in a frame of its own; ``at`` gives a pen in a smaller frame.
 
-    ``frame`` (a, b, c, d, e, f) takes (x, y) to pixel (ax + by + c, dx + ey + f); y points down.
-    ``sun`` is the direction of shadows, ``fade`` the part of each colour that goes to COMMON and
-    ``tint`` what each channel is multiplied with.
+    Attributes:
+        frame: the rows (a, b, c) and (d, e, f) of an affine map: the point (x, y) is drawn at
+            pixel (ax + by + c, dx + ey + f). y points down.
+        sun: the direction of shadows.
+        fade: the part of each colour that COMMON replaces.
+        tint: a factor for each channel.
     """
 
     image: Image.Image
     draw: ImageDraw.ImageDraw
-    frame: tuple[float, float, float, float, float, float]
+    frame: tuple[Row, Row]
     sun: Point
     fade: float
     tint: tuple[float, float, float]
@@ -156,37 +157,32 @@ class Pen:
     @classmethod
     def on(cls, pixels: int, sun: Point, fade: float, tint: tuple[float, float, float]) -> Pen:
         image = Image.new("RGB", (pixels, pixels), COMMON)
-        frame = (pixels, 0.0, 0.0, 0.0, pixels, 0.0)
+        frame = ((pixels, 0.0, 0.0), (0.0, pixels, 0.0))
         return cls(image, ImageDraw.Draw(image, "RGBA"), frame, sun, fade, tint)
 
     def at(self, x: float, y: float, size: float = 1, turn: float = 0, squash: float = 1) -> Pen:
         """A pen of unit ``size`` about (x, y), turned by ``turn`` degrees, then flattened."""
-        a, b, c, d, e, f = self.frame
         cos, sin = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
         sines, cosines = sin * squash, cos * squash
-        frame = (
-            a * cos + b * sines,
-            b * cosines - a * sin,
-            a * x + b * y + c,
-            d * cos + e * sines,
-            e * cosines - d * sin,
-            d * x + e * y + f,
+        across, down = (
+            (p * cos + q * sines, q * cosines - p * sin, p * x + q * y + r)
+            for p, q, r in self.frame
         )
-        return replace(self, frame=frame)
+        return replace(self, frame=(across, down))
 
     def ink(self, colour: Colour, alpha: int = 255) -> tuple[int, int, int, int]:
-        keep, (r, g, b), (tr, tg, tb) = 1 - self.fade, colour, self.tint
-        cr, cg, cb = (self.fade * v for v in COMMON)
-        return (
-            min(255, int(cr + keep * r * tr)),
-            min(255, int(cg + keep * g * tg)),
-            min(255, int(cb + keep * b * tb)),
-            alpha,
-        )
+        channels = zip(COMMON, colour, self.tint, strict=True)
+        r, g, b = (min(255, int(self.fade * c + (1 - self.fade) * v * t)) for c, v, t in channels)
+        return r, g, b, alpha
 
     def pixels(self, points: Sequence[Point]) -> Points:
-        a, b, c, d, e, f = self.frame
+        (a, b, c), (d, e, f) = self.frame
         return [(a * x + b * y + c, d * x + e * y + f) for x, y in points]
+
+    def unit(self) -> float:
+        """The mean length of the frame's unit in pixels."""
+        (a, b, _), (d, e, _) = self.frame
+        return math.sqrt(abs(a * e - b * d))
 
     def shape(self, points: Sequence[Point], colour: Colour, alpha: int = 255) -> None:
         self.draw.polygon(self.pixels(points), self.ink(colour, alpha))
@@ -195,9 +191,8 @@ class Pen:
         self.shape(box(x0, y0, x1, y1), colour)
 
     def disc(self, x: float, y: float, radius: float, colour: Colour, alpha: int = 255) -> None:
-        a, b, c, d, e, f = self.frame
-        u, v = a * x + b * y + c, d * x + e * y + f
-        rx, ry = radius * math.hypot(a, b), radius * math.hypot(d, e)
+        (u, v), (across, down) = self.pixels([(x, y)])[0], self.frame
+        rx, ry = radius * math.hypot(*across[:2]), radius * math.hypot(*down[:2])
         self.draw.ellipse((u - rx, v - ry, u + rx, v + ry), self.ink(colour, alpha))
 
     def path(self, points: Points, width: float, colour: Colour, alpha: int = 255) -> None:
@@ -211,30 +206,33 @@ class Pen:
             right.append((x - nx, y - ny))
         self.shape(left + right[::-1], colour, alpha)
 
+    def line(
+        self, x0: float, y0: float, x1: float, y1: float, width: float, colour: Colour, alpha=255
+    ) -> None:
+        self.path([(x0, y0), (x1, y1)], width, colour, alpha)
+
     def dashes(self, start: Point, end: Point, width: float, colour: Colour, count: int) -> None:
         (x0, y0), (x1, y1) = start, end
         for k in range(count):
             s, t = (k + 0.2) / count, (k + 0.7) / count
-            ends = [(x0 + (x1 - x0) * v, y0 + (y1 - y0) * v) for v in (s, t)]
-            self.path(ends, width, colour)
+            self.path([(x0 + (x1 - x0) * v, y0 + (y1 - y0) * v) for v in (s, t)], width, colour)
 
     def shadow(self, points: Sequence[Point], height: float, alpha: int = 95) -> None:
-        """The shadow that ``points`` cast from ``height`` above the ground."""
-        a, b, _, d, e, _ = self.frame
-        reach = height * math.sqrt(abs(a * e - b * d))
+        """The shadow of a shape ``height`` above the ground."""
+        reach = height * self.unit()
         dx, dy = self.sun[0] * reach, self.sun[1] * reach
         moved = [(x + dx, y + dy) for x, y in self.pixels(points)]
         self.draw.polygon(moved, (*SHADE, alpha))
 
     def raised(self, points: Sequence[Point], height: float, colour: Colour) -> None:
-        """A shape that stands ``height`` above the ground, with its shadow."""
+        """A shape ``height`` above the ground, with its shadow."""
         self.shadow(points, height)
         self.shape(points, colour)
 
     def face(self, points: Points, apex: Point, colour: Colour, relief: float = 0.25) -> None:
-        """A slope of a roof or a hill about ``apex``, lighter where it meets the sun.
+        """A slope of a roof or a hill about ``apex``, lighter where it faces the sun.
 
-        Its first two points are its lower edge.
+        The first two points are the lower edge.
         """
         (x0, y0), (x1, y1), *rest = self.pixels(points)
         (ax, ay), (nx, ny) = self.pixels([apex])[0], (y1 - y0, x0 - x1)
@@ -250,12 +248,11 @@ class Pen:
 
     def lit(self, reach: float) -> Pen:
         """This pen, moved ``reach`` towards the sun."""
-        a, b, c, d, e, f = self.frame
-        unit = reach * math.sqrt(abs(a * e - b * d))
-        return replace(self, frame=(a, b, c - unit * self.sun[0], d, e, f - unit * self.sun[1]))
+        ((a, b, c), (d, e, f)), unit = self.frame, reach * self.unit()
+        return replace(self, frame=((a, b, c - unit * self.sun[0]), (d, e, f - unit * self.sun[1])))
 
     def texture(self, chance: Chance, strength: int, top: float = 0.0) -> None:
-        """Dark and light grain over all that is drawn so far below ``top``."""
+        """Dark and light grain over everything below ``top``."""
         size, start = self.image.width, int(top * self.image.width)
         for ink, part in ((SHADE, 1.0), ((255, 250, 235), 0.6)):
             x, y = int(chance(0, size)), int(chance(0, size))
@@ -266,30 +263,51 @@ class Pen:
 Sprite = Callable[[Pen, Colour, Chance], None]
 
 
-def places(arrangement: str, count: int, width: float, height: float, chance: Chance):
-    """Where ``count`` things stand about the origin, and how far apart the nearest two are."""
+@dataclass(frozen=True)
+class Stage:
+    """What a scene's setting is drawn with; its things will be ``size`` wide at ``spots``."""
+
+    pen: Pen
+    chance: Chance
+    material: dict[str, Colour]
+    scene: Scene
+    spots: list[Point]
+    size: float
+
+    def tone(self, material: str, factor: float) -> Colour:
+        return shade(self.material[material], factor)
+
+    def open_ground(self) -> tuple[Colour, Colour]:
+        """The colours of surroundings that are water, a lawn or bare land, and of their marks."""
+        if self.scene.surroundings == "water":
+            return self.material["water"], WHITE
+        mixed = {"lawn": ("grass", (96, 168, 66), 0.6), "bare land": ("soil", (190, 130, 80), 0.5)}
+        material, other, part = mixed[self.scene.surroundings]
+        colour = mix(self.material[material], other, part)
+        return colour, shade(colour, 0.8)
+
+
+def places(
+    arrangement: str, count: int, width: float, height: float, chance: Chance
+) -> tuple[list[Point], float]:
+    """Spots of ``count`` things about the origin, and the distance of the nearest two."""
     if arrangement == "two rows":
         per_row = (count + 1) // 2
-        step = min(height / per_row, width * 0.62)
-        spots = [
-            (width * (0.27 if k % 2 else -0.27), step * (k // 2 - (per_row - 1) / 2))
-            for k in range(count)
-        ]
-        return spots, min(step, width * 0.54)
+        step, x = min(height / per_row, width * 0.62), width * 0.27
+        ys = [step * (k // 2 - (per_row - 1) / 2) for k in range(count)]
+        return [(x if k % 2 else -x, y) for k, y in enumerate(ys)], min(step, width * 0.54)
     if arrangement == "circle":
         radius, start = min(width, height) * 0.4, chance(0, 6.3)
         turns = [start + 2 * math.pi * k / count for k in range(count)]
-        spots = [(radius * math.cos(t), radius * math.sin(t)) for t in turns]
-        return spots, 2 * radius * math.sin(math.pi / count)
+        return arc(0, 0, radius, radius, turns), 2 * radius * math.sin(math.pi / count)
     if arrangement == "scattered":
-        spots = []
-        for _ in range(count):  # the candidate that is farthest from those already placed
+        spots: Points = []
+        for _ in range(count):  # of 24 random candidates, the farthest from all others
             tries = [
                 ((chance() - 0.5) * width * 0.86, (chance() - 0.5) * height * 0.82)
                 for _ in range(24)
             ]
             spots.append(max(tries, key=lambda p: min((math.dist(p, s) for s in spots), default=0)))
-        apart = min(math.dist(p, q) for k, p in enumerate(spots) for q in spots[:k])
-        return spots, apart * 0.94
+        return spots, 0.94 * min(math.dist(p, q) for k, p in enumerate(spots) for q in spots[:k])
     step = min(height / count, width)
     return [(0.0, step * (k - (count - 1) / 2)) for k in range(count)], step

@@ -1,23 +1,15 @@
-"""Captions: each names some of a scene's attributes, in one of a few wordings."""
+"""Captions: each names some attributes of a scene in one of six wordings."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from random import Random
 
 from rsstudy.scenes.world import KINDS, SIDES, Scene, seed_of
 
-ATTRIBUTES = (
-    "count",
-    "colour",
-    "arrangement",
-    "surroundings",
-    "side",
-    "companion",
-    "companions",
-    "companion_colour",
-    "sky",
-)
-# An attribute that can be named only together with another.
+# What captions can name; the order is that of the random ranks below.
+ATTRIBUTES = [f.name for f in fields(Scene) if f.name not in ("kind", "look")]
+# A caption names the first attribute only together with the second.
 NEEDS = {"side": "surroundings", "companions": "companion", "companion_colour": "companion"}
 WORDINGS = (
     "there {are} {things} {arranged} {place} {near} {along} {sky} .",
@@ -57,7 +49,7 @@ ALONG = ("with {} nearby", "and there {are} {}", "along with {}")
 
 
 class Wording:
-    """One caption's choices of words: the usual one with probability ``alike``."""
+    """The choices of words of one caption: the usual one with probability ``alike``."""
 
     def __init__(self, seed: int, alike: float):
         self.random, self.alike = Random(seed).random, alike
@@ -90,10 +82,10 @@ def attributes(scene: Scene) -> list[str]:
 
 
 def caption(scene: Scene, domain: str, alike: float, which: int, more: int = 0) -> str | None:
-    """Caption ``which`` of ``scene``; None where ``more`` asks for attributes it does not have.
+    """Caption ``which`` of ``scene``; None if it has not enough attributes for ``more``.
 
-    At ``alike`` 0 a caption names three attributes or more in any wording; at 1 it names none, and
-    all scenes share five wordings. ``more`` attributes are named on top of that.
+    At ``alike`` 0 a caption names three attributes or more in any wording. At 1 it names none, and
+    all scenes share five wordings. ``more`` is a number of further attributes.
     """
     words, known = Wording(seed_of("words", scene.look, which), alike), attributes(scene)
     rank = {name: words.random() for name in ATTRIBUTES}
@@ -105,24 +97,21 @@ def caption(scene: Scene, domain: str, alike: float, which: int, more: int = 0) 
     named = sorted(known, key=rank.__getitem__)[:detail]
     kind = KINDS[scene.kind]
 
-    def told(name: str):
-        return getattr(scene, name) if name in named else ""
-
+    told = {name: getattr(scene, name) if name in named else "" for name in ATTRIBUTES}
     surroundings, near = words.pick(SURROUNDINGS[scene.surroundings]), words.pick(NEAR)
     side = SIDES[domain][scene.side] if "side" in named else ""
-    beside = words.some(
-        scene.companion, scene.companions, "companions" in named, told("companion_colour")
-    )
+    colour, counted = told["companion_colour"], "companions" in named
+    beside = words.some(scene.companion, scene.companions, counted, colour)
     along = words.pick(ALONG).format(beside, are="is" if scene.companions == 1 else "are")
     text = words.pick(WORDINGS, which).format(
-        things=words.some(kind.thing, scene.count, "count" in named, told("colour")),
+        things=words.some(kind.thing, scene.count, "count" in named, told["colour"]),
         are="is" if scene.count == 1 else "are",
         verb=kind.verb,
-        arranged=words.pick(ARRANGED[told("arrangement")]),
+        arranged=words.pick(ARRANGED[told["arrangement"]]),
         place=kind.place,
         area=kind.place.split(" ", 1)[1],
         near=f"{near} {surroundings} {side}" if "surroundings" in named else "",
         along=along if "companion" in named else "",
-        sky=told("sky"),
+        sky=told["sky"],
     )
     return " ".join(text.split())

@@ -1,8 +1,8 @@
-"""The things in a scene, each from above and from the side.
+"""The things in a scene, from above and from the side.
 
-A thing is a stack of layers, painted one over the other in a frame of width 1: from above about the
-origin and facing up, from the side standing on the origin. Up is negative y. A layer's paint is a
-colour, or a number: the thing's own colour made that much darker or lighter.
+A thing is a stack of layers in a frame of width 1, the lowest first. From above, its middle is the
+origin and it faces up; from the side, its foot is the origin. Up is negative y. The paint of a
+layer is a colour, or a factor by which the thing's own colour becomes darker or lighter.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from rsstudy.scenes.drawing import (
     Chance,
     Colour,
     Pen,
+    Point,
     Points,
     Sprite,
+    arc,
     bend,
     blob,
     box,
@@ -47,8 +49,8 @@ def both(*half: float) -> tuple[float, ...]:
 
 
 def dome(x: float, y: float, rx: float, ry: float) -> tuple[float, ...]:
-    turns = [math.pi * k / 14 for k in range(15)]
-    return tuple(v for t in turns for v in (x + rx * math.cos(t), y - ry * math.sin(t)))
+    """The upper half of an oval, from right to left."""
+    return tuple(v for p in arc(x, y, rx, -ry, (math.pi * k / 14 for k in range(15))) for v in p)
 
 
 # ---- layers ----------------------------------------------------------------------------------
@@ -98,13 +100,15 @@ def line(what: Paint, width: float, *flat: float) -> Sprite:
     return lambda pen, colour, chance: pen.path(points, width, paint(what, colour))
 
 
-def faces(what: Paint, points: Points, relief: float = 0.3, raised: float = 0) -> Sprite:
+def faces(
+    what: Paint, points: Points, relief: float = 0.3, raised: float = 0, apex: Point = (0, 0)
+) -> Sprite:
     """A pyramid over ``points``."""
 
     def draw(pen: Pen, colour: Colour, chance: Chance) -> None:
         if raised:
             pen.shadow(points, raised)
-        pen.facets(points, paint(what, colour), (0, 0), relief)
+        pen.facets(points, paint(what, colour), apex, relief)
 
     return draw
 
@@ -145,23 +149,19 @@ def wheels(radius: float, *xs: float) -> Sprite:
 
 
 def flat(sprite: Sprite, squash: float = 0.42) -> Sprite:
-    """From the side, what lies on the ground is its view from above, flattened."""
+    """The side view of a flat thing: its view from above, flattened."""
     return lambda pen, colour, chance: sprite(
         pen.at(0, -0.5 * squash, 1, 0, squash), colour, chance
     )
 
 
 def smoke(x: float, y: float, drift: float) -> Sprite:
-    return stack(
-        *(
-            discs(WHITE, (x + drift * k, y - 0.08 * k, 0.06 + 0.03 * k), alpha=140 - 32 * k)
-            for k in range(3)
-        )
-    )
+    puffs = ((x + drift * k, y - 0.08 * k, 0.06 + 0.03 * k) for k in range(3))
+    return stack(*(discs(WHITE, puff, alpha=140 - 32 * k) for k, puff in enumerate(puffs)))
 
 
 def grown(rough: float, *rings: tuple[Paint, float, float]) -> Sprite:
-    """A rounded outline of its own each time, in rings of (paint, width, height)."""
+    """A random rounded outline in rings of (paint, width, height)."""
 
     def draw(pen: Pen, colour: Colour, chance: Chance) -> None:
         shore = blob(0.46, rough, chance)
@@ -181,15 +181,15 @@ def blossom(count: int, reach: float, radius: float) -> Sprite:
     return draw
 
 
-def row(sprite: Sprite, y: float, size: float, behind: Sprite | None = None) -> Sprite:
-    """Six of a thing side by side, with something small behind each."""
+def row(sprite: Sprite, size: float, behind: Sprite | None = None) -> Sprite:
+    """Six of a thing side by side, with a small one of ``behind`` at each."""
 
     def draw(pen: Pen, colour: Colour, chance: Chance) -> None:
         for k in range(6):
             x = (k - 2.5) / 5.8
-            sprite(pen.at(x, y, size), shade(colour, chance(0.88, 1.08)), chance)
+            sprite(pen.at(x, 0, size), shade(colour, chance(0.88, 1.08)), chance)
             if behind:
-                behind(pen.at(x + 0.08, y - 0.1, 0.07), MATERIALS["tree"][k % 2], chance)
+                behind(pen.at(x + 0.08, -0.1, 0.07), MATERIALS["tree"][k % 2], chance)
 
     return draw
 
@@ -216,21 +216,21 @@ def tree(pen: Pen, colour: Colour, chance: Chance) -> None:
 
 
 def palm(pen: Pen, colour: Colour, chance: Chance) -> None:
-    for k in range(6):
-        tip = (0.55 * math.cos(math.pi * k / 3), 0.55 * math.sin(math.pi * k / 3))
+    for k, tip in enumerate(oval(0, 0, 0.55, 0.55, 6)):
         pen.shadow([(0, 0), tip, (tip[1] * 0.3, tip[0] * 0.3)], 0.2, 50)
         pen.path([(0, 0), tip], 0.2, shade(colour, 0.8 + 0.05 * k))
 
 
 # ---- from above ------------------------------------------------------------------------------
 
-_FAN = [math.radians(a) for a in range(-135, -44, 9)]
+_WINGS = ((-0.46, -0.4, 0.46, -0.14), (-0.46, -0.4, -0.22, 0.4), (0.22, -0.4, 0.46, 0.4))
+_ROOFS = ((-0.43, -0.37, 0.43, -0.17), (-0.43, -0.37, -0.25, 0.37), (0.25, -0.37, 0.43, 0.37))
 _HULL = both(0, -0.5, 0.13, -0.28, 0.2, 0, 0.17, 0.46)
 
 
 def fan(what: Paint, radius: float) -> Sprite:
-    arc = [(radius * math.cos(a), 0.45 + radius * math.sin(a)) for a in _FAN]
-    return outlines(what, [[(0, 0.45), *arc]])
+    outline = arc(0, 0.45, radius, radius, (math.radians(a) for a in range(-135, -44, 9)))
+    return outlines(what, [[(0, 0.45), *outline]])
 
 
 def vehicle(half: float) -> Sprite:
@@ -281,15 +281,13 @@ ABOVE: dict[str, Sprite] = {
         boxes(1, (-0.13, -0.5, 0.13, -0.24), raised=0.4),
         roof(-0.4, -0.15, 0.4, 0.13),
         roof(-0.17, -0.4, 0.17, 0.5),
-        lambda pen, colour, chance: pen.facets(
-            box(-0.14, -0.5, 0.14, -0.22), shade(colour, 1.15), (0, -0.36), 0.4
-        ),
+        faces(1.15, box(-0.14, -0.5, 0.14, -0.22), 0.4, apex=(0, -0.36)),
         line(WHITE, 0.03, 0, -0.44, 0, -0.28),
         line(WHITE, 0.03, -0.05, -0.39, 0.05, -0.39),
     ),
     "house": _house,
     "row of houses": stack(
-        line(MATERIALS["asphalt"][1], 0.05, -0.56, 0.13, 0.56, 0.13), row(_house, 0, 0.19, tree)
+        line(MATERIALS["asphalt"][1], 0.05, -0.56, 0.13, 0.56, 0.13), row(_house, 0.19, tree)
     ),
     "tall building": stack(
         boxes(0.62, (-0.36, -0.3, 0.36, 0.46), raised=0.34),
@@ -388,16 +386,8 @@ ABOVE: dict[str, Sprite] = {
         line(WHITE, 0.012, -0.13, 0, 0.13, 0),
     ),
     "teaching building": stack(
-        boxes(
-            0.72,
-            (-0.46, -0.4, 0.46, -0.14),
-            (-0.46, -0.4, -0.22, 0.4),
-            (0.22, -0.4, 0.46, 0.4),
-            raised=0.15,
-        ),
-        boxes(
-            1, (-0.43, -0.37, 0.43, -0.17), (-0.43, -0.37, -0.25, 0.37), (0.25, -0.37, 0.43, 0.37)
-        ),
+        boxes(0.72, *_WINGS, raised=0.15),
+        boxes(1, *_ROOFS),
         boxes(1.3, *((x - 0.05, -0.31, x + 0.05, -0.23) for x in (-0.3, 0, 0.3))),
     ),
     "storage tank": stack(
@@ -426,6 +416,15 @@ def palm_beside(pen: Pen, colour: Colour, chance: Chance) -> None:
         pen.path(bend((0.12, -0.95), (x, y), 0.25 if x < 0 else -0.25, 5), 0.1, colour)
 
 
+def carriage(x: float) -> tuple[Sprite, ...]:
+    return (
+        boxes(1, (x + 0.004, -0.135, x + 0.246, -0.03)),
+        boxes(1.35, (x + 0.004, -0.06, x + 0.246, -0.045)),
+        windows(x + 0.01, -0.13, x + 0.24, -0.06, 5, 1, DARK),
+        wheels(0.017, x + 0.05, x + 0.2),
+    )
+
+
 _house_beside = stack(
     boxes(WALL, (-0.38, -0.34, 0.38, 0)),
     boxes(WOOD, (0.2, -0.72, 0.28, -0.5), (-0.06, -0.24, 0.08, 0)),
@@ -433,7 +432,9 @@ _house_beside = stack(
     poly(0.86, 0.12, -0.32, 0.12, -0.66, 0.26, -0.66, 0.47, -0.32),
     boxes(GLASS, (-0.3, -0.26, -0.16, -0.12), (0.16, -0.26, 0.3, -0.12)),
 )
-_ARCHES = [pairs(dome(x, -0.17, 0.25, 0.15)) for x in (-0.25, 0.25)]
+_SHADED_SNOW = (0, -0.8, 0.34, -0.33, 0.18, -0.26, 0.06, -0.4)
+_ARCHES = [dome(x, -0.17, 0.25, 0.15) for x in (-0.25, 0.25)]
+_CANOPY, _CUPOLA = dome(0, -0.52, 0.48, 0.36), dome(0, -0.32, 0.42, 0.4)
 
 BESIDE: dict[str, Sprite] = {
     **{name: flat(ABOVE[name]) for name in ("field", "pond", "patch of flowers", "flower bed")},
@@ -451,25 +452,25 @@ BESIDE: dict[str, Sprite] = {
     ),
     "umbrella": stack(
         boxes(STONE, (-0.02, -0.8, 0.02, 0)),
-        poly(1, *dome(0, -0.52, 0.48, 0.36)),
+        poly(1, *_CANOPY),
         *(
-            poly(tone, 0, -0.88, *dome(0, -0.52, 0.48, 0.36)[2 * k : 2 * k + 6])
-            for k, tone in ((1, 0.8), (6, 1.25), (11, 1.25))
+            poly(tone, 0, -0.88, *_CANOPY[k : k + 6])
+            for k, tone in ((2, 0.8), (12, 1.25), (22, 1.25))
         ),
         boxes(0.85, (0.1, -0.06, 0.44, -0.01)),
     ),
     "bridge": stack(
         boxes(0.72, *((x - 0.022, -0.17, x + 0.022, 0.02) for x in (-0.5, 0, 0.5))),
-        *(line(1, 0.024, *(v for point in arch for v in point)) for arch in _ARCHES),
-        *(line(1, 0.008, x, y, x, -0.17) for arch in _ARCHES for x, y in arch[2:13:2]),
+        *(line(1, 0.024, *arch) for arch in _ARCHES),
+        *(line(1, 0.008, x, y, x, -0.17) for arch in _ARCHES for x, y in pairs(arch)[2:13:2]),
         boxes(1, (-1.5, -0.18, 1.5, -0.13)),
         boxes(0.6, (-1.5, -0.14, 1.5, -0.125)),
     ),
     "round building": stack(
         boxes(WALL, (-0.46, -0.3, 0.46, 0)),
         windows(-0.44, -0.28, 0.44, 0, 7, 1, shade(WALL, 0.6)),
-        poly(1, *dome(0, -0.32, 0.42, 0.4)),
-        poly(0.8, *dome(0, -0.32, 0.42, 0.4)[:12], 0.1, -0.32),
+        poly(1, *_CUPOLA),
+        poly(0.8, *_CUPOLA[:12], 0.1, -0.32),
         boxes(shade(WALL, 0.92), (-0.48, -0.35, 0.48, -0.29)),
         boxes(0.7, (-0.015, -0.82, 0.015, -0.7)),
     ),
@@ -485,7 +486,7 @@ BESIDE: dict[str, Sprite] = {
         poly(WOOD, -0.32, 0, -0.32, -0.2, -0.26, -0.28, -0.2, -0.2, -0.2, 0),
     ),
     "house": _house_beside,
-    "row of houses": row(_house_beside, 0, 0.165),
+    "row of houses": row(_house_beside, 0.165),
     "tall building": stack(
         boxes(1, (-0.34, -1.3, 0.34, 0)),
         boxes(0.8, (0.16, -1.3, 0.34, 0)),
@@ -511,31 +512,12 @@ BESIDE: dict[str, Sprite] = {
     "peak": stack(
         poly(0.62, -0.62, 0, -0.25, -0.42, 0, -0.8, 0.3, -0.38, 0.62, 0),
         poly(0.46, 0, -0.8, 0.3, -0.38, 0.62, 0, 0.1, 0, 0.1, -0.3),
-        poly(
-            1,
-            -0.3,
-            -0.36,
-            0,
-            -0.8,
-            0.34,
-            -0.33,
-            0.18,
-            -0.26,
-            0.06,
-            -0.4,
-            -0.06,
-            -0.24,
-            -0.16,
-            -0.38,
-        ),
-        poly(0.8, 0, -0.8, 0.34, -0.33, 0.18, -0.26, 0.06, -0.4),
+        poly(1, -0.3, -0.36, *_SHADED_SNOW, -0.06, -0.24, -0.16, -0.38),
+        poly(0.8, *_SHADED_SNOW),
     ),
     "pavilion": stack(
-        boxes(
-            WALL,
-            (-0.4, -0.06, 0.4, 0),
-            *((x, -0.4, x + 0.05, -0.05) for x in (-0.36, -0.14, 0.1, 0.32)),
-        ),
+        boxes(WALL, (-0.4, -0.06, 0.4, 0)),
+        boxes(WALL, *((x, -0.4, x + 0.05, -0.05) for x in (-0.36, -0.14, 0.1, 0.32))),
         poly(1, *both(0, -0.78, 0.2, -0.52, 0.5, -0.36)),
         poly(0.8, 0.5, -0.36, 0.2, -0.52, 0, -0.78, 0.1, -0.36),
         discs((246, 204, 58), (0, -0.8, 0.04)),
@@ -572,17 +554,7 @@ BESIDE: dict[str, Sprite] = {
         boxes(0.9, (-0.26, -0.46, 0.14, -0.41)),
         boxes(DARK, (0.2, -0.62, 0.225, -0.22)),
     ),
-    "train": stack(
-        *(
-            stack(
-                boxes(1, (x + 0.004, -0.135, x + 0.246, -0.03)),
-                boxes(1.35, (x + 0.004, -0.06, x + 0.246, -0.045)),
-                windows(x + 0.01, -0.13, x + 0.24, -0.06, 5, 1, DARK),
-                wheels(0.017, x + 0.05, x + 0.2),
-            )
-            for x in (-0.5, -0.25, 0, 0.25)
-        )
-    ),
+    "train": stack(*(layer for x in (-0.5, -0.25, 0, 0.25) for layer in carriage(x))),
     "villa": stack(
         boxes(WALL, (-0.1, -0.6, 0.42, 0), (-0.44, -0.3, -0.1, 0)),
         poly(1, -0.16, -0.58, -0.02, -0.8, 0.34, -0.8, 0.48, -0.58),

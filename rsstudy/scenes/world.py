@@ -1,14 +1,17 @@
-"""What a scene holds: thirty kinds of place, and the attributes that captions may name."""
+"""The scenes: thirty kinds of place (``kinds.csv``) and the attributes that captions may name."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, fields
+from pathlib import Path
 from random import Random
 from typing import Any
+
+import numpy as np
 
 SIDES = {
     "aerial": ("on the left", "at the top", "on the right", "at the bottom"),
@@ -17,15 +20,30 @@ SIDES = {
 SKIES = {"aerial": ("",), "ground": ("under a blue sky", "under a cloudy sky", "at sunset")}
 COMPANION_COLOURS = ("red", "white", "blue", "yellow")
 COMPANION_COUNTS = (1, 2, 3)
+# The fewest things that show an arrangement.
+FEWEST = {"row": 2, "scattered": 3, "two rows": 4, "circle": 5}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of place: the things in it and every value that their attributes may take."""
+    """A kind of place: one row of ``kinds.csv``, with lists separated by "; ".
+
+    Attributes:
+        thing: what the place shows, ``fewest`` to ``most`` of it.
+        verb, place: how captions say it: boats are ``docked`` ``in a port``.
+        floor: the material of the ground.
+        cars_on: whether accompanying cars and buses use a "road" or a "yard", from above.
+        above_size, beside_size: the largest width of a thing, in picture widths.
+        above_middle, above_width: the zone of the things across the picture.
+        above_turn: "same" (one angle a picture), "each" (one a thing), "right" (a multiple of 90
+            degrees a thing), "small", or degrees.
+        above_fill: the width of a thing relative to the distance of its neighbours.
+    """
 
     name: str
     thing: str
-    counts: tuple[int, ...]
+    fewest: int
+    most: int
     colours: tuple[str, ...]
     arrangements: tuple[str, ...]
     verb: str
@@ -33,414 +51,46 @@ class Kind:
     floor: str
     surroundings: tuple[str, ...]
     companions: tuple[str, ...]
+    cars_on: str
+    above_size: float
+    above_middle: float
+    above_width: float
+    above_turn: str
+    above_fill: float
+    beside_size: float
 
     def formations(self) -> list[tuple[int, str]]:
         """The pairs of count and arrangement that can be told apart."""
-        least = {"row": 2, "scattered": 3, "two rows": 4, "circle": 5, "": 1}
-        pairs = list(product(self.counts, (*self.arrangements, "")))
         return [
-            (n, a)
-            for n, a in pairs
-            if n >= least[a] and (a or n == 1 or not any(n >= least[b] for b in self.arrangements))
+            (count, arrangement)
+            for count in range(self.fewest, self.most + 1)
+            for arrangement in [a for a in self.arrangements if count >= FEWEST[a]] or [""]
         ]
 
 
-def _kind(name, thing, counts, colours, arrangements, verb, place, floor, near, companions):
-    def listed(text):
-        return tuple(part for part in text.split(", ") if part)
+def read_kinds() -> dict[str, Kind]:
+    def listed(cell: str) -> tuple[str, ...]:
+        return tuple(cell.split("; ")) if cell else ()
 
-    return Kind(
-        name,
-        thing,
-        tuple(range(counts[0], counts[1] + 1)),
-        listed(colours),
-        listed(arrangements),
-        verb,
-        place,
-        floor,
-        listed(near),
-        listed(companions),
-    )
+    read: dict[Any, Any] = {"str": str, "int": int, "float": float, "tuple[str, ...]": listed}
+    with Path(__file__).with_name("kinds.csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    kinds = (Kind(**{f.name: read[f.type](row[f.name]) for f in fields(Kind)}) for row in rows)
+    return {kind.name: kind for kind in kinds}
 
 
-_ALL = "row, two rows, scattered, circle"
-KINDS = {
-    kind.name: kind
-    for kind in (
-        _kind(
-            "airport",
-            "plane",
-            (1, 6),
-            "white, red, blue, yellow, green",
-            "row, two rows, scattered",
-            "parked",
-            "in an airport",
-            "grass",
-            "trees, buildings, water, bare land",
-            "car, bus",
-        ),
-        _kind(
-            "bareland",
-            "rock",
-            (1, 8),
-            "gray, white, black, red",
-            _ALL,
-            "lying",
-            "on a piece of bare land",
-            "soil",
-            "trees, road, water, lawn",
-            "car, tent",
-        ),
-        _kind(
-            "baseballfield",
-            "baseball field",
-            (1, 4),
-            "brown, orange, red, yellow",
-            "row, two rows, scattered",
-            "built",
-            "in a sports park",
-            "grass",
-            "trees, road, buildings, bare land",
-            "car, bus",
-        ),
-        _kind(
-            "beach",
-            "umbrella",
-            (1, 8),
-            "red, blue, yellow, green, white",
-            _ALL,
-            "standing",
-            "on a beach",
-            "sand",
-            "trees, road, buildings, lawn",
-            "boat",
-        ),
-        _kind(
-            "bridge",
-            "bridge",
-            (1, 3),
-            "white, gray, red, yellow, brown",
-            "",
-            "built",
-            "over a river",
-            "grass",
-            "trees, road, buildings, bare land",
-            "car, house",
-        ),
-        _kind(
-            "center",
-            "round building",
-            (1, 4),
-            "white, blue, gray, brown, green",
-            "row, scattered",
-            "standing",
-            "in a city center",
-            "paving",
-            "trees, road, water, lawn",
-            "car, bus",
-        ),
-        _kind(
-            "church",
-            "church",
-            (1, 3),
-            "red, gray, brown, blue, white",
-            "row, scattered",
-            "built",
-            "in a town",
-            "grass",
-            "trees, water, buildings, bare land",
-            "car, house",
-        ),
-        _kind(
-            "commercial",
-            "tall building",
-            (2, 6),
-            "white, gray, blue, brown, red",
-            "row, two rows, scattered",
-            "standing",
-            "in a commercial area",
-            "concrete",
-            "trees, bare land, water, lawn",
-            "car, bus",
-        ),
-        _kind(
-            "denseresidential",
-            "row of houses",
-            (2, 5),
-            "red, gray, brown, blue, white",
-            "",
-            "built",
-            "in a dense residential area",
-            "concrete",
-            "trees, lawn, water, bare land",
-            "car, bus",
-        ),
-        _kind(
-            "desert",
-            "tent",
-            (1, 8),
-            "white, red, blue, green, brown",
-            _ALL,
-            "pitched",
-            "in a desert",
-            "sand",
-            "trees, road, water, buildings",
-            "car, house",
-        ),
-        _kind(
-            "farmland",
-            "field",
-            (2, 6),
-            "yellow, green, brown, orange, white",
-            "row, two rows, scattered",
-            "lying",
-            "in a piece of farmland",
-            "soil",
-            "trees, road, water, buildings",
-            "house, car",
-        ),
-        _kind(
-            "forest",
-            "house",
-            (1, 4),
-            "red, gray, brown, white, blue",
-            "row, scattered",
-            "hidden",
-            "in a forest",
-            "forest",
-            "road, water, bare land, lawn",
-            "car, tent",
-        ),
-        _kind(
-            "industrial",
-            "factory",
-            (1, 5),
-            "gray, blue, white, red, green",
-            "row, two rows, scattered",
-            "built",
-            "in an industrial area",
-            "concrete",
-            "trees, lawn, water, bare land",
-            "car, bus",
-        ),
-        _kind(
-            "meadow",
-            "patch of flowers",
-            (1, 7),
-            "red, yellow, white, purple, orange",
-            _ALL,
-            "growing",
-            "on a meadow",
-            "grass",
-            "trees, road, water, bare land",
-            "house, tent",
-        ),
-        _kind(
-            "mediumresidential",
-            "house",
-            (4, 8),
-            "red, gray, brown, blue, white",
-            "two rows, scattered, circle",
-            "built",
-            "in a medium residential area",
-            "grass",
-            "trees, buildings, water, bare land",
-            "car, bus",
-        ),
-        _kind(
-            "mountain",
-            "peak",
-            (1, 5),
-            "white, gray, brown, green, red",
-            "row, scattered, circle",
-            "rising",
-            "in a range of mountains",
-            "soil",
-            "trees, road, water, lawn",
-            "house, tent",
-        ),
-        _kind(
-            "park",
-            "pavilion",
-            (1, 5),
-            "red, yellow, blue, gray, white",
-            "row, scattered, circle",
-            "standing",
-            "in a park",
-            "grass",
-            "trees, road, buildings, water",
-            "tent, bus",
-        ),
-        _kind(
-            "parking",
-            "car",
-            (2, 8),
-            "red, white, blue, yellow, black",
-            "row, two rows, scattered",
-            "parked",
-            "in a parking lot",
-            "asphalt",
-            "trees, buildings, lawn, bare land",
-            "bus, house",
-        ),
-        _kind(
-            "playground",
-            "basketball court",
-            (1, 4),
-            "blue, green, orange, purple, red",
-            "row",
-            "marked out",
-            "beside a running track",
-            "grass",
-            "trees, road, buildings, bare land",
-            "car, bus",
-        ),
-        _kind(
-            "pond",
-            "pond",
-            (1, 5),
-            "blue, green, brown, gray",
-            "row, scattered",
-            "lying",
-            "on a piece of grassland",
-            "grass",
-            "trees, road, buildings, bare land",
-            "house, car, tent",
-        ),
-        _kind(
-            "port",
-            "boat",
-            (1, 8),
-            "white, red, blue, yellow, brown",
-            "row, two rows, scattered",
-            "docked",
-            "in a port",
-            "water",
-            "trees, road, buildings, bare land",
-            "car, bus",
-        ),
-        _kind(
-            "railwaystation",
-            "train",
-            (1, 5),
-            "red, blue, white, green, yellow",
-            "",
-            "stopped",
-            "in a railway station",
-            "concrete",
-            "trees, road, buildings, bare land",
-            "car, bus",
-        ),
-        _kind(
-            "resort",
-            "villa",
-            (1, 5),
-            "red, orange, white, blue, brown",
-            "row, scattered, circle",
-            "built",
-            "in a resort",
-            "sand",
-            "trees, road, water, lawn",
-            "car, bus",
-        ),
-        _kind(
-            "river",
-            "island",
-            (1, 4),
-            "green, yellow, white, brown",
-            "row, scattered",
-            "lying",
-            "in a river",
-            "grass",
-            "trees, road, buildings, bare land",
-            "house, car, tent",
-        ),
-        _kind(
-            "school",
-            "teaching building",
-            (1, 4),
-            "red, white, gray, blue, brown",
-            "row, scattered",
-            "built",
-            "in a school",
-            "grass",
-            "trees, buildings, water, bare land",
-            "car, bus",
-        ),
-        _kind(
-            "sparseresidential",
-            "house",
-            (1, 3),
-            "red, gray, brown, blue, white",
-            "row, scattered",
-            "built",
-            "in a sparse residential area",
-            "grass",
-            "trees, buildings, water, bare land",
-            "car, tent",
-        ),
-        _kind(
-            "square",
-            "flower bed",
-            (1, 8),
-            "red, yellow, white, purple, orange",
-            _ALL,
-            "laid out",
-            "on a square",
-            "paving",
-            "trees, road, buildings, lawn",
-            "car, bus",
-        ),
-        _kind(
-            "stadium",
-            "stadium",
-            (1, 2),
-            "white, blue, red, gray, yellow",
-            "row",
-            "built",
-            "in a sports center",
-            "concrete",
-            "trees, buildings, water, lawn",
-            "car, bus",
-        ),
-        _kind(
-            "storagetanks",
-            "storage tank",
-            (1, 8),
-            "white, gray, red, green, blue",
-            _ALL,
-            "standing",
-            "in a tank farm",
-            "soil",
-            "trees, lawn, water, buildings",
-            "car, house",
-        ),
-        _kind(
-            "viaduct",
-            "bus",
-            (1, 6),
-            "red, white, blue, yellow, green",
-            "row, two rows",
-            "driving",
-            "on a viaduct",
-            "grass",
-            "trees, buildings, water, bare land",
-            "car, house",
-        ),
-    )
-}
+KINDS = read_kinds()
 SCENE_TYPES = tuple(KINDS)
-THINGS = sorted({t for kind in KINDS.values() for t in (kind.thing, *kind.companions)})
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene: what captions may name, and ``look``, the seed of all that none names."""
+    """What captions may name of one picture, and ``look``, the seed of all other choices."""
 
     kind: str
     count: int
-    arrangement: str
     colour: str
+    arrangement: str
     surroundings: str
     side: int
     companion: str
@@ -456,7 +106,7 @@ def seed_of(*parts: object) -> int:
 
 
 def shuffled(number: int, total: int, *key: object) -> int:
-    """Where ``number`` stands in a random order of ``range(total)`` (a Feistel network)."""
+    """The rank of ``number`` in a random order of ``range(total)`` (a Feistel network)."""
     half = ((total - 1).bit_length() + 1) // 2
     while True:
         left, right = number >> half, number & (2**half - 1)
@@ -468,11 +118,11 @@ def shuffled(number: int, total: int, *key: object) -> int:
 
 
 def scene(index: int, seed: int, domain: str) -> Scene:
-    """Scene ``index`` of the endless row of scenes that ``seed`` and ``domain`` name.
+    """Scene ``index`` of the endless sequence of ``seed`` and ``domain``.
 
-    Every thirty scenes hold each kind once, in an order of their own. The n-th scene of a kind
-    takes the n-th of all combinations of its attributes, in a random order: none comes twice
-    before all are used.
+    Each block of thirty scenes has every kind once, in a random order. The n-th scene of a kind
+    takes the n-th of a random order of all combinations of its attributes. So no combination
+    repeats before all are used.
     """
     turn, place = divmod(index, len(SCENE_TYPES))
     ranks = Random(seed_of("order", seed, domain, turn))
@@ -487,17 +137,10 @@ def scene(index: int, seed: int, domain: str) -> Scene:
         "companion_colour": COMPANION_COLOURS,
         "sky": SKIES[domain],
     }
-    total = math.prod(len(axis) for axis in axes.values())
-    number = shuffled(turn % total, total, seed, domain, kind.name)
-    chosen: dict[str, Any] = {}
-    for name, axis in axes.items():
-        number, k = divmod(number, len(axis))
-        chosen[name] = axis[k]
+    shape = [len(axis) for axis in axes.values()]
+    number = shuffled(turn % math.prod(shape), math.prod(shape), seed, domain, kind.name)
+    digits = np.unravel_index(number, shape, order="F")
+    chosen = {name: axis[int(k)] for (name, axis), k in zip(axes.items(), digits, strict=True)}
     count, arrangement = chosen.pop("formation")
-    return Scene(
-        kind=kind.name,
-        count=count,
-        arrangement=arrangement,
-        **chosen,
-        look=seed_of("look", seed, domain, index),
-    )
+    look = seed_of("look", seed, domain, index)
+    return Scene(kind=kind.name, count=count, arrangement=arrangement, **chosen, look=look)
