@@ -1,5 +1,6 @@
 """Similarity within a modality: right on cases with a known answer, the same on every run."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from scipy.special import entr
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import pairwise, roc_auc_score
 
 from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import create
@@ -23,12 +24,12 @@ from rsstudy.scenes import scenes
 from study import figures
 from study.cli import cli
 from study.similarity import (
-    Cosines,
     Sample,
     across,
     against,
     by_dial,
     compare,
+    counted,
     draw,
     effective_number,
     effective_texts,
@@ -37,6 +38,7 @@ from study.similarity import (
     pixels_and_words,
     shared_map,
     similarity,
+    summary,
     within,
     without_heads,
 )
@@ -77,49 +79,38 @@ def test_effective_texts_counts_repeats():
     assert effective_texts(np.array([0, 0, 1, 1])) == pytest.approx(2)
 
 
-def test_counted_cosines_have_the_mean_quantiles_and_order_of_the_plain_ones():
+def test_counted_cosines_have_the_quantiles_and_order_of_the_plain_ones():
     random = np.random.default_rng(0)
     low, high = random.uniform(-1, 0.8, 5000), random.uniform(-0.5, 1, 4000)
-    tallies = [Cosines.none(), Cosines.none()]
-    for tally, values in zip(tallies, (low, high), strict=True):
-        for part in np.split(values, 4):
-            tally.add(part)
-        assert tally.mean() == pytest.approx(values.mean())
-        for q in (0.05, 0.5, 0.95):
-            assert tally.quantile(q) == pytest.approx(np.quantile(values, q), abs=1e-3)
+    found = summary(low)
+    assert found["pairs"] == sum(found["histogram"]) == 5000
+    assert found["mean"] == pytest.approx(low.mean(), abs=1e-5)
+    for name, value in found["quantiles"].items():
+        assert value == pytest.approx(np.percentile(low, float(name.split()[0])), abs=1e-3)
     auc = roc_auc_score(np.repeat([0, 1], [5000, 4000]), np.concatenate([low, high]))
-    assert ordered(*tallies) == pytest.approx(auc, abs=1e-4)
-    ends = Cosines.none()
-    ends.add(np.array([-1.0000001, 1.0000001]))
-    assert ends.counts[0] == ends.counts[-1] == 1
+    assert ordered(low, high) == pytest.approx(auc, abs=1e-4)
+    ends = counted(np.array([-1.0000001, 1.0000001]))
+    assert ends[0] == ends[-1] == 1
 
 
-def test_cosines_in_blocks_equal_the_plain_ones(sample):
-    cosines = sample.images @ sample.images.T
-    pairs = np.triu_indices(60, 1)
-    same = np.equal.outer(sample.classes, sample.classes)[pairs]
-    expected = {
-        "all": cosines[pairs],
-        "same_class": cosines[pairs][same],
-        "different_classes": cosines[pairs][~same],
-        "nearest": (cosines - 3 * np.eye(60)).max(axis=1),
-    }
-    for rows in (512, 7):
-        found = within(sample.images, sample.classes, rows)
-        for name, values in expected.items():
-            plain = Cosines.none()
-            plain.add(values)
-            assert np.abs(found[name].counts - plain.counts).sum() <= 4  # rounding at cell edges
-            assert found[name].mean() == pytest.approx(values.mean(), abs=1e-6)
+def test_cosines_are_of_each_pair_once_by_class_and_nearest(sample):
+    found = within(sample.images, sample.classes)
+    cosines = pairwise.cosine_similarity(sample.images)
+    pairs = list(itertools.combinations(range(60), 2))
+    alike = [pair for pair in pairs if sample.classes[pair[0]] == sample.classes[pair[1]]]
+    for name, of in (("all", pairs), ("same_class", alike)):
+        assert found[name] == pytest.approx([cosines[pair] for pair in of], abs=1e-6)
+    both = np.concatenate([found["same_class"], found["different_classes"]])
+    assert sorted(both) == sorted(found["all"])
+    nearest = [max(cosines[i, j] for j in range(60) if j != i) for i in range(60)]
+    assert found["nearest"] == pytest.approx(nearest, abs=1e-6)
 
 
 def test_captions_of_the_same_text_are_never_another_pictures(sample):
-    for rows in (512, 7):
-        found = across(sample, rows)
-        assert found["own"].counts.sum() == 60
-        assert found["other"].counts.sum() == 60 * 59 - 2
-    own = (sample.images * sample.texts).sum(axis=1)
-    assert found["own"].mean() == pytest.approx(own.mean(), abs=1e-6)
+    found = across(sample)
+    assert len(found["other"]) == 60 * 59 - 2
+    plain = [image @ text for image, text in zip(sample.images, sample.texts, strict=True)]
+    assert found["own"] == pytest.approx(plain, abs=1e-6)
 
 
 def test_sets_without_classes_have_no_class_measures(sample):
@@ -139,14 +130,12 @@ def test_the_standard_error_is_that_of_a_mean_of_pairs():
         vectors = centre + np.random.default_rng(seed).normal(size=(80, 8)).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
+    def error(seed: int) -> float:
+        found = similarity(Sample(one(seed), one(seed), np.arange(80), (None,) * 80), 50)
+        return found["image"]["headline"]["mean"]["standard_error"]
+
     means = [within(one(seed), [None] * 80)["all"].mean() for seed in range(200)]
-    errors = [
-        similarity(Sample(one(s), one(s), np.arange(80), (None,) * 80), 50)["image"]["headline"][
-            "mean"
-        ]["standard_error"]
-        for s in range(8)
-    ]
-    assert np.mean(errors) == pytest.approx(np.std(means), rel=0.25)
+    assert np.mean([error(seed) for seed in range(8)]) == pytest.approx(np.std(means), rel=0.25)
 
 
 def test_the_draw_depends_on_the_seed_and_not_on_the_order():
@@ -157,10 +146,8 @@ def test_the_draw_depends_on_the_seed_and_not_on_the_order():
     assert one.filenames != other.filenames
     assert len(set(one.filenames)) == 20 and all(len(own) == 1 for own in one.captions)
     of = dict(zip(whole.filenames, whole.captions, strict=True))
-    assert all(own[0] in of[n] for n, own in zip(one.filenames, one.captions, strict=True))
-    assert (
-        len({of[n].index(own[0]) for n, own in zip(one.filenames, one.captions, strict=True)}) > 1
-    )
+    drawn = zip(one.filenames, one.captions, strict=True)
+    assert len({of[name].index(caption) for name, (caption,) in drawn}) > 1
     with pytest.raises(StudyError, match="choose 4 to 40"):
         draw(whole, 41)
 
@@ -199,14 +186,9 @@ def test_pixels_and_words_need_no_encoder(rows, write_parquet):
 def test_a_set_that_spreads_less_is_smaller_on_the_map():
     spread, tight = unit(50, 8), np.float32([3] + [0] * 7) + unit(50, 8, 1)
     tight /= np.linalg.norm(tight, axis=1, keepdims=True)
-    ids = np.arange(50)
-    drawn = shared_map(
-        {
-            "spread": Sample(spread, spread, ids, (None,) * 50),
-            "tight": Sample(tight, tight, ids, (None,) * 50),
-        },
-        points=80,
-    )
+    sets = {"spread": spread, "tight": tight}
+    samples = {n: Sample(v, v, np.arange(50), (None,) * 50) for n, v in sets.items()}
+    drawn = shared_map(samples, points=80)
     sizes = {name: np.std(p, axis=0).sum() for name, p in drawn["image"]["points"].items()}
     assert sizes["tight"] < sizes["spread"] / 2 and len(drawn["text"]["points"]["tight"]) == 40
 
@@ -307,17 +289,8 @@ def test_figures_of_similarity_show_what_they_are_given(found):
 def test_the_command_writes_numbers_and_no_content(rows, write_parquet, own_cache, tmp_path):
     folder = write_parquet(rows, "private")
     out = tmp_path / "found.json"
-    arguments = [
-        "similarity",
-        str(folder),
-        "scenes?images=12",
-        "--encoder",
-        "tiny@random",
-        "--pictures",
-        "10",
-        "--json",
-        str(out),
-    ]
+    arguments = ["similarity", str(folder), "scenes?images=12", "--encoder", "tiny@random"]
+    arguments += ["--pictures", "10", "--json", str(out)]
     texts = []
     for _ in range(2):
         answer = CliRunner().invoke(cli, arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import pairwise_distances
+from scipy.spatial.distance import pdist
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.pixels import fit
@@ -18,8 +18,7 @@ def picture_distance(pictures: ImageTextSet, size: int = 32) -> float:
     """
     rows = np.stack([fit(pictures.images.decode(i), size) for i in range(len(pictures))])
     flat = rows.reshape(len(rows), -1).astype(np.float64)
-    distances = pairwise_distances(flat) / np.sqrt(flat.shape[1])
-    return float(distances[np.triu_indices(len(rows), 1)].mean())
+    return float(pdist(flat).mean() / np.sqrt(flat.shape[1]))
 
 
 def distinct_captions(pictures: ImageTextSet) -> float:
@@ -38,11 +37,5 @@ def along_the_dials(positions: list[float], pictures: int = 120) -> pd.DataFrame
     for position in positions:
         made = scenes(alike_images=position, alike_captions=position)
         distance = picture_distance(made.take(range(pictures)))
-        rows.append(
-            {
-                "dial": position,
-                "picture_distance": distance,
-                "distinct_captions": distinct_captions(made),
-            }
-        )
-    return pd.DataFrame(rows)
+        rows.append((position, distance, distinct_captions(made)))
+    return pd.DataFrame(rows, columns=["dial", "picture_distance", "distinct_captions"])
