@@ -15,7 +15,7 @@ from rsstudy.experiments.compare import mean_over_seeds
 from rsstudy.experiments.sweep import recorded
 from study.suites import CONTROLLED, DIALS, RAISED, arms
 
-COLUMNS = "form raised position seed hmmc control gain hmmc_id control_id".split()
+COLUMNS = ["form", "raised", "position", "seed", "hmmc", "control", "gain", "hmmc_id", "control_id"]
 OVER_SEEDS = ("low", "high", "p", "seeds")
 
 
