@@ -40,13 +40,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-def cli() -> None:
-    """Time training steps, epochs and ranking; NAME --help says what is measured."""
-
-
 def benchmark(name: str, **defaults: Any) -> Callable[[Callable[[Given], Any]], click.Command]:
-    """Make a command of a function that measures; write ``OUT/DEVICE-NAME.json`` from what it finds.
+    """Make a command of a function that measures; what it finds is ``OUT/DEVICE-NAME.json``.
 
     The function takes the options and returns the record's rows and settings beside the options.
 
@@ -67,8 +62,7 @@ def benchmark(name: str, **defaults: Any) -> Callable[[Callable[[Given], Any]], 
             record = {"benchmark": name, "settings": settings, "environment": environment(where)}
             write(out / f"{where.type}-{name}.json", {**record, "rows": rows})
 
-        about = sys.modules[measure.__module__].__doc__
-        return cli.command(name, params=options, help=about)(command)
+        return click.command(params=options, help=sys.modules[measure.__module__].__doc__)(command)
 
     return decorate
 
@@ -111,9 +105,28 @@ def middle(seconds: list[float]) -> dict[str, float]:
     return {name: round(value, 5) for name, value in found.items()}
 
 
-def ratio(of: list[float], to: list[float]) -> float:
-    """The median over turns of one's seconds over the other's."""
-    return round(statistics.median(a / b for a, b in zip(of, to, strict=True)), 4)
+def compared(
+    given: Given,
+    works: Mapping[str, Work],
+    over: Mapping[str, tuple[str, str]] | None = None,
+    show: bool = True,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Time works in turns.
+
+    Args:
+        over: the name of a ratio -> the works whose seconds are its two terms.
+
+    Returns:
+        the ``middle`` of each work; and each ratio, the median over turns.
+    """
+    seconds = in_turns(works, given.rounds, given.device)
+    ratios = {}
+    for name, (one, other) in (over or {}).items():
+        turns = zip(seconds[one], seconds[other], strict=True)
+        ratios[name] = round(statistics.median(a / b for a, b in turns), 4)
+        if show:
+            print(f"{name}: {ratios[name]}")
+    return {name: middle(taken) for name, taken in seconds.items()}, ratios
 
 
 def adapted(given: Given, method: str, **settings: Any) -> DualEncoder:

@@ -24,7 +24,7 @@ from rsstudy.objectives import Objective, named_objective
 from rsstudy.training import loop as training
 from rsstudy.training.loop import Recipe, batches
 from study.speed import research_style
-from study.speed.common import Given, Work, adapted, benchmark, in_turns, middle, ratio
+from study.speed.common import Given, Work, adapted, benchmark, compared
 
 RECIPE = Recipe(
     epochs=1,
@@ -64,35 +64,23 @@ def epochs(given: Given) -> Any:
     if apart > 1e-3:
         raise StudyError(f"the loops do not do the same: {mine} and {others}")
 
-    names = ("research style", "fp32", "bf16")
-    encoders = {name: adapted(given, "mrs-adapter", dropout=0.5) for name in names}
-    research_style.as_the_library_has_it(encoders["research style"])
+    released = adapted(given, "mrs-adapter", dropout=0.5)
+    research_style.as_the_library_has_it(released)
+    works: dict[str, Work] = {"research style": lambda: theirs(released, hmmc)}
+    for name in ("fp32", "bf16"):
+        encoder = adapted(given, "mrs-adapter", dropout=0.5)
+        works[name] = partial(ours, encoder, pairs, hmmc, replace(recipe, precision=name))
 
     def loading() -> None:
         for images, texts in batches(pairs, recipe, 0, 0):
             training.take(pairs.images, images).to(given.device)
             pairs.words(texts)
 
-    works: dict[str, Work] = {"research style": lambda: theirs(encoders["research style"], hmmc)}
-    for name in ("fp32", "bf16"):
-        at = replace(recipe, precision=name)
-        works[name] = partial(ours, encoders[name], pairs, hmmc, at)
-    found = in_turns(works, given.rounds, given.device)
-    found |= in_turns({"loading": loading}, given.rounds, given.device)
-    ratios = {
-        "research style over fp32": ratio(found["research style"], found["fp32"]),
-        "research style over bf16": ratio(found["research style"], found["bf16"]),
-        "loading share": ratio(found["loading"], found["bf16"]),
-    }
-    for name, value in ratios.items():
-        print(f"{name}: {value}")
-    rows = {
-        "pairs": len(order),
-        "parity": {**losses, "apart": apart},
-        "preparing seconds": round(preparing, 3),
-        **{name: middle(found[name]) for name in works},
-        **ratios,
-    }
+    over = {f"research style over {name}": ("research style", name) for name in ("fp32", "bf16")}
+    over["loading share"] = ("loading", "bf16")
+    rows, ratios = compared(given, {**works, "loading": loading}, over)
+    rows |= {"pairs": len(order), "preparing seconds": round(preparing, 3), **ratios}
+    rows["parity"] = {**losses, "apart": apart}
     fixed = {"objective": "hmmc", "method": "mrs-adapter"}
     return rows, {"data": split.name, "image_size": first.image_size, **fixed}
 

@@ -19,7 +19,7 @@ from rsstudy.encoders.tiny import CONFIG, tokenize
 from rsstudy.experiments.cost import kept_for_backward
 from rsstudy.methods import attach, create_method
 from rsstudy.training.recipes import SHORT
-from study.speed.common import Given, benchmark, in_turns, inputs, middle
+from study.speed.common import Given, benchmark, compared, inputs
 from study.speed.ranking import drawn, ours
 from study.speed.steps import training
 
@@ -55,18 +55,18 @@ def stepped(of: Mapping[str, int], given: Given) -> dict[str, float]:
     attach(encoder, create_method("mrs-adapter"))
     recipe = replace(SHORT, precision="fp32")
     step, _ = training(encoder, "infonce", recipe, inputs(encoder, of["batch"], 16))
-    taken = in_turns({"step": step}, given.rounds, given.device)["step"]
+    rows, _ = compared(given, {"step": step})
     with kept_for_backward(encoder) as kept:
         step()
-    return {**middle(taken), "kept_bytes": kept.total()}
+    return {**rows["step"], "kept_bytes": kept.total()}
 
 
 def ranked(of: Mapping[str, int], given: Given) -> dict[str, float]:
     """Seconds to rank pictures and five captions of each."""
     captions = 5 * of["pictures ranked"]
     seen, read = drawn(of["pictures ranked"], captions, 384, given.device)
-    rank = {"rank": lambda: ours(seen, read, np.arange(captions) // 5)}
-    return middle(in_turns(rank, given.rounds, given.device)["rank"])
+    rows, _ = compared(given, {"rank": lambda: ours(seen, read, np.arange(captions) // 5)})
+    return rows["rank"]
 
 
 def clip(image_size: int, depth: int, width: int) -> DualEncoder:

@@ -20,7 +20,7 @@ from rsstudy.objectives import named_objective
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipes import SHORT
 from study.speed import research_style
-from study.speed.common import Given, Work, adapted, benchmark, in_turns, inputs, middle, ratio
+from study.speed.common import Given, Work, adapted, benchmark, compared, inputs
 from study.speed.steps import limit, training
 
 RANK = 16
@@ -63,11 +63,8 @@ def others(given: Given) -> Any:
         kept = next(p for n, p in bare.model.named_parameters() if n.endswith("c_fc.weight"))
         assert kept.dtype == torch.bfloat16, "the frozen weights are not cast"
         normalised = research_style.normalised(images, bare.mean, bare.std)
-        found = in_turns(works | theirs(given, normalised, padded), given.rounds, given.device)
-    ratios = {f"{a} over {b}": ratio(found[a], found[b]) for a, b in RATIOS}
-    for name, value in ratios.items():
-        print(f"{name}: {value}")
-    rows = {name: middle(seconds) for name, seconds in found.items()}
+        works |= theirs(given, normalised, padded)
+        rows, ratios = compared(given, works, {f"{a} over {b}": (a, b) for a, b in RATIOS})
     return {**rows, "ratios": ratios}, {"context": context, "lora rank": RANK}
 
 

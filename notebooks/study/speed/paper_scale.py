@@ -13,11 +13,11 @@ import torch
 
 from rsstudy.experiments.plan import plan
 from rsstudy.experiments.record import environment
-from study.speed.common import RESULTS, cli, write
+from study.speed.common import RESULTS, write
 from study.suites import rows_of
 
 
-@cli.command("paper-scale", help=__doc__)
+@click.command(help=__doc__)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "plans")
 def paper_scale(out: Path) -> None:
     rows = [

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from rsstudy.experiments.cost import Meter
 from rsstudy.retrieval import KS, rank, scores
-from study.speed.common import Given, benchmark, in_turns, middle, ratio
+from study.speed.common import Given, benchmark, compared
 
 
 def drawn(images: int, captions: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -82,13 +82,10 @@ def ranking(given: Given) -> Any:
     for name, recalls in found.items():
         assert all(abs(recalls[k] - found["ours"][k]) < 1e-3 for k in recalls), (name, found)
     works["the product alone"] = lambda: seen @ read.T
-    seconds = in_turns(works, given.rounds, given.device)
+    over = {f"{name} over ours": (name, "ours") for name in works if name != "ours"}
+    rows, ratios = compared(given, works, over)
     sizes = {"images": given.images, "captions": len(image_of)}
-    rows: dict[str, Any] = {**sizes, "recalls": found["ours"]}
-    rows |= {name: middle(taken) for name, taken in seconds.items()}
-    for name in list(works)[1:]:
-        rows[f"{name} over ours"] = ratio(seconds[name], seconds["ours"])
-        print(f"{name} over ours: {rows[f'{name} over ours']}")
+    rows = {**sizes, "recalls": found["ours"], **rows, **ratios}
     if given.large:
         rows["large"] = large(given)
     return rows, {}

@@ -32,7 +32,7 @@ from rsstudy.objectives import named_objective
 from rsstudy.training.loop import Recipe, batch_loss, make_optimizer
 from rsstudy.training.recipes import SHORT
 from study.benchmark import BENCHMARK
-from study.speed.common import Given, Work, benchmark, in_turns, inputs, middle, ratio
+from study.speed.common import Given, Work, benchmark, compared, inputs
 
 Batch = tuple[Tensor, Tensor]
 Step = Callable[[], Tensor]
@@ -91,7 +91,7 @@ def measured(what: dict[str, Any], given: Given, turn: Path) -> dict[str, Any]:
         encoder = loaded[name].to(given.device)
         if method:
             attach(encoder, create_method(what["method"], what["settings"]))
-        if casts and recipe.precision == "bf16":
+        if casts is not None and recipe.precision == "bf16":
             casts.enter_context(encoder.frozen_as(torch.bfloat16))
         return encoder
 
@@ -109,23 +109,20 @@ def measured(what: dict[str, Any], given: Given, turn: Path) -> dict[str, Any]:
             if given.encoder.partition("@")[0] != "cnn-gru":
                 bare = placed("bare", False, casts)
                 works["limit"] = limit(bare, what["objective"], recipe, batch)
+            over = {f"step over {name}": ("step", name) for name in list(works)[1:]}
             with Meter(given.device) as meter:
-                found = in_turns(works, given.rounds, given.device)
-        row |= {name: middle(seconds) for name, seconds in found.items()}
-        row |= {f"step over {n}": ratio(found["step"], found[n]) for n in found if n != "step"}
+                rows, ratios = compared(given, works, over, show=False)
+        row |= rows | ratios | {"energy_measured": meter.measured}
         watts = meter.joules / meter.seconds  # the meter's mean power
         row["joules_a_step"] = round(watts * row["step"]["seconds"], 3)
-        row["energy_measured"] = meter.measured
-        works = {"base": _embedding(placed("base", False), batch)}
-        works["adapted"] = _embedding(encoder, batch)
+        works = {"embed base": _embedding(placed("base", False), batch)}
+        works["embed adapted"] = _embedding(encoder, batch)
         with suppress(StudyError):  # of a method that adds computations
             merge(placed("merged", True))
-            works["merged"] = _embedding(loaded["merged"], batch)
-        found = in_turns(works, given.rounds, given.device)
-        row |= {f"embed {name}": middle(seconds) for name, seconds in found.items()}
-        for name in list(works)[1:]:
-            row[f"embed {name} over base"] = ratio(found[name], found["base"])
-    return row
+            works["embed merged"] = _embedding(loaded["merged"], batch)
+        over = {f"{name} over base": (name, "embed base") for name in list(works)[1:]}
+        rows, ratios = compared(given, works, over, show=False)
+    return row | rows | ratios
 
 
 def _described(what: dict[str, Any], encoder: DualEncoder, batch: Batch) -> dict[str, Any]:
