@@ -60,13 +60,10 @@ class Nearness:
     pairs: tuple[NearPair, ...]
 
 
-def thumbnails(pictures: ImageTextSet, progress: bool = True) -> np.ndarray:
-    """uint8 (N, 3, 64, 64): what is compared."""
-
-    def thumbnail(index: int) -> np.ndarray:
-        return fit(pictures.images.decode(index), SIZE)
-
-    return np.stack(list(each_picture(pictures, thumbnail, progress)))
+def thumbnails(pictures: ImageTextSet, size: int = SIZE, progress: bool = True) -> np.ndarray:
+    """uint8 (N, 3, size, size): every picture of a set."""
+    small = each_picture(pictures, lambda i: fit(pictures.images.decode(i), size), progress)
+    return np.stack(list(small))
 
 
 def near_duplicates(

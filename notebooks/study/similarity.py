@@ -2,7 +2,7 @@
 
 Every measure is of n pictures drawn from a set, with one caption drawn for each. Nearest neighbours
 and effective numbers grow with n, so sets are compared at the same n. All measures are of cosines
-under one encoder: only sets under the same encoder are compared.
+under one encoder: only sets under the same encoder are compared. ``along_the_dials`` needs none.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 import torch
+from scipy.spatial.distance import pdist
 from scipy.special import entr
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer
@@ -25,14 +26,15 @@ from torch import nn
 
 from rsstudy import __version__
 from rsstudy.data.imagetext import ImageTextSet
-from rsstudy.data.pixels import each_picture, fit
 from rsstudy.data.sources import load, usable
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, prepare
 from rsstudy.experiments.record import environment
 from rsstudy.experiments.run import data_label, public_name
+from rsstudy.scenes import scenes
 from rsstudy.training.loop import pick_device
+from study.near import thumbnails
 
 CELLS = 20_000
 BARS = 100
@@ -187,8 +189,8 @@ def pixels_and_words(drawn: ImageTextSet, size: int = PIXELS) -> Sample:
     A picture is its pixels at ``size`` pixels a side, as differences from the middle grey; a
     caption is the set of its words.
     """
-    pictures = each_picture(drawn, lambda i: fit(drawn.images.decode(i), size), progress=False)
-    images = np.stack(list(pictures)).reshape(len(drawn), -1).astype(np.float32) - 127.5
+    pixels = thumbnails(drawn, size, progress=False).reshape(len(drawn), -1)
+    images = pixels.astype(np.float32) - 127.5
     captions = [caption for (caption,) in drawn.captions]
     words = CountVectorizer(binary=True, token_pattern=r"\w+", dtype=np.float32)
     texts = normalize(words.fit_transform(captions)).toarray()
@@ -430,3 +432,35 @@ def by_dial(found: Mapping[str, Any]) -> pd.DataFrame:
         table[pictures == captions].assign(position=pictures, raised="both"),
     ]
     return pd.concat(parts)
+
+
+def picture_distance(pictures: ImageTextSet, size: int = PIXELS) -> float:
+    """The mean distance of two different pictures, in grey levels of 255.
+
+    The distance is the root mean square over the pixels and channels at ``size`` pixels a side.
+    """
+    pixels = thumbnails(pictures, size, progress=False).reshape(len(pictures), -1)
+    return float(pdist(pixels).mean() / np.sqrt(pixels.shape[1]))
+
+
+def distinct_captions(pictures: ImageTextSet) -> float:
+    """The distinct captions of a set, in percent of all its captions."""
+    captions = [caption for own in pictures.captions for caption in own]
+    return 100 * len(set(captions)) / len(captions)
+
+
+def along_the_dials(positions: Sequence[float], pictures: int = 120) -> pd.DataFrame:
+    """Both measures on 800 generated aerial scenes, with both dials at each position.
+
+    Args:
+        pictures: how many of the scenes are drawn, for the distance of pictures.
+
+    Returns:
+        columns dial, picture_distance, distinct_captions.
+    """
+    rows = []
+    for position in positions:
+        made = scenes(alike_images=position, alike_captions=position)
+        distance = picture_distance(made.take(range(pictures)))
+        rows.append((position, distance, distinct_captions(made)))
+    return pd.DataFrame(rows, columns=["dial", "picture_distance", "distinct_captions"])
