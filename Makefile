@@ -54,11 +54,11 @@ test: $(ENVIRONMENT) ## every test, and every notebook cell against its committe
 # What epochs are measured on; generated scenes where no real sets lie.
 BENCH_DATA ?= $(if $(RSSTUDY_DATA),ucm,scenes?images=600)
 bench: $(ENVIRONMENT) ## the speed benchmarks into results/benchmarks (an hour; nothing else may run)
-	@set -e; cd notebooks/study/speed; for what in "rate.py" "step_profile.py" "others.py" "growth.py --rounds 3" \
-		"ranking.py --large 100000" "epochs.py --rounds 3 --data $(BENCH_DATA) --image-size 112" \
-		"epochs.py --rounds 2 --data $(BENCH_DATA) --encoder ViT-B-32@random --batch 16 --pictures 13 --name epochs-ViT-B-32" \
-		"steps.py --image-size 112 --rounds 3"; do \
-		echo "bench: $$what"; "$(BIN)/python" $$what; \
+	@set -e; for what in "rate" "step-profile" "others" "growth --rounds 3" "ranking --large 100000" \
+		"epochs --rounds 3 --data $(BENCH_DATA) --image-size 112" \
+		"epochs --rounds 2 --data $(BENCH_DATA) --encoder ViT-B-32@random --batch 16 --pictures 13 --name epochs-ViT-B-32" \
+		"steps --image-size 112 --rounds 3"; do \
+		echo "bench: $$what"; "$(BIN)/python" -m study.speed $$what; \
 	done
 
 lab: $(ENVIRONMENT) ## JupyterLab on the notebooks

@@ -7,77 +7,36 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "notebooks" / "study" / "speed"
-TINY = ("--encoder", "tiny@random", "--rounds", "1")
 
-
-def bench(script: str, folder: Path, *options: str) -> dict:
-    command = [
-        sys.executable,
-        str(FOLDER / script),
-        "--device",
-        "cpu",
-        "--out",
-        str(folder),
-        *options,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
+def bench(name: str, folder: Path, options: str) -> dict:
+    """The record of a benchmark, with options that are parted by spaces."""
+    command = [*f"-m study.speed {name} --device cpu --rounds 1 {options}".split(), "--out", folder]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(Path(done.stdout.splitlines()[-1]).read_text())
 
 
 def test_this_loop_and_research_style_code_take_the_same_losses(tmp_path):
-    rows = bench(
-        "epochs.py",
-        tmp_path,
-        *TINY,
-        "--data",
-        "scenes?images=60",
-        "--pictures",
-        "16",
-        "--batch",
-        "16",
-    )["rows"]
-    parity = rows["parity"]
+    options = "--encoder tiny@random --data scenes?images=60 --pictures 16 --batch 16"
+    parity = bench("epochs", tmp_path, options)["rows"]["parity"]
     assert len(parity["mine"]) == 5 and parity["apart"] < 1e-3
     assert parity["mine"] == pytest.approx(parity["theirs"], rel=1e-3)
 
 
 def test_three_ways_to_rank_agree(tmp_path):
-    record = bench(
-        "ranking.py", tmp_path, "--images", "60", "--width", "16", "--rounds", "1", "--large", "100"
-    )
+    record = bench("ranking", tmp_path, "--images 60 --width 16 --large 100")
     assert 0 < record["rows"]["recalls"]["mean_recall"] < 100
     assert record["rows"]["large"]["captions"] == 500
     assert record["environment"]["device_name"]
 
 
 def test_a_step_is_measured_beside_its_limit(tmp_path):
-    record = bench(
-        "steps.py",
-        tmp_path,
-        *TINY,
-        "--batch",
-        "4",
-        "--words",
-        "8",
-        "--precision",
-        "fp32",
-        "--method",
-        "lora",
-        "--method",
-        "zero-shot",
-        "--jobs",
-        "2",
-    )
-    assert [row["label"] for row in record["rows"]] == [
-        "zero-shot",
-        "lora, rank 8, matrices q,v",
-        "lora",
-    ]
-    rows = {row["label"]: row for row in record["rows"]}
-    assert rows["zero-shot"]["trained"] == 0
-    lora = rows["lora"]
+    options = "--encoder tiny@random --batch 4 --words 8 --precision fp32 --jobs 2"
+    record = bench("steps", tmp_path, f"{options} --method lora --method zero-shot")
+    labels = [row["label"] for row in record["rows"]]
+    assert labels == ["zero-shot", "lora, rank 8, matrices q,v", "lora"]
+    zero_shot, _, lora = record["rows"]
+    assert zero_shot["trained"] == 0
     assert lora["step over limit"] > 0 and "embed merged over base" in lora
     assert lora["optimizer_bytes"] == pytest.approx(8 * lora["trained"], rel=0.01)
     assert 4 * lora["trained"] < lora["stored_bytes"] < 4 * lora["trained"] + 20_000

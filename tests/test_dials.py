@@ -41,10 +41,8 @@ def planted(gain, seeds=range(5)):
 
 @pytest.fixture(scope="module")
 def records():
-    def gain(form, raised, position):
-        return (2 if form == "hinge" else -1) + (4 * position if raised == "both" else 0)
-
-    return planted(gain)
+    start = {"hinge": 2, "InfoNCE": -1}
+    return planted(lambda form, raised, position: start[form] + 4 * position * (raised == "both"))
 
 
 def test_the_planted_gain_and_slope_are_found_with_their_intervals(records):
@@ -89,17 +87,7 @@ def test_the_pilots_runs_are_not_of_the_experiment(records):
 
 
 def test_what_the_dials_raise_is_read_at_both_ends():
-    table = pd.DataFrame(
-        [
-            {
-                "raised": "both",
-                "modality": "image",
-                "measure": "mean",
-                "position": p,
-                "value": 0.2 + p,
-            }
-            for p in DIALS
-        ]
-    )
+    table = pd.DataFrame({"position": DIALS, "value": [0.2 + position for position in DIALS]})
+    table = table.assign(raised="both", modality="image", measure="mean")
     row = raised_similarity(table).iloc[0]
     assert (row["at_0"], row["at_1"]) == (0.2, 1.2)

@@ -22,8 +22,8 @@ from rsstudy.experiments.run import Run, execute
 from rsstudy.methods import attach, create_method
 from rsstudy.training.recipe import Recipe
 from study import figures
-from study.alikeness import along_the_dials, distinct_captions, picture_distance
 from study.claims import VERDICTS, read_ledger
+from study.similarity import along_the_dials, distinct_captions, picture_distance
 
 
 @pytest.fixture(autouse=True)

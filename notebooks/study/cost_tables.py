@@ -326,7 +326,7 @@ def paper_scale(path: Path, rates: Sequence[float] = (5.0, 20.0, 100.0)) -> pd.D
     """How long the suites take at paper scale on a device that sustains a rate, runs in sequence.
 
     Args:
-        path: what ``notebooks/study/speed/paper_scale.py`` wrote.
+        path: what ``python -m study.speed paper-scale`` wrote.
         rates: TFLOP/s.
 
     Returns:
@@ -340,7 +340,7 @@ def paper_scale(path: Path, rates: Sequence[float] = (5.0, 20.0, 100.0)) -> pd.D
         whole = rows.groupby(["suite", "data"], sort=False)[["runs", "teraflops"]].sum()
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise StudyError(
-            f"{path} holds no plan ({problem}): notebooks/study/speed/paper_scale.py writes it"
+            f"{path} holds no plan ({problem}): `python -m study.speed paper-scale` writes it"
         ) from None
     found = whole.rename_axis(["suite", "set"]).reset_index()
     teraflops = found.pop("teraflops")

@@ -15,6 +15,9 @@ from rsstudy.experiments.arms import recorded
 from rsstudy.experiments.compare import mean_over_seeds
 from study.suites import CONTROLLED, DIALS, RAISED, arms
 
+COLUMNS = ["form", "raised", "position", "seed", "hmmc", "control", "gain", "hmmc_id", "control_id"]
+OVER_SEEDS = ("low", "high", "p", "seeds")
+
 
 def gains(records: pd.DataFrame, score: str = "mean_recall") -> pd.DataFrame:
     """HMMC less its control, in points, for each pair of runs that is on record.
@@ -24,44 +27,26 @@ def gains(records: pd.DataFrame, score: str = "mean_recall") -> pd.DataFrame:
 
     Returns:
         columns form (hinge or InfoNCE), raised (pictures, captions or both), position, seed, hmmc,
-        control, gain, hmmc_id, control_id. The scenes with both dials at 0 stand in all three.
+        control, gain, hmmc_id, control_id. The scenes with both dials at 0 are in all three.
     """
-    columns = [
-        "form",
-        "raised",
-        "position",
-        "seed",
-        "hmmc",
-        "control",
-        "gain",
-        "hmmc_id",
-        "control_id",
-    ]
     found = recorded(arms("dials", "short"), records)
     if found.empty:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=COLUMNS)
     found["position"] = found["level"].astype(float)
+    key = ["factor", "position", "seed"]
     parts = []
-    for form, (objective, control) in CONTROLLED.items():
-        key = ["factor", "position", "seed"]
-        one, other = (
-            found[found["objective"] == name].set_index(key)[[score, "id"]]
-            for name in (objective, control)
-        )
-        both = one.merge(other, on=key, suffixes=("_one", "_other")).reset_index()
-        both = both.rename(
-            columns={
-                f"{score}_one": "hmmc",
-                f"{score}_other": "control",
-                "id_one": "hmmc_id",
-                "id_other": "control_id",
-            }
-        )
+    for form, objectives in CONTROLLED.items():
+        sides = [
+            found[found["objective"] == objective][[*key, score, "id"]].rename(
+                columns={score: side, "id": f"{side}_id"}
+            )
+            for side, objective in zip(("hmmc", "control"), objectives, strict=True)
+        ]
+        both = sides[0].merge(sides[1], on=key).assign(form=form)
+        both["gain"] = both["hmmc"] - both["control"]
         for raised in RAISED:
-            rows = both[both["factor"].isin(["none", raised])]
-            parts.append(rows.assign(form=form, raised=raised, gain=rows["hmmc"] - rows["control"]))
-    whole = pd.concat(parts, ignore_index=True).drop(columns="factor")
-    return whole[columns]
+            parts.append(both[both["factor"].isin(["none", raised])].assign(raised=raised))
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
 def curves(gained: pd.DataFrame, of: str = "gain") -> pd.DataFrame:
@@ -69,20 +54,16 @@ def curves(gained: pd.DataFrame, of: str = "gain") -> pd.DataFrame:
 
     Columns: form, raised, position, mean, low, high, p (of zero, two-sided t-test), seeds.
     """
-    rows = [
-        (*key, *_over_seeds(part[of].to_numpy()))
-        for key, part in gained.groupby(["form", "raised", "position"])
-    ]
-    return pd.DataFrame(
-        rows, columns=["form", "raised", "position", "mean", "low", "high", "p", "seeds"]
-    )
+    key = ["form", "raised", "position"]
+    rows = [(*at, *_over_seeds(part[of].to_numpy())) for at, part in gained.groupby(key)]
+    return pd.DataFrame(rows, columns=[*key, "mean", *OVER_SEEDS])
 
 
 def slopes(gained: pd.DataFrame, of: str = "gain") -> pd.DataFrame:
-    """How a column of ``gains`` changes from one end of a dial to the other, in points.
+    """The change of a column of ``gains`` from one end of a dial to the other, in points.
 
-    A straight line is fitted to each seed's positions; the interval and the two-sided p of no
-    change are those of a t-test over the seeds' slopes. Seeds without every position are left out.
+    A straight line is fitted to each seed's positions. Interval and two-sided p of no change are
+    those of a t-test over the seeds' slopes. Seeds without every position are left out.
 
     Columns: form, raised, slope, low, high, p, seeds.
     """
@@ -94,7 +75,7 @@ def slopes(gained: pd.DataFrame, of: str = "gain") -> pd.DataFrame:
             continue
         each = np.polyfit(table.columns.to_numpy(float), table.to_numpy().T, 1)[0]
         rows.append((*key, *_over_seeds(each)))
-    return pd.DataFrame(rows, columns=["form", "raised", "slope", "low", "high", "p", "seeds"])
+    return pd.DataFrame(rows, columns=["form", "raised", "slope", *OVER_SEEDS])
 
 
 def _over_seeds(values: np.ndarray) -> tuple[float, float, float, float, int]:
@@ -113,8 +94,7 @@ def raised_similarity(by_dial: pd.DataFrame) -> pd.DataFrame:
     Returns:
         columns raised, modality, measure, at_0, at_1.
     """
-    ends = by_dial[by_dial["position"].isin([0.0, 1.0])]
-    table = ends.pivot_table(
+    table = by_dial.pivot_table(
         index=["raised", "modality", "measure"], columns="position", values="value"
-    ).reset_index()
-    return table.rename(columns={0.0: "at_0", 1.0: "at_1"})
+    )
+    return table[[0.0, 1.0]].set_axis(["at_0", "at_1"], axis="columns").reset_index()

@@ -2,7 +2,7 @@
 
 Every pair is compared, under the eight turns and mirrorings of a square, in two steps. Pictures
 whose 16 x 16 pixels correlate by ``PROPOSED`` or more are proposed: that finds such copies, and
-many beaches and deserts that are only alike. Of those, the phase correlation at 64 x 64 decides
+many beaches and deserts that are only alike. The phase correlation at 64 x 64 then decides
 (Kuglin and Hines 1975): the spectra are divided by their magnitudes, so that every detail counts
 and smooth likeness does not. Its peak is 1 for one picture twice and near 0 for two pictures.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ TURNS = tuple((mirror, turn) for mirror in (False, True) for turn in range(4))
 class NearPair:
     """Two pictures of one motif: their indices in the two sets, and the phase correlation's peak.
 
-    ``second`` is alike when mirrored (left to right) first, if so, then turned by quarters.
+    ``second`` fits after it is mirrored (left to right), if so, and then turned by quarters.
     """
 
     first: int
@@ -60,13 +60,10 @@ class Nearness:
     pairs: tuple[NearPair, ...]
 
 
-def thumbnails(pictures: ImageTextSet, progress: bool = True) -> np.ndarray:
-    """uint8 (N, 3, 64, 64): what is compared."""
-
-    def thumbnail(index: int) -> np.ndarray:
-        return fit(pictures.images.decode(index), SIZE)
-
-    return np.stack(list(each_picture(pictures, thumbnail, progress)))
+def thumbnails(pictures: ImageTextSet, size: int = SIZE, progress: bool = True) -> np.ndarray:
+    """uint8 (N, 3, size, size): every picture of a set."""
+    small = each_picture(pictures, lambda i: fit(pictures.images.decode(i), size), progress)
+    return np.stack(list(small))
 
 
 def near_duplicates(
@@ -78,30 +75,31 @@ def near_duplicates(
         first, second: from ``thumbnails``.
         rows: how many pictures are compared with all others at a time.
     """
-    alone = second is None
     other = first if second is None else second
-    best: dict[tuple[int, int], NearPair] = {}
-    mine = _coarse(first)
+    mine, proposed = _coarse(first), []
     for mirrored, quarters in TURNS:
         turned = np.rot90(other[..., ::-1] if mirrored else other, quarters, axes=(2, 3))
         theirs = _coarse(turned)
         for start in range(0, len(first), rows):
             i, j = np.nonzero(mine[start : start + rows] @ theirs.T >= PROPOSED)
             i += start
-            if alone:
+            if second is None:
                 i, j = i[i < j], j[i < j]
-            for a, b, peak in zip(i, j, _peaks(first, turned, i, j, rows), strict=True):
-                pair = NearPair(int(a), int(b), float(peak), mirrored, quarters)
-                known = best.get((pair.first, pair.second))
-                if known is None or pair.peak > known.peak:
-                    best[pair.first, pair.second] = pair
-    found = sorted(best.values(), key=lambda pair: -pair.peak)
-    bars, _ = np.histogram([pair.peak for pair in found], BARS, (0, 1 + 1e-6))
+            chunks = len(i) // rows + 1
+            for a, b in zip(np.array_split(i, chunks), np.array_split(j, chunks), strict=True):
+                peaks = _peaks(first[a], turned[b])
+                found = zip(a.tolist(), b.tolist(), peaks.tolist(), strict=True)
+                proposed += [NearPair(*pair, mirrored, quarters) for pair in found]
+    proposed.sort(key=lambda pair: -pair.peak)
+    best: dict[tuple[int, int], NearPair] = {}
+    for pair in proposed:  # the highest peak first: the turn that fits best
+        best.setdefault((pair.first, pair.second), pair)
+    bars, _ = np.histogram([pair.peak for pair in best.values()], BARS, (0, 1 + 1e-6))
     n, m = len(first), len(other)
     return Nearness(
-        compared=n * (n - 1) // 2 if alone else n * m,
+        compared=n * (n - 1) // 2 if second is None else n * m,
         peaks=tuple(bars.tolist()),
-        pairs=tuple(pair for pair in found if pair.peak >= SAME),
+        pairs=tuple(pair for pair in best.values() if pair.peak >= SAME),
     )
 
 
@@ -126,33 +124,30 @@ def sensitivity(pictures: ImageTextSet, sample: int = 200, seed: int = 0) -> dic
     originals = thumbnails(drawn, progress=False)
     found = {}
     for name, alter in ALTERED.items():
-        copies = [fit(alter(drawn.images.decode(i)), SIZE) for i in range(len(drawn))]
+        copies = [
+            fit(np.asarray(alter(Image.fromarray(drawn.images.decode(i)))), SIZE)
+            for i in range(len(drawn))
+        ]
         near = near_duplicates(originals, np.stack(copies))
         found[name] = sum(pair.first == pair.second for pair in near.pairs) / len(drawn)
     return found
 
 
-def _encoded(picture: np.ndarray) -> np.ndarray:
+def _encoded(picture: Image.Image) -> Image.Image:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=50)
-    return np.asarray(Image.open(file))
+    picture.save(file, "JPEG", quality=50)
+    return Image.open(file)
 
 
-def _rescaled(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    small = Image.fromarray(picture).resize((width * 2 // 3, height * 2 // 3))
-    return np.asarray(small)
+def _cut(picture: Image.Image) -> Image.Image:
+    width, height = picture.size
+    return picture.crop((width // 25, height // 25, width, height))
 
 
-def _cut(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    return picture[height // 25 :, width // 25 :]
-
-
-ALTERED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+ALTERED: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG at quality 50": _encoded,
-    "two thirds of the size": _rescaled,
-    "mirrored and turned": lambda picture: np.rot90(picture[:, ::-1]),
+    "two thirds of the size": lambda p: p.resize((p.width * 2 // 3, p.height * 2 // 3)),
+    "mirrored and turned": lambda p: p.transpose(Image.Transpose.TRANSPOSE),
     "4 % cut off two sides": _cut,
 }
 
@@ -166,14 +161,10 @@ def _coarse(pictures: np.ndarray) -> np.ndarray:
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
 
-def _peaks(
-    first: np.ndarray, second: np.ndarray, i: np.ndarray, j: np.ndarray, rows: int
-) -> Iterator[float]:
-    """The peak of the phase correlation of each pair ``first[i], second[j]``."""
-    for start in range(0, len(i), rows):
-        part = slice(start, start + rows)
-        product = _phases(first[i[part]]) * _phases(second[j[part]]).conj()
-        yield from np.fft.irfft2(product, s=(SIZE, SIZE)).max(axis=(1, 2))
+def _peaks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The peak of the phase correlation of each picture with the one in its place: (N,)."""
+    product = _phases(first) * _phases(second).conj()
+    return np.fft.irfft2(product, s=(SIZE, SIZE)).max(axis=(1, 2))
 
 
 def _phases(pictures: np.ndarray) -> np.ndarray:

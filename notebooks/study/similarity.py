@@ -1,15 +1,14 @@
 """How alike the pictures of a set are, and its captions: the paper's "intra-modal similarity".
 
-Every measure is over n pictures drawn from a set and one caption drawn for each, so that pictures
-and captions are told apart by nothing but themselves. Nearest neighbours and effective numbers grow
-with n: sets are compared at the same n. All are of cosines under one encoder, and another encoder
-gives other cosines: only sets under the same encoder are compared.
+Every measure is of n pictures drawn from a set, with one caption drawn for each. Nearest neighbours
+and effective numbers grow with n, so sets are compared at the same n. All measures are of cosines
+under one encoder: only sets under the same encoder are compared. ``along_the_dials`` needs none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 import torch
+from scipy.spatial.distance import pdist
+from scipy.special import entr
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
@@ -25,23 +26,25 @@ from torch import nn
 
 from rsstudy import __version__
 from rsstudy.data.imagetext import ImageTextSet
-from rsstudy.data.pixels import each_picture, fit
 from rsstudy.data.sources import load, usable
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, prepare
-from rsstudy.experiments.environment import environment
-from rsstudy.experiments.names import public_name
-from rsstudy.experiments.splits import data_label
+from rsstudy.experiments.record import environment
+from rsstudy.experiments.run import data_label, public_name
+from rsstudy.scenes import scenes
+from rsstudy.training.loop import pick_device
+from study.near import thumbnails
 
 CELLS = 20_000
 BARS = 100
-"""A histogram is kept with 100 bars from cosine -1 to 1, counted in 20,000 cells."""
+"""A histogram has 100 bars from cosine -1 to 1, counted in 20,000 cells."""
 HALVES = 100
 """Random halves of a sample, for standard errors."""
 NO_ENCODER, PIXELS = "none", 32
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+FEWEST = 4  # pictures, so that each half has a pair
 
 
 def compare(
@@ -65,7 +68,7 @@ def compare(
             found, so the test split need not be left out.
 
     Raises:
-        StudyError: a set, a split or the encoder is not there, or a set holds too few pictures.
+        StudyError: a set, a split or the encoder is absent, or a set has too few pictures.
     """
     drawn, about = {}, {}
     for name in names:
@@ -84,13 +87,16 @@ def compare(
             "splits": sorted(set(whole.splits)),
             "manifest_digest": read.manifest_digest(),
         }
-    if encoder == NO_ENCODER:
-        samples = {label: pixels_and_words(chosen) for label, chosen in drawn.items()}
-        model = None
-    else:
+    model = None
+    if encoder != NO_ENCODER:
         model = create(encoder, image_size).to(pick_device(device))
-        samples = {label: embedded(model, chosen, towers) for label, chosen in drawn.items()}
-    options = [
+    samples = {
+        label: embedded(model, chosen, towers) if model else pixels_and_words(chosen)
+        for label, chosen in drawn.items()
+    }
+    command = [
+        "python -m study similarity",
+        *(f"'{label}'" if "?" in label else label for label in drawn),
         f"--encoder {public_name(encoder)}",
         *["--towers"] * towers,
         *([f"--image-size {image_size}"] if image_size else []),
@@ -98,9 +104,7 @@ def compare(
         f"--pictures {pictures} --seed {seed}",
     ]
     return {
-        "command": " ".join(
-            ["python -m study similarity", *(f"'{n}'" if "?" in n else n for n in drawn), *options]
-        ),
+        "command": " ".join(command),
         "encoder": public_name(encoder),
         "features": "pixels and words" if model is None else "towers" if towers else "joint space",
         "image_size": model.image_size if model else PIXELS,
@@ -118,16 +122,13 @@ def compare(
     }
 
 
-FEWEST = 4  # whose halves hold a pair each
-
-
 def draw(whole: ImageTextSet, pictures: int, seed: int = 0) -> ImageTextSet:
     """``pictures`` pictures of a set with one caption each, drawn at random, in random order.
 
     The draw depends on the filenames and the seed, not on the order of the images.
 
     Raises:
-        StudyError: the set holds fewer.
+        StudyError: the set has fewer.
     """
     if not FEWEST <= pictures <= len(whole):
         raise StudyError(
@@ -150,11 +151,10 @@ class Sample:
 
     Attributes:
         images: (n, d) float32.
-        texts: (n, e) float32; row i belongs to picture i. Cosines of a picture and a caption are
-            counted only where ``joint``.
+        texts: (n, e) float32; row i belongs to picture i.
         captions: an integer each, the same for identical texts.
         classes: a scene class each, or None.
-        joint: both lie in one space.
+        joint: both lie in one space, so that pictures and captions have cosines.
     """
 
     images: np.ndarray
@@ -163,32 +163,25 @@ class Sample:
     classes: tuple[str | None, ...]
     joint: bool = True
 
-    def take(self, indices: np.ndarray) -> Sample:
+    def take(self, rows: np.ndarray) -> Sample:
         """The sample of some of its pictures."""
-        classes = tuple(self.classes[i] for i in indices)
-        return Sample(
-            self.images[indices], self.texts[indices], self.captions[indices], classes, self.joint
-        )
+        classes = tuple(self.classes[i] for i in rows)
+        return Sample(self.images[rows], self.texts[rows], self.captions[rows], classes, self.joint)
+
+    def vectors(self, modality: str) -> np.ndarray:
+        """``images`` or ``texts``, of the modality ``image`` or ``text``."""
+        return {"image": self.images, "text": self.texts}[modality]
 
 
 def embedded(encoder: DualEncoder, drawn: ImageTextSet, towers: bool = False) -> Sample:
-    """A drawn set under an encoder; with ``towers``, as its towers see it, before the heads.
+    """A drawn set under an encoder; with ``towers``, the towers' features before the heads.
 
     Heads that nobody trained are random projections and say nothing of the towers.
     """
     pairs = prepare(encoder, drawn)
-    if towers:
-        with without_heads(encoder):
-            images, texts = embed(encoder, pairs, progress=True)
-    else:
-        images, texts = embed(encoder, pairs, progress=True)
-    return Sample(
-        images.cpu().numpy(),
-        texts.cpu().numpy()[pairs.text_of],
-        pairs.text_of,
-        drawn.classes,
-        joint=not towers,
-    )
+    with without_heads(encoder) if towers else nullcontext():
+        images, texts = (part.cpu().numpy() for part in embed(encoder, pairs, progress=True))
+    return Sample(images, texts[pairs.text_of], pairs.text_of, drawn.classes, joint=not towers)
 
 
 def pixels_and_words(drawn: ImageTextSet, size: int = PIXELS) -> Sample:
@@ -197,8 +190,8 @@ def pixels_and_words(drawn: ImageTextSet, size: int = PIXELS) -> Sample:
     A picture is its pixels at ``size`` pixels a side, as differences from the middle grey; a
     caption is the set of its words.
     """
-    pictures = each_picture(drawn, lambda i: fit(drawn.images.decode(i), size), progress=False)
-    images = np.stack(list(pictures)).reshape(len(drawn), -1).astype(np.float32) - 127.5
+    pixels = thumbnails(drawn, size, progress=False).reshape(len(drawn), -1)
+    images = pixels.astype(np.float32) - 127.5
     captions = [caption for (caption,) in drawn.captions]
     words = CountVectorizer(binary=True, token_pattern=r"\w+", dtype=np.float32)
     texts = normalize(words.fit_transform(captions)).toarray()
@@ -213,67 +206,54 @@ def without_heads(encoder: DualEncoder) -> Iterator[None]:
     Raises:
         StudyError: a head is more than one matrix.
     """
-    replaced: list[tuple[nn.Module, str, Any]] = []
-    try:
+    with ExitStack() as undo:
         for head in encoder.heads:
-            place, _, name = head.rpartition(".")
-            owner = encoder.get_submodule(place)
-            if isinstance(owner, nn.Linear):
-                above, _, name = place.rpartition(".")
-                above_it = encoder.get_submodule(above)
-                replaced.append((above_it, name, owner))
-                setattr(above_it, name, nn.Identity())
-            elif name in ("proj", "text_projection"):  # open_clip leaves them out where None
-                replaced.append((owner, name, getattr(owner, name)))
-                setattr(owner, name, None)
-            else:
+            owner, _, name = head.rpartition(".")
+            module, without = encoder.get_submodule(owner), None
+            if isinstance(module, nn.Linear):
+                owner, _, name = owner.rpartition(".")
+                module, without = encoder.get_submodule(owner), nn.Identity()
+            elif name not in ("proj", "text_projection"):  # open_clip skips these where None
                 raise StudyError(f"{encoder.name} cannot do without its head {head}")
+            undo.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, without)
         yield
-    finally:
-        for owner, name, head in reversed(replaced):
-            setattr(owner, name, head)
 
 
-@dataclass(frozen=True)
-class Cosines:
-    """Cosines counted in cells of a ten-thousandth: of any number of pairs in the same memory."""
-
-    counts: np.ndarray
-    total: np.ndarray  # of one element: their sum
-
-    @staticmethod
-    def none() -> Cosines:
-        return Cosines(np.zeros(CELLS, np.int64), np.zeros(1))
-
-    def add(self, cosines: np.ndarray) -> None:
-        cells = np.clip((cosines + 1) * (CELLS / 2), 0, CELLS - 1).astype(np.int64)
-        self.counts[:] += np.bincount(cells.ravel(), minlength=CELLS)
-        self.total[:] += cosines.sum(dtype=np.float64)
-
-    def mean(self) -> float:
-        return float(self.total[0] / self.counts.sum())
-
-    def quantile(self, part: float) -> float:
-        """The middle of the cell in which the sorted cosines reach ``part`` of their number."""
-        reached = np.searchsorted(np.cumsum(self.counts), part * self.counts.sum())
-        return float((reached + 0.5) * 2 / CELLS - 1)
-
-    def summary(self) -> dict[str, Any]:
-        """Mean, quantiles and the 100 bars, for JSON."""
-        return {
-            "pairs": int(self.counts.sum()),
-            "mean": round(self.mean(), 5),
-            "quantiles": {
-                f"{100 * part:.0f} %": round(self.quantile(part), 4) for part in QUANTILES
-            },
-            "histogram": self.counts.reshape(BARS, -1).sum(axis=1).tolist(),
-        }
+def mean(cosines: np.ndarray) -> float:
+    """The mean, summed in double precision."""
+    return float(cosines.mean(dtype=np.float64))
 
 
-def ordered(lower: Cosines, higher: Cosines) -> float:
-    """The chance that one of ``higher`` is above one of ``lower``, ties counted half (the AUC)."""
-    below = np.cumsum(lower.counts) - lower.counts / 2
-    return float(below @ higher.counts / (lower.counts.sum() * higher.counts.sum()))
+def counted(cosines: np.ndarray) -> np.ndarray:
+    """How many cosines are in each of the cells from -1 to 1: (CELLS,)."""
+    cells = np.clip((cosines + 1) * (CELLS / 2), 0, CELLS - 1).astype(np.int64)
+    return np.bincount(cells, minlength=CELLS)
+
+
+def summary(cosines: np.ndarray) -> dict[str, Any]:
+    """Number, mean, quantiles (middles of cells) and the 100 bars, for JSON."""
+    counts = counted(cosines)
+    reached = np.searchsorted(np.cumsum(counts), np.array(QUANTILES) * len(cosines))
+    return {
+        "pairs": len(cosines),
+        "mean": round(mean(cosines), 5),
+        "quantiles": {
+            f"{100 * part:.0f} %": round(float((cell + 0.5) * 2 / CELLS - 1), 4)
+            for part, cell in zip(QUANTILES, reached, strict=True)
+        },
+        "histogram": counts.reshape(BARS, -1).sum(axis=1).tolist(),
+    }
+
+
+def ordered(lower: np.ndarray, higher: np.ndarray) -> float:
+    """The chance that one of ``higher`` is above one of ``lower`` (the AUC).
+
+    Cosines of one cell are ties, which count half.
+    """
+    counts = counted(lower)
+    below = np.cumsum(counts) - counts / 2
+    return float(below @ counted(higher) / (len(lower) * len(higher)))
 
 
 def effective_number(vectors: np.ndarray) -> float:
@@ -288,80 +268,63 @@ def effective_number(vectors: np.ndarray) -> float:
     """
     gram = vectors @ vectors.T if len(vectors) < vectors.shape[1] else vectors.T @ vectors
     eigenvalues = np.linalg.eigvalsh(gram.astype(np.float64) / len(vectors))
-    return _exp_entropy(eigenvalues)
+    return float(np.exp(entr(eigenvalues.clip(0)).sum()))
 
 
 def effective_texts(captions: np.ndarray) -> float:
     """The exponential of the Shannon entropy of how often each exact text occurs: 1 to n."""
     _, counts = np.unique(captions, return_counts=True)
-    return _exp_entropy(counts / counts.sum())
+    return float(np.exp(entr(counts / counts.sum()).sum()))
 
 
-def _exp_entropy(shares: np.ndarray) -> float:
-    shares = shares[shares > 1e-12]
-    return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
-def within(vectors: np.ndarray, classes: Sequence[str | None], rows: int = 512) -> dict[str, Any]:
-    """The cosines within one modality, in blocks of ``rows`` rows.
+def within(vectors: np.ndarray, classes: Sequence[str | None]) -> dict[str, np.ndarray]:
+    """The cosines within one modality.
 
     Args:
         vectors: unit vectors (n, d).
 
     Returns:
-        ``all`` pairs, each vector's ``nearest`` other one, and pairs of the ``same_class`` and of
-        ``different_classes`` (None where there are no classes), as ``Cosines``.
+        ``all`` pairs and each vector's ``nearest`` other one; where there are classes, and pairs of
+        both kinds, those of the ``same_class`` and of ``different_classes``.
     """
-    tallies = {name: Cosines.none() for name in ("all", "nearest", "same", "different")}
-    kinds = np.unique([str(c) for c in classes], return_inverse=True)[1]
-    number = np.arange(len(vectors))
-    for start in range(0, len(vectors), rows):
-        mine = number[start : start + rows, None]
-        cosines = vectors[start : start + rows] @ vectors.T
-        once, same = number > mine, kinds == kinds[mine]
-        tallies["all"].add(cosines[once])
-        tallies["same"].add(cosines[once & same])
-        tallies["different"].add(cosines[once & ~same])
-        tallies["nearest"].add(np.where(number == mine, -1, cosines).max(axis=1))
-    known = all(classes) and tallies["same"].counts.any() and tallies["different"].counts.any()
-    return {
-        "all": tallies["all"],
-        "nearest": tallies["nearest"],
-        "same_class": tallies["same"] if known else None,
-        "different_classes": tallies["different"] if known else None,
-    }
+    cosines = vectors @ vectors.T
+    once = np.triu(np.ones_like(cosines, bool), 1)
+    _, kinds = np.unique([str(c) for c in classes], return_inverse=True)
+    same = (kinds == kinds[:, None])[once]
+    others = np.where(np.eye(len(vectors), dtype=bool), -1, cosines)
+    found = {"all": cosines[once], "nearest": others.max(axis=1)}
+    if all(classes) and same.any() and not same.all():
+        found |= {"same_class": found["all"][same], "different_classes": found["all"][~same]}
+    return found
 
 
-def across(sample: Sample, rows: int = 512) -> dict[str, Cosines]:
+def across(sample: Sample) -> dict[str, np.ndarray]:
     """Cosines of pictures and captions: ``own``, and ``other`` pictures' captions of another text.
 
     Identical captions of other pictures are in neither.
     """
-    own, other = Cosines.none(), Cosines.none()
-    own.add((sample.images * sample.texts).sum(axis=1))
-    for start in range(0, len(sample.images), rows):
-        mine = slice(start, start + rows)
-        cosines = sample.images[mine] @ sample.texts.T
-        other.add(cosines[sample.captions != sample.captions[mine, None]])
-    return {"own": own, "other": other}
+    others = sample.captions != sample.captions[:, None]
+    return {
+        "own": (sample.images * sample.texts).sum(axis=1),
+        "other": (sample.images @ sample.texts.T)[others],
+    }
 
 
-def headline(sample: Sample) -> dict[str, dict[str, float]]:
-    """The few numbers of a sample that sets are compared by, for pictures and for captions."""
-    found = {}
-    for modality, vectors in (("image", sample.images), ("text", sample.texts)):
-        tallies = within(vectors, sample.classes)
-        found[modality] = {
-            "mean": tallies["all"].mean(),
-            "nearest": tallies["nearest"].mean(),
-            "effective_number": effective_number(vectors),
-        }
-        if tallies["same_class"]:
-            same, different = tallies["same_class"], tallies["different_classes"]
-            found[modality]["same_class"] = same.mean()
-            found[modality]["different_classes"] = different.mean()
-            found[modality]["class_separation"] = ordered(different, same)
-    found["text"]["effective_texts"] = effective_texts(sample.captions)
+def headline(sample: Sample, modality: str) -> dict[str, float]:
+    """The few numbers of a sample's pictures or captions by which sets are compared."""
+    vectors = sample.vectors(modality)
+    cosines = within(vectors, sample.classes)
+    found = {
+        "mean": mean(cosines["all"]),
+        "nearest": mean(cosines["nearest"]),
+        "effective_number": effective_number(vectors),
+    }
+    if "same_class" in cosines:
+        same, different = cosines["same_class"], cosines["different_classes"]
+        found["same_class"], found["different_classes"] = mean(same), mean(different)
+        found["class_separation"] = ordered(different, same)
+    if modality == "text":
+        found["effective_texts"] = effective_texts(sample.captions)
     return found
 
 
@@ -370,41 +333,39 @@ def similarity(sample: Sample, halves: int = HALVES, seed: int = 0) -> dict[str,
 
     The standard error of a headline number is the standard deviation of the number over ``halves``
     random halves of the sample (drawn without replacement: repeated pictures would count as near
-    neighbours). For a mean this is the delete-half jackknife. Beside it stands the mean over the
-    halves, which shows how much a number owes to the size of the sample. A number that not every
-    half has (a pair of one class may be missing) is left out.
+    neighbours). For a mean this is the delete-half jackknife. The mean over the halves shows how
+    much a number owes to the size of the sample. A number that some half lacks (a pair of one class
+    may be missing) is left out.
     """
-    whole = headline(sample)
-    random = np.random.default_rng(seed)
-    n = len(sample.images)
-    parts = [headline(sample.take(random.permutation(n)[: n // 2])) for _ in range(halves)]
+    random, n = np.random.default_rng(seed), len(sample.images)
+    drawn = [random.permutation(n)[: n // 2] for _ in range(halves)]
     found: dict[str, Any] = {"pictures": n, "distinct_captions": len(np.unique(sample.captions))}
-    for modality, vectors in (("image", sample.images), ("text", sample.texts)):
-        of_halves = {
-            name: np.array([part[modality].get(name, np.nan) for part in parts])
-            for name in whole[modality]
-        }
-        tallies = within(vectors, sample.classes)
+    for modality in ("image", "text"):
+        of_halves = pd.DataFrame([headline(sample.take(rows), modality) for rows in drawn])
+        complete = of_halves.dropna(axis="columns")
+        cosines = within(sample.vectors(modality), sample.classes)
         found[modality] = {
             "headline": {
                 name: {
                     "value": round(value, 5),
-                    "standard_error": round(float(of_halves[name].std(ddof=1)), 5),
-                    "of_half_the_pictures": round(float(of_halves[name].mean()), 5),
+                    "standard_error": round(float(complete[name].std()), 5),
+                    "of_half_the_pictures": round(float(complete[name].mean()), 5),
                 }
-                for name, value in whole[modality].items()
-                if np.isfinite(of_halves[name]).all()
+                for name, value in headline(sample, modality).items()
+                if name in complete
             },
-            **{name: tally and tally.summary() for name, tally in tallies.items()},
+            **{
+                name: summary(cosines[name]) if name in cosines else None
+                for name in ("all", "nearest", "same_class", "different_classes")
+            },
         }
-    found["image_text"] = (
-        {name: tally.summary() for name, tally in across(sample).items()} if sample.joint else None
-    )
+    pairs = across(sample) if sample.joint else {}
+    found["image_text"] = {name: summary(part) for name, part in pairs.items()} or None
     return found
 
 
 def shared_map(samples: Mapping[str, Sample], points: int = 900) -> dict[str, Any]:
-    """Where the first pictures and captions of each sample lie on two axes that all share.
+    """The first pictures and captions of each sample on two axes that all samples share.
 
     The axes are the first two principal components of all samples together, for pictures and for
     captions apart. Distances on it are projected, not warped as by t-SNE: a set that spreads less
@@ -414,39 +375,28 @@ def shared_map(samples: Mapping[str, Sample], points: int = 900) -> dict[str, An
         points: of all samples together, as many of each.
     """
     found: dict[str, Any] = {}
-    each = points // len(samples)
     for modality in ("image", "text"):
-        vectors = [getattr(sample, f"{modality}s")[:each] for sample in samples.values()]
+        vectors = [s.vectors(modality)[: points // len(samples)] for s in samples.values()]
         if len({v.shape[1] for v in vectors}) > 1:  # sets of words: each has its own axes
             continue
         axes = PCA(2, svd_solver="full").fit(np.concatenate(vectors))
+        placed = (axes.transform(v).round(3).tolist() for v in vectors)
         found[modality] = {
             "variance_shown": [round(float(v), 4) for v in axes.explained_variance_ratio_],
-            "points": {
-                name: axes.transform(v).round(3).tolist()
-                for name, v in zip(samples, vectors, strict=True)
-            },
+            "points": dict(zip(samples, placed, strict=True)),
         }
     return found
 
 
 def headlines(found: Mapping[str, Any]) -> pd.DataFrame:
     """The headline numbers of ``compare``: set, modality, measure, value, standard_error, half."""
-    return pd.DataFrame(
-        [
-            {
-                "set": name,
-                "modality": modality,
-                "measure": measure,
-                "value": number["value"],
-                "standard_error": number["standard_error"],
-                "half": number["of_half_the_pictures"],
-            }
-            for name, measured in found["sets"].items()
-            for modality in ("image", "text")
-            for measure, number in measured[modality]["headline"].items()
-        ]
-    )
+    rows = [
+        {"set": name, "modality": modality, "measure": measure, **number}
+        for name, measured in found["sets"].items()
+        for modality in ("image", "text")
+        for measure, number in measured[modality]["headline"].items()
+    ]
+    return pd.DataFrame(rows).rename(columns={"of_half_the_pictures": "half"})
 
 
 def against(found: Mapping[str, Any], reference: str) -> pd.DataFrame:
@@ -471,17 +421,47 @@ def by_dial(found: Mapping[str, Any]) -> pd.DataFrame:
     """The headline numbers of generated scenes by the dials in their names.
 
     Columns: raised (pictures, captions or both), position, and those of ``headlines``. The scenes
-    with both dials at 0 stand in all three.
+    with both dials at 0 are in all three.
     """
     table = headlines(found)
-    dials = [dict(parse_qsl(name.partition("?")[2])) for name in table["set"]]
-    table["pictures"] = [float(d["alike_images"]) for d in dials]
-    table["captions"] = [float(d["alike_captions"]) for d in dials]
-    parts = {
-        "pictures": table[table["captions"] == 0].assign(position=lambda t: t["pictures"]),
-        "captions": table[table["pictures"] == 0].assign(position=lambda t: t["captions"]),
-        "both": table[table["pictures"] == table["captions"]].assign(
-            position=lambda t: t["pictures"]
-        ),
-    }
-    return pd.concat([part.assign(raised=raised) for raised, part in parts.items()])
+    dials = pd.DataFrame([dict(parse_qsl(name.partition("?")[2])) for name in table["set"]])
+    table["pictures"] = pictures = dials["alike_images"].astype(float)
+    table["captions"] = captions = dials["alike_captions"].astype(float)
+    parts = [
+        table[captions == 0].assign(position=pictures, raised="pictures"),
+        table[pictures == 0].assign(position=captions, raised="captions"),
+        table[pictures == captions].assign(position=pictures, raised="both"),
+    ]
+    return pd.concat(parts)
+
+
+def picture_distance(pictures: ImageTextSet, size: int = PIXELS) -> float:
+    """The mean distance of two different pictures, in grey levels of 255.
+
+    The distance is the root mean square over the pixels and channels at ``size`` pixels a side.
+    """
+    pixels = thumbnails(pictures, size, progress=False).reshape(len(pictures), -1)
+    return float(pdist(pixels).mean() / np.sqrt(pixels.shape[1]))
+
+
+def distinct_captions(pictures: ImageTextSet) -> float:
+    """The distinct captions of a set, in percent of all its captions."""
+    captions = [caption for own in pictures.captions for caption in own]
+    return 100 * len(set(captions)) / len(captions)
+
+
+def along_the_dials(positions: Sequence[float], pictures: int = 120) -> pd.DataFrame:
+    """Both measures on 800 generated aerial scenes, with both dials at each position.
+
+    Args:
+        pictures: how many of the scenes are drawn, for the distance of pictures.
+
+    Returns:
+        columns dial, picture_distance, distinct_captions.
+    """
+    rows = []
+    for position in positions:
+        made = scenes(alike_images=position, alike_captions=position)
+        distance = picture_distance(made.take(range(pictures)))
+        rows.append((position, distance, distinct_captions(made)))
+    return pd.DataFrame(rows, columns=["dial", "picture_distance", "distinct_captions"])

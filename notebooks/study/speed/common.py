@@ -1,37 +1,81 @@
-"""What the benchmarks have in common: timing in turns, inputs, and a record with machine facts."""
+"""What all benchmarks share: their command, timing in turns, encoders, inputs and the record."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import torch
 from torch import Tensor
 
-from rsstudy.devices import pick_device
-from rsstudy.encoders import DualEncoder
-from rsstudy.experiments.environment import environment
-from rsstudy.experiments.record import readable
+from rsstudy.encoders import DualEncoder, create
+from rsstudy.experiments.record import environment, readable
 from rsstudy.files import whole_file
+from rsstudy.methods import attach, create_method
+from rsstudy.training.loop import pick_device
 
-RESULTS = Path(__file__).resolve().parents[3] / "results" / "benchmarks"
+RESULTS = Path(__file__).resolve().parents[3] / "results"
+Given = SimpleNamespace
+Work = Callable[[], object]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "device": {"help": "auto, cpu, cuda, cuda:1 or mps."},
+    "out": {"type": click.Path(path_type=Path), "help": "Folder of the record."},
+    "name": {"help": "Name of the record."},
+    "rounds": {"help": "Timings of each; the median counts."},
+    "words": {"help": "Tokens a caption."},
+    "image_size": {"type": int},
+    "precision": {"type": click.Choice(["bf16", "fp32"])},
+    "data": {"help": "A set's name or path."},
+    "pictures": {"help": "Of the training split, 5 pairs each."},
+    "fraction": {"help": "Of the training pictures."},
+    "large": {"help": "Rank so many pictures, too: 100000."},
+    "method": {"multiple": True, "help": "Only this one. Repeatable."},
+    "jobs": {"help": "Processes that prepare at a time."},
+}
 
 
-def arguments(what: str) -> argparse.ArgumentParser:
-    """The options that every benchmark takes."""
-    parser = argparse.ArgumentParser(description=what)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--rounds", type=int, default=5, help="timings of each; the median counts")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the record")
-    return parser
+def benchmark(name: str, **defaults: Any) -> Callable[[Callable[[Given], Any]], click.Command]:
+    """Make a command of a function that measures; what it finds is ``OUT/DEVICE-NAME.json``.
+
+    The function takes the options and returns the record's rows and settings beside the options.
+
+    Args:
+        defaults: of the options, which ``OPTIONS`` explains.
+    """
+    defaults = {"device": "auto", "out": RESULTS / "benchmarks", "name": name, **defaults}
+    options = [
+        click.Option([f"--{key.replace('_', '-')}"], default=default, **OPTIONS.get(key, {}))
+        for key, default in defaults.items()
+    ]
+
+    def decorate(measure: Callable[[Given], Any]) -> click.Command:
+        def command(device: str, out: Path, name: str, **given: Any) -> None:
+            where = pick_device(device)
+            rows, settings = measure(Given(device=where, **given))
+            settings = {k: v for k, v in given.items() if v not in (None, ())} | settings
+            record = {"benchmark": name, "settings": settings, "environment": environment(where)}
+            write(out / f"{where.type}-{name}.json", {**record, "rows": rows})
+
+        return click.command(params=options, help=sys.modules[measure.__module__].__doc__)(command)
+
+    return decorate
+
+
+def write(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record and print its path."""
+    with whole_file(path) as temporary:
+        temporary.write_text(readable(record), encoding="utf-8")
+    print(path)
 
 
 def in_turns(
-    works: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+    works: Mapping[str, Work], rounds: int, device: torch.device
 ) -> dict[str, list[float]]:
     """Seconds of each work, A B C A B C ..., after one round that is not counted.
 
@@ -51,24 +95,45 @@ def in_turns(
 
 def settle(device: torch.device) -> None:
     """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def middle(seconds: list[float]) -> dict[str, float]:
     """Median, lowest and highest."""
-    return {
-        "seconds": round(statistics.median(seconds), 5),
-        "lowest": round(min(seconds), 5),
-        "highest": round(max(seconds), 5),
-    }
+    found = {"seconds": statistics.median(seconds), "lowest": min(seconds), "highest": max(seconds)}
+    return {name: round(value, 5) for name, value in found.items()}
 
 
-def ratio(of: list[float], to: list[float]) -> float:
-    """The median over turns of one's seconds over the other's."""
-    return round(statistics.median(a / b for a, b in zip(of, to, strict=True)), 4)
+def compared(
+    given: Given,
+    works: Mapping[str, Work],
+    over: Mapping[str, tuple[str, str]] | None = None,
+    show: bool = True,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Time works in turns.
+
+    Args:
+        over: the name of a ratio -> the works whose seconds are its two terms.
+
+    Returns:
+        the ``middle`` of each work; and each ratio, the median over turns.
+    """
+    seconds = in_turns(works, given.rounds, given.device)
+    ratios = {}
+    for name, (one, other) in (over or {}).items():
+        turns = zip(seconds[one], seconds[other], strict=True)
+        ratios[name] = round(statistics.median(a / b for a, b in turns), 4)
+        if show:
+            print(f"{name}: {ratios[name]}")
+    return {name: middle(taken) for name, taken in seconds.items()}, ratios
+
+
+def adapted(given: Given, method: str, **settings: Any) -> DualEncoder:
+    """The encoder asked for, on the device, with a method."""
+    encoder = create(given.encoder, getattr(given, "image_size", None)).to(given.device)
+    attach(encoder, create_method(method, settings))
+    return encoder
 
 
 def inputs(encoder: DualEncoder, batch: int, words: int) -> tuple[Tensor, Tensor]:
@@ -81,22 +146,6 @@ def inputs(encoder: DualEncoder, batch: int, words: int) -> tuple[Tensor, Tensor
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, generator=drawn)
     # A sentence long enough, cut: its ids are valid for whatever tokenizer the encoder has.
     tokens = encoder.tokenizer(["many green trees are near a river . " * 20] * batch)
-    cut = tokens[:, : words if encoder.cuts else None].clone()
-    cut[:, -1] = tokens[:, -1] if tokens.shape[1] > cut.shape[1] else cut[:, -1]
-    return images.to(encoder.device), cut.to(encoder.device)
-
-
-def write(name: str, device: str, out: Path, settings: Mapping[str, Any], rows: Any) -> Path:
-    """``out/DEVICE-NAME.json``: what was measured, on which machine, by which commit."""
-    torch_device = pick_device(device)
-    path = out / f"{torch_device.type}-{name}.json"
-    out.mkdir(parents=True, exist_ok=True)
-    record = {
-        "benchmark": name,
-        "settings": dict(settings),
-        "environment": environment(torch_device),
-        "rows": rows,
-    }
-    with whole_file(path) as temporary:
-        temporary.write_text(readable(record), encoding="utf-8")
-    return path
+    if encoder.cuts and words < tokens.shape[1]:
+        tokens = torch.cat([tokens[:, : words - 1], tokens[:, -1:]], dim=1)
+    return images.to(encoder.device), tokens.to(encoder.device)

@@ -6,23 +6,25 @@ Then an epoch of each over the same pairs, in turns, data included.
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
-import research_style
-from common import arguments, in_turns, middle, ratio, write
+import torch
 
+from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import load, usable
-from rsstudy.encoders import DualEncoder, create
+from rsstudy.encoders import DualEncoder
+from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, prepare
-from rsstudy.methods import attach, create_method
 from rsstudy.objectives import Objective, named_objective
 from rsstudy.training import loop as training
-from rsstudy.training.batch import batches
-from rsstudy.training.recipe import Recipe
+from rsstudy.training.loop import Recipe, batches
+from study.speed import research_style
+from study.speed.common import Given, Work, adapted, benchmark, compared
 
 RECIPE = Recipe(
     epochs=1,
@@ -36,112 +38,73 @@ RECIPE = Recipe(
 )
 
 
-def adapted(given: Any, dropout: float) -> DualEncoder:
-    encoder = create(given.encoder, given.image_size).to(training.pick_device(given.device))
-    attach(encoder, create_method("mrs-adapter", {"dropout": dropout}))
-    return encoder
-
-
-def ours(encoder: DualEncoder, pairs: Pairs, objective: Objective, recipe: Recipe) -> list[float]:
-    """An epoch by ``rsstudy.training.loop``; the loss of each step."""
-    losses: list[float] = []
-    kept = training.batch_loss
-
-    def noting(*given: Any) -> Any:
-        loss = kept(*given)
-        losses.append(loss)
-        return loss
-
-    training.batch_loss = noting
-    try:
-        training.train(encoder, pairs, objective, recipe, lambda _: 0.0, progress=False)
-    finally:
-        training.batch_loss = kept
-    return [loss.item() for loss in losses]
-
-
-def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--encoder", default="vits14-minilm")
-    parser.add_argument("--image-size", type=int)
-    parser.add_argument("--data", default="ucm", help="a set's name or path")
-    parser.add_argument(
-        "--pictures", type=int, default=103, help="of the training split, 5 pairs each"
-    )
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--name", default="epochs", help="of the record")
-    given = parser.parse_args()
+@benchmark(
+    "epochs", rounds=5, encoder="vits14-minilm", image_size=None, data="ucm", pictures=103, batch=64
+)
+def epochs(given: Given) -> Any:
     whole = usable(load(given.data))[0].split("train")
     split = whole.take(np.linspace(0, len(whole) - 1, given.pictures, dtype=int))
-    recipe = replace(RECIPE, batch=given.batch)
-
-    # parity
-    still = replace(named_objective("hmmc"), token_dropout=0.0)
-    first, second = adapted(given, 0.0), adapted(given, 0.0)
+    recipe, hmmc = replace(RECIPE, batch=given.batch), named_objective("hmmc")
+    # Without dropout, both must take the same losses.
+    first, second = (adapted(given, "mrs-adapter", dropout=0.0) for _ in range(2))
     research_style.as_the_library_has_it(second)
     began = time.perf_counter()
     pairs = prepare(first, split)
     preparing = time.perf_counter() - began
+    captions, order = same_batches(split, pairs, recipe)
+    data = research_style.Captions(second, split, captions)
+    theirs = partial(
+        research_style.train, data=data, order=order, batch=recipe.batch, rate=recipe.learning_rate
+    )
+    still = replace(hmmc, token_dropout=0.0)
+    losses = {"mine": ours(first, pairs, still, recipe), "theirs": theirs(second, still)}
+    mine, others = map(np.array, losses.values())
+    apart = float(np.abs(mine / others - 1).max())
+    print(f"parity: losses of {len(mine)} steps differ by at most {apart:.1e} of themselves")
+    if apart > 1e-3:
+        raise StudyError(f"the loops do not do the same: {mine} and {others}")
+
+    released = adapted(given, "mrs-adapter", dropout=0.5)
+    research_style.as_the_library_has_it(released)
+    works: dict[str, Work] = {"research style": lambda: theirs(released, hmmc)}
+    for name in ("fp32", "bf16"):
+        encoder = adapted(given, "mrs-adapter", dropout=0.5)
+        works[name] = partial(ours, encoder, pairs, hmmc, replace(recipe, precision=name))
+
+    def loading() -> None:
+        for images, texts in batches(pairs, recipe, 0, 0):
+            training.take(pairs.images, images).to(given.device)
+            pairs.words(texts)
+
+    over = {f"research style over {name}": ("research style", name) for name in ("fp32", "bf16")}
+    over["loading share"] = ("loading", "bf16")
+    rows, ratios = compared(given, {**works, "loading": loading}, over)
+    rows |= {"pairs": len(order), "preparing seconds": round(preparing, 3), **ratios}
+    rows["parity"] = {**losses, "apart": apart}
+    fixed = {"objective": "hmmc", "method": "mrs-adapter"}
+    return rows, {"data": split.name, "image_size": first.image_size, **fixed}
+
+
+def same_batches(
+    split: ImageTextSet, pairs: Pairs, recipe: Recipe
+) -> tuple[list[tuple[int, str]], list[int]]:
+    """The set's captions, each with its picture, and their order in this loop's first epoch."""
     captions = [(image, text) for image, own in enumerate(split.captions) for text in own]
     text_of = {text: row for row, text in enumerate(dict.fromkeys(t for _, t in captions))}
     place = {(image, text_of[text]): at for at, (image, text) in enumerate(captions)}
-    steps = list(batches(pairs, recipe, 0, 0))
-    order = [place[pair] for rows, texts in steps for pair in zip(rows, texts, strict=True)]
-    data = research_style.Captions(second, split, captions)
-    mine = ours(first, pairs, still, recipe)
-    theirs = research_style.train(second, data, order, still, given.batch, recipe.learning_rate)
-    apart = float(np.max(np.abs(np.array(mine) / np.array(theirs) - 1)))
-    print(f"parity: losses of {len(mine)} steps differ by at most {apart:.1e} of themselves")
-    if apart > 1e-3:
-        sys.exit(f"the loops do not do the same: {mine} and {theirs}")
-
-    # speed
-    dropping = named_objective("hmmc")
-    encoders = {name: adapted(given, 0.5) for name in ("research style", "fp32", "bf16")}
-    research_style.as_the_library_has_it(encoders["research style"])
-    device = encoders["bf16"].device
-    works = {
-        "research style": lambda: research_style.train(
-            encoders["research style"], data, order, dropping, given.batch, recipe.learning_rate
-        ),
-        "fp32": lambda: ours(encoders["fp32"], pairs, dropping, recipe),
-        "bf16": lambda: ours(encoders["bf16"], pairs, dropping, replace(recipe, precision="bf16")),
-    }
-    found = in_turns(works, given.rounds, device)
-    loading = in_turns(
-        {
-            "loading": lambda: [
-                (training.take(pairs.images, rows).to(device), pairs.words(texts))
-                for rows, texts in batches(pairs, recipe, 0, 0)
-            ]
-        },
-        given.rounds,
-        device,
-    )
-    rows = {
-        "pairs": len(order),
-        "parity": {"mine": mine, "theirs": theirs, "apart": apart},
-        "preparing seconds": round(preparing, 3),
-        **{name: middle(seconds) for name, seconds in found.items()},
-        **{
-            f"research style over {name}": ratio(found["research style"], found[name])
-            for name in ("fp32", "bf16")
-        },
-        "loading share": ratio(loading["loading"], found["bf16"]),
-    }
-    settings = {
-        "encoder": given.encoder,
-        "data": split.name,
-        "batch": given.batch,
-        "image_size": first.image_size,
-        "objective": "hmmc",
-        "method": "mrs-adapter",
-        "rounds": given.rounds,
-    }
-    for name in ("research style over fp32", "research style over bf16", "loading share"):
-        print(f"{name}: {rows[name]}")
-    print(write(given.name, given.device, given.out, settings, rows))
+    steps = batches(pairs, recipe, 0, 0)
+    return captions, [place[pair] for of in steps for pair in zip(*of, strict=True)]
 
 
-if __name__ == "__main__":
-    main()
+def ours(encoder: DualEncoder, pairs: Pairs, objective: Objective, recipe: Recipe) -> list[float]:
+    """An epoch by ``rsstudy.training.loop``; the loss of each step."""
+    losses: list[torch.Tensor] = []
+    plain = training.batch_loss
+
+    def noting(*given: Any) -> torch.Tensor:
+        losses.append(plain(*given))
+        return losses[-1]
+
+    with mock.patch.object(training, "batch_loss", noting):
+        training.train(encoder, pairs, objective, recipe, lambda _: 0.0, progress=False)
+    return [loss.item() for loss in losses]

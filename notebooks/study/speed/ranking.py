@@ -8,17 +8,18 @@ must agree on recall before their seconds count; with random vectors nothing tie
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from common import arguments, in_turns, middle, ratio, write
 from torch import Tensor
 from torch.nn import functional
 
 from rsstudy.devices import pick_device
 from rsstudy.experiments.cost import Meter
 from rsstudy.retrieval import KS, rank, scores
+from study.speed.common import Given, benchmark, compared
 
 
 def drawn(images: int, captions: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -46,12 +47,7 @@ def argsort_loop(seen: Tensor, read: Tensor, image_of: np.ndarray) -> dict[str, 
     for caption in range(len(read)):
         order = np.argsort(similarity[:, caption])[::-1]
         t2i[caption] = np.where(order == image_of[caption])[0][0]
-    found = {
-        f"{way}_r{k}": 100 * float((ranks < k).mean())
-        for way, ranks in (("i2t", i2t), ("t2i", t2i))
-        for k in KS
-    }
-    return {**found, "mean_recall": sum(found.values()) / len(found)}
+    return recalls(lambda way, k: ({"i2t": i2t, "t2i": t2i}[way] < k).mean())
 
 
 def k_best(seen: Tensor, read: Tensor, image_of: np.ndarray, batch: int = 64) -> dict[str, float]:
@@ -60,70 +56,54 @@ def k_best(seen: Tensor, read: Tensor, image_of: np.ndarray, batch: int = 64) ->
     positive = torch.zeros_like(similarity, dtype=torch.bool)
     positive[torch.arange(len(read)), torch.as_tensor(image_of, device=seen.device)] = True
 
-    def recall(of: Tensor, right: Tensor, k: int) -> float:
-        hits = [
-            mine.gather(1, part.topk(k, dim=1).indices).any(dim=1)
-            for part, mine in zip(of.split(batch), right.split(batch), strict=True)
-        ]
-        return 100 * float(torch.cat(hits).float().mean())
+    def hits(way: str, k: int) -> Tensor:
+        of, right = (m.T if way == "i2t" else m for m in (similarity, positive))
+        parts = zip(of.split(batch), right.split(batch), strict=True)
+        found = [mine.gather(1, part.topk(k, dim=1).indices).any(dim=1) for part, mine in parts]
+        return torch.cat(found).float().mean()
 
-    found = {f"i2t_r{k}": recall(similarity.T, positive.T, k) for k in KS}
-    found |= {f"t2i_r{k}": recall(similarity, positive, k) for k in KS}
+    return recalls(hits)
+
+
+def recalls(hits: Callable[[str, int], Any]) -> dict[str, float]:
+    """The recalls and their mean, in percent, from the share of queries with a hit among k."""
+    found = {f"{way}_r{k}": 100 * float(hits(way, k)) for way in ("i2t", "t2i") for k in KS}
     return {**found, "mean_recall": sum(found.values()) / len(found)}
 
 
-def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--width", type=int, default=384)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--large", type=int, default=0, help="rank so many pictures, too; 100000")
-    given = parser.parse_args()
-    device = pick_device(given.device)
-    ways: dict[str, Callable[..., dict[str, float]]] = {
-        "ours": ours,
-        "argsort loop": argsort_loop,
-        "k best": k_best,
-    }
+WAYS = {"ours": ours, "argsort loop": argsort_loop, "k best": k_best}
+
+
+@benchmark("ranking", rounds=5, width=384, images=1000, large=0)
+def ranking(given: Given) -> Any:
     image_of = np.arange(5 * given.images) // 5
-    seen, read = drawn(given.images, len(image_of), given.width, device)
-    found = {name: way(seen, read, image_of) for name, way in ways.items()}
+    seen, read = drawn(given.images, len(image_of), given.width, given.device)
+    works: dict[str, Any] = {n: partial(way, seen, read, image_of) for n, way in WAYS.items()}
+    found = {name: work() for name, work in works.items()}
     for name, recalls in found.items():
         assert all(abs(recalls[k] - found["ours"][k]) < 1e-3 for k in recalls), (name, found)
-    works: dict[str, Callable[[], object]] = {
-        name: lambda way=way: way(seen, read, image_of) for name, way in ways.items()
-    }
     works["the product alone"] = lambda: seen @ read.T
-    seconds = in_turns(works, given.rounds, device)
-    rows: dict[str, Any] = {
-        "images": given.images,
-        "captions": len(image_of),
-        "recalls": found["ours"],
-    }
-    rows |= {name: middle(taken) for name, taken in seconds.items()}
-    rows |= {
-        f"{name} over ours": ratio(seconds[name], seconds["ours"])
-        for name in works
-        if name != "ours"
-    }
-    for name in ("argsort loop", "k best"):
-        print(f"{name} over ours: {rows[f'{name} over ours']}")
+    over = {f"{name} over ours": (name, "ours") for name in works if name != "ours"}
+    rows, ratios = compared(given, works, over)
+    sizes = {"images": given.images, "captions": len(image_of)}
+    rows = {**sizes, "recalls": found["ours"], **rows, **ratios}
     if given.large:
-        image_of = np.arange(5 * given.large) // 5
-        seen, read = drawn(given.large, len(image_of), given.width, device)
-        with Meter(device) as meter:
-            recalls = ours(seen, read, image_of)
-        rows["large"] = {
-            "images": given.large,
-            "captions": len(image_of),
-            "recalls": recalls,
-            "seconds": round(meter.seconds, 2),
-            "peak_bytes": meter.peak_bytes,
-            "whole_matrix_bytes": 4 * given.large * len(image_of),
-        }
-        print(f"{given.large} x {len(image_of)}: {meter.seconds:.0f} s")
-    settings = {"width": given.width, "rounds": given.rounds}
-    print(write("ranking", given.device, given.out, settings, rows))
+        rows["large"] = large(given)
+    return rows, {}
 
 
-if __name__ == "__main__":
-    main()
+def large(given: Given) -> dict[str, Any]:
+    """Seconds and peak memory of one ranking, too large for the other ways."""
+    image_of = np.arange(5 * given.large) // 5
+    seen, read = drawn(given.large, len(image_of), given.width, given.device)
+    with Meter(given.device) as meter:
+        found = ours(seen, read, image_of)
+    print(f"{given.large} x {len(image_of)}: {meter.seconds:.0f} s")
+    return {
+        "images": given.large,
+        "captions": len(image_of),
+        "recalls": found,
+        "seconds": round(meter.seconds, 2),
+        "peak_bytes": meter.peak_bytes,
+        "whole_matrix_bytes": 4 * given.large * len(image_of),
+    }

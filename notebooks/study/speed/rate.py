@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from common import arguments, in_turns, middle, write
 
-from rsstudy.devices import pick_device
+from study.speed.common import Given, benchmark, in_turns, middle
 
 
-def main() -> None:
-    given = arguments(__doc__).parse_args()
-    device = pick_device(given.device)
-    n = 8192 if device.type == "cuda" else 2048
+@benchmark("rate", rounds=5)
+def rate(given: Given) -> Any:
+    n = 8192 if given.device.type == "cuda" else 2048
     rows = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+        a, b = (torch.randn(n, n, device=given.device).to(dtype) for _ in range(2))
         name = str(dtype).removeprefix("torch.")
-        taken = in_turns({name: lambda a=a, b=b: a @ b}, given.rounds, device)[name]
+        taken = in_turns({name: lambda a=a, b=b: a @ b}, given.rounds, given.device)[name]
         rows[name] = {**middle(taken), "flops_a_second": round(2 * n**3 / min(taken))}
         print(f"{name}: {rows[name]['flops_a_second'] / 1e9:.0f} GFLOP/s")
-    print(write("rate", given.device, given.out, {"n": n, "rounds": given.rounds}, rows))
-
-
-if __name__ == "__main__":
-    main()
+    return rows, {"n": n}

@@ -28,18 +28,29 @@ class Captions(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, encoder: DualEncoder, split: ImageTextSet, pairs: Sequence[tuple[int, str]]):
         self.split, self.pairs, self.tokenizer = split, list(pairs), encoder.tokenizer
         self.size, self.mean, self.std = encoder.image_size, encoder.mean.cpu(), encoder.std.cpu()
-        self.context = encoder.tokenizer(["word " * 200]).shape[1]
+        self.context = context(encoder)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, caption = self.pairs[index]
-        picture = fit(self.split.images.decode(image), self.size)
-        pixels = torch.from_numpy(picture.copy()).float() / 255
-        pixels = (pixels - self.mean[:, None, None]) / self.std[:, None, None]
+        picture = torch.from_numpy(fit(self.split.images.decode(image), self.size).copy())
         tokens = self.tokenizer([caption])[0]
-        return pixels, nn.functional.pad(tokens, (0, self.context - len(tokens)))
+        return normalised(picture, self.mean, self.std), padded(tokens, self.context)
+
+
+def context(encoder: DualEncoder) -> int:
+    """The most tokens that the encoder reads."""
+    return encoder.tokenizer(["word " * 200]).shape[1]
+
+
+def padded(tokens: Tensor, context: int) -> Tensor:
+    return nn.functional.pad(tokens, (0, context - tokens.shape[-1]))
+
+
+def normalised(pictures: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return (pictures.float() / 255 - mean[:, None, None]) / std[:, None, None]
 
 
 def as_the_library_has_it(encoder: DualEncoder) -> None:
@@ -53,32 +64,39 @@ def as_the_library_has_it(encoder: DualEncoder) -> None:
 
 def train(
     encoder: DualEncoder,
+    objective: Objective,
     data: Captions,
     order: Sequence[int],
-    objective: Objective,
     batch: int,
-    learning_rate: float,
-    workers: int = 2,
+    rate: float,
 ) -> list[float]:
     """One epoch over some captions in order; the loss of each step."""
-    loader = DataLoader(data, batch, sampler=list(order), num_workers=workers)
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=learning_rate)
+    loader = DataLoader(data, batch, sampler=list(order), num_workers=2)
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=rate)
     encoder.eval()
     encoder.method.train()
     losses = []
     for loaded in loader:
         images, tokens = (part.to(encoder.device) for part in loaded)
-        views = [embed(encoder, images, tokens)]
-        if objective.views == 2:
-            with encoder.token_dropout(objective.token_dropout, rows=0):
-                views.append(embed(encoder, images, tokens))
-        seen, read = (torch.cat(of) for of in zip(*views, strict=True))
-        loss = objective.loss(seen, read, encoder.logit_scale)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+        losses.append(step(optimizer, loss_of(encoder, objective, images, tokens)).item())
     return losses
+
+
+def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def loss_of(encoder: DualEncoder, objective: Objective, images: Tensor, tokens: Tensor) -> Tensor:
+    """The loss of a batch; the second view is a second forward pass."""
+    views = [embed(encoder, images, tokens)]
+    if objective.views == 2:
+        with encoder.token_dropout(objective.token_dropout, rows=0):
+            views.append(embed(encoder, images, tokens))
+    seen, read = (torch.cat(of) for of in zip(*views, strict=True))
+    return objective.loss(seen, read, encoder.logit_scale)
 
 
 def embed(encoder: DualEncoder, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

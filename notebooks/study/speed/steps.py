@@ -9,20 +9,17 @@ waits for them; the device is used by one process at a time.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
-from argparse import SUPPRESS
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from common import arguments, in_turns, inputs, middle, ratio, write
 from filelock import FileLock
 from torch import Tensor, nn
 
@@ -30,22 +27,19 @@ from rsstudy.devices import pick_device
 from rsstudy.encoders import MODALITIES, DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import Meter, peak_memory, reset_peak_memory
-from rsstudy.experiments.names import label_of
-from rsstudy.experiments.run import Run
+from rsstudy.experiments.run import Run, label_of
 from rsstudy.methods import attach, create_method, merge, trained
 from rsstudy.objectives import named_objective
-from rsstudy.tensors import save_tensors
-from rsstudy.training.batch import batch_loss
-from rsstudy.training.loop import make_optimizer
-from rsstudy.training.recipe import SHORT, Recipe
+from rsstudy.training.loop import Recipe, batch_loss, make_optimizer
+from rsstudy.training.recipes import SHORT
 from study.benchmark import BENCHMARK
+from study.speed.common import Given, Work, benchmark, compared, inputs
 
+Batch = tuple[Tensor, Tensor]
 Step = Callable[[], Tensor]
 
 
-def limit(
-    encoder: DualEncoder, objective: str, recipe: Recipe, batch: tuple[Tensor, Tensor]
-) -> Step:
+def limit(encoder: DualEncoder, objective: str, recipe: Recipe, batch: Batch) -> Step:
     """Forward and input gradient, no weight trained."""
     chosen = named_objective(objective)
     for modality in MODALITIES:
@@ -63,7 +57,7 @@ def limit(
 
 
 def training(
-    encoder: DualEncoder, objective: str, recipe: Recipe, batch: tuple[Tensor, Tensor]
+    encoder: DualEncoder, objective: str, recipe: Recipe, batch: Batch
 ) -> tuple[Step, torch.optim.Optimizer | None]:
     """The loop's step: forward, backward, clip, update. Nothing trained: forward alone."""
     chosen, parameters = named_objective(objective), trained(encoder)
@@ -83,160 +77,109 @@ def training(
     return step, optimizer
 
 
-def one(given: Any) -> dict[str, Any]:
-    """Measure one method, which is described by a JSON; encoders are loaded before its turn."""
-    what = json.loads(given.one)
-    names = ["method", "bare", "base", "merged"] + ["one view"] * (what["objective"] == "hmmc")
-    loaded = {name: create(what["encoder"], given.image_size) for name in names}
-    with FileLock(given.turn):
-        return _measured(what, loaded, given, pick_device(given.device))
+def measured(what: dict[str, Any], given: Given, turn: Path) -> dict[str, Any]:
+    """The row of one method; encoders are loaded before its turn.
 
-
-def _measured(
-    what: dict[str, Any], loaded: dict[str, DualEncoder], given: Any, device: torch.device
-) -> dict[str, Any]:
+    Args:
+        what: the entries encoder, method, settings and objective of the row.
+    """
+    two_views = what["objective"] == "hmmc"
+    names = ["method", "bare", "base", "merged"] + ["one view"] * two_views
+    loaded = {name: create(given.encoder, given.image_size) for name in names}
     recipe = replace(SHORT, learning_rate=1e-4, precision=given.precision)
-    encoder = loaded["method"].to(device)
-    attach(encoder, create_method(what["method"], what["settings"]))
-    batch = inputs(encoder, given.batch, given.words)
+
+    def placed(name: str, method: bool, casts: ExitStack | None = None) -> DualEncoder:
+        encoder = loaded[name].to(given.device)
+        if method:
+            attach(encoder, create_method(what["method"], what["settings"]))
+        if casts is not None and recipe.precision == "bf16":
+            casts.enter_context(encoder.frozen_as(torch.bfloat16))
+        return encoder
+
+    with FileLock(turn):
+        with ExitStack() as casts:
+            encoder = placed("method", True, casts)
+            batch = inputs(encoder, given.batch, given.words)
+            row = _described(what, encoder, batch)
+            step, optimizer = training(encoder, what["objective"], recipe, batch)
+            row |= _memory(step, optimizer, given.device)
+            works: dict[str, Work] = {"step": step}
+            if two_views:
+                other = placed("one view", True, casts)
+                works["one view"] = training(other, "infonce", recipe, batch)[0]
+            if given.encoder.partition("@")[0] != "cnn-gru":
+                bare = placed("bare", False, casts)
+                works["limit"] = limit(bare, what["objective"], recipe, batch)
+            over = {f"step over {name}": ("step", name) for name in list(works)[1:]}
+            with Meter(given.device) as meter:
+                rows, ratios = compared(given, works, over, show=False)
+        row |= rows | ratios | {"energy_measured": meter.measured}
+        watts = meter.joules / meter.seconds  # the meter's mean power
+        row["joules_a_step"] = round(watts * row["step"]["seconds"], 3)
+        works = {"embed base": _embedding(placed("base", False), batch)}
+        works["embed adapted"] = _embedding(encoder, batch)
+        with suppress(StudyError):  # of a method that adds computations
+            merge(placed("merged", True))
+            works["embed merged"] = _embedding(loaded["merged"], batch)
+        over = {f"{name} over base": (name, "embed base") for name in list(works)[1:]}
+        rows, ratios = compared(given, works, over, show=False)
+    return row | rows | ratios
+
+
+def _described(what: dict[str, Any], encoder: DualEncoder, batch: Batch) -> dict[str, Any]:
+    """The method and the shapes; bytes of a file of what is trained."""
     run = Run(
         "", what["encoder"], what["method"], what["objective"], method_settings=what["settings"]
     )
-    row: dict[str, Any] = {
+    tensors = {n: p.detach().cpu().contiguous() for n, p in trained(encoder).items()}
+    return {
         "label": label_of(run),
         **what,
-        "batch": given.batch,
+        "batch": len(batch[1]),
         "words": batch[1].shape[1],
         "image_size": encoder.image_size,
-        "trained": sum(p.numel() for p in trained(encoder).values()),
+        "trained": sum(tensor.numel() for tensor in tensors.values()),
+        "stored_bytes": len(safetensors.torch.save(tensors)),
     }
-    with ExitStack() as stack:
-        if recipe.precision == "bf16":
-            stack.enter_context(encoder.frozen_as(torch.bfloat16))
-        step, optimizer = training(encoder, what["objective"], recipe, batch)
-        resident = _resident(device)
-        reset_peak_memory(device)
-        step()
-        step()  # the second finds the optimizer's state beside the activations
-        row["peak_bytes"] = peak_memory(device)
-        row["above_model_bytes"] = None if resident is None else row["peak_bytes"] - resident
-        if optimizer is not None:
-            row["optimizer_bytes"] = sum(
-                t.nbytes
-                for state in optimizer.state.values()
-                for t in state.values()
-                if isinstance(t, Tensor)
-            )
-        works: dict[str, Callable[[], object]] = {"step": step}
-        if what["objective"] == "hmmc":
-            other = loaded["one view"].to(device)
-            attach(other, create_method(what["method"], what["settings"]))
-            if recipe.precision == "bf16":
-                stack.enter_context(other.frozen_as(torch.bfloat16))
-            works["one view"] = training(other, "infonce", recipe, batch)[0]
-        bare = loaded["bare"].to(device)
-        if recipe.precision == "bf16":
-            stack.enter_context(bare.frozen_as(torch.bfloat16))
-        if what["encoder"].partition("@")[0] != "cnn-gru":
-            works["limit"] = limit(bare, what["objective"], recipe, batch)
-        with Meter(device) as meter:
-            found = in_turns(works, given.rounds, device)
-    row["step"] = middle(found["step"])
-    for name in ("limit", "one view"):
-        if name in found:
-            row[name] = middle(found[name])
-            row[f"step over {name}"] = ratio(found["step"], found[name])
-    row["joules_a_step"] = round(
-        meter.joules / meter.seconds * row["step"]["seconds"], 3
-    )  # the meter's mean power, for a step's seconds
-    row["energy_measured"] = meter.measured
-    row.update(_inference(encoder, what, loaded, batch, given.rounds))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "adapter.safetensors"
-        save_tensors(path, {n: p.detach().cpu() for n, p in trained(encoder).items()})
-        row["stored_bytes"] = path.stat().st_size
-    return row
 
 
-def _inference(
-    encoder: DualEncoder,
-    what: dict[str, Any],
-    loaded: dict[str, DualEncoder],
-    batch: tuple[Tensor, Tensor],
-    rounds: int,
-) -> dict[str, Any]:
-    """Seconds to embed some pairs: the base, with the method, and merged where it can be."""
-    images, tokens = (part[:16] for part in batch)
-
-    def embedding(of: DualEncoder) -> Callable[[], object]:
-        of.eval()
-
-        @torch.no_grad()
-        def work() -> object:
-            return of.embed_images(images), of.embed_texts(tokens)
-
-        return work
-
-    base, other = (loaded[name].to(encoder.device) for name in ("base", "merged"))
-    works = {"base": embedding(base), "adapted": embedding(encoder)}
-    attach(other, create_method(what["method"], what["settings"]))
-    try:
-        merge(other)
-        works["merged"] = embedding(other)
-    except StudyError:
-        pass  # it adds computations
-    found = in_turns(works, rounds, encoder.device)
-    rows = {f"embed {name}": middle(seconds) for name, seconds in found.items()}
-    slower = {
-        f"embed {name} over base": ratio(found[name], found["base"])
-        for name in ("adapted", "merged")
-        if name in found
-    }
-    return {**rows, **slower}
-
-
-def _resident(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
+def _memory(
+    step: Step, optimizer: torch.optim.Optimizer | None, device: torch.device
+) -> dict[str, int | None]:
+    """Peak bytes of a step, those above what is resident before, and those of the optimizer."""
     reset_peak_memory(device)  # the peak is now what is resident
-    return peak_memory(device)
+    resident = peak_memory(device)
+    step()
+    step()  # the second finds the optimizer's state beside the activations
+    peak = peak_memory(device)
+    found = {"peak_bytes": peak, "above_model_bytes": None if resident is None else peak - resident}
+    if optimizer is not None:
+        moments = [t for state in optimizer.state.values() for t in state.values()]
+        found["optimizer_bytes"] = sum(t.nbytes for t in moments if isinstance(t, Tensor))
+    return found
 
 
-def _apart(what: dict[str, Any], turn: Path) -> dict[str, Any]:
-    """Measure one method in a process of its own."""
-    told = ["--one", json.dumps(what), "--turn", str(turn)]
-    command = [sys.executable, __file__, *sys.argv[1:], *told]
-    made = subprocess.run(command, capture_output=True, text=True)
-    if made.returncode:
-        sys.exit(made.stderr)
-    row: dict[str, Any] = json.loads(made.stdout.splitlines()[-1])
-    print(
-        f"{row['label']}, {row['objective']}: {row['step']['seconds']:.3f} s a step, "
-        f"{row.get('step over limit')} x the limit",
-        flush=True,
-    )
-    return row
+def _embedding(encoder: DualEncoder, batch: Batch) -> Work:
+    """The work of embedding sixteen pairs."""
+    images, tokens = (part[:16] for part in batch)
+    encoder.eval()
+
+    @torch.no_grad()
+    def work() -> object:
+        return encoder.embed_images(images), encoder.embed_texts(tokens)
+
+    return work
 
 
-def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--encoder", default="vits14-minilm")
-    parser.add_argument("--image-size", type=int)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--words", type=int, default=20, help="tokens a caption")
-    parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
-    parser.add_argument("--method", action="append", help="only this one; repeatable")
-    parser.add_argument("--name", default="steps", help="of the record")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that prepare at a time")
-    parser.add_argument("--one", help=SUPPRESS)
-    parser.add_argument("--turn", help=SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        print(json.dumps(one(given)))
-        return
+@benchmark(
+    "steps",
+    **{"rounds": 5, "encoder": "vits14-minilm", "image_size": None, "batch": 64, "words": 20},
+    **{"precision": "bf16", "method": (), "jobs": 1},
+)
+def steps(given: Given) -> Any:
     asked = [
         {
-            "encoder": row.encoder or given.encoder,
+            "encoder": given.encoder,
             "method": row.method,
             "settings": dict(row.settings),
             "objective": row.objective,
@@ -246,18 +189,18 @@ def main() -> None:
         and not row.counterpart
         and (not given.method or row.method in given.method)
     ]
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(given.jobs) as pool:
-        rows = list(pool.map(lambda what: _apart(what, Path(folder) / "turn"), asked))
-    settings = {
-        "encoder": given.encoder,
-        "batch": given.batch,
-        "words": given.words,
-        "precision": given.precision,
-        "rounds": given.rounds,
-        "jobs": given.jobs,
-    }
-    print(write(given.name, given.device, given.out, settings, rows))
+    folder = tempfile.TemporaryDirectory()
 
+    def apart(what: dict[str, Any]) -> dict[str, Any]:
+        """Measure one method in a process of its own."""
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            row = process.submit(measured, what, given, Path(folder.name, "turn")).result()
+        print(
+            f"{row['label']}, {row['objective']}: {row['step']['seconds']:.3f} s a step, "
+            f"{row.get('step over limit')} x the limit",
+            flush=True,
+        )
+        return row
 
-if __name__ == "__main__":
-    main()
+    with folder, ThreadPoolExecutor(given.jobs) as pool:
+        return list(pool.map(apart, asked)), {}
