@@ -31,10 +31,10 @@ from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, prepare
-from rsstudy.experiments.record import environment
-from rsstudy.experiments.run import data_label, public_name
+from rsstudy.experiments.environment import environment
+from rsstudy.experiments.names import public_name
+from rsstudy.experiments.splits import data_label
 from rsstudy.scenes import scenes
-from rsstudy.training.loop import pick_device
 from study.near import thumbnails
 
 CELLS = 20_000

@@ -14,11 +14,12 @@ import click
 import torch
 from torch import Tensor
 
+from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
-from rsstudy.experiments.record import environment, readable
+from rsstudy.experiments.environment import environment
+from rsstudy.experiments.record import readable
 from rsstudy.files import whole_file
 from rsstudy.methods import attach, create_method
-from rsstudy.training.loop import pick_device
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 Given = SimpleNamespace

@@ -22,7 +22,8 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, prepare
 from rsstudy.objectives import Objective, named_objective
 from rsstudy.training import loop as training
-from rsstudy.training.loop import Recipe, batches
+from rsstudy.training.batch import batches
+from rsstudy.training.recipe import Recipe
 from study.speed import research_style
 from study.speed.common import Given, Work, adapted, benchmark, compared
 

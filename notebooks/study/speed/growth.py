@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder
 from rsstudy.encoders.openclip import open_clip, wrap
 from rsstudy.encoders.tiny import CONFIG, tokenize
 from rsstudy.experiments.cost import kept_for_backward
 from rsstudy.methods import attach, create_method
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.recipe import SHORT
 from study.speed.common import Given, benchmark, compared, inputs
 from study.speed.ranking import drawn, ours
 from study.speed.steps import training

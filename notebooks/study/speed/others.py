@@ -18,7 +18,7 @@ from rsstudy.encoders import DualEncoder
 from rsstudy.encoders.openclip import open_clip
 from rsstudy.objectives import named_objective
 from rsstudy.training.loop import make_optimizer
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.recipe import SHORT
 from study.speed import research_style
 from study.speed.common import Given, Work, adapted, benchmark, compared, inputs
 from study.speed.steps import limit, training

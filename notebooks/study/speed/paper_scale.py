@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import torch
 
+from rsstudy.experiments.environment import environment
 from rsstudy.experiments.plan import plan
-from rsstudy.experiments.record import environment
 from study.speed.common import RESULTS, write
 from study.suites import rows_of
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rsstudy.devices import pick_device
 from rsstudy.experiments.cost import Meter
 from rsstudy.retrieval import KS, rank, scores
 from study.speed.common import Given, benchmark, compared

@@ -15,7 +15,7 @@ import torch
 from torch.profiler import profile
 
 from rsstudy.training import loop
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.recipe import SHORT
 from study.speed import research_style
 from study.speed.common import Given, adapted, benchmark, in_turns, inputs, settle
 from study.speed.steps import training

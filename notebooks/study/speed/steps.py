@@ -23,15 +23,16 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from rsstudy.devices import pick_device
 from rsstudy.encoders import MODALITIES, DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import Meter, peak_memory, reset_peak_memory
-from rsstudy.experiments.run import Run, label_of
+from rsstudy.experiments.names import label_of
+from rsstudy.experiments.run import Run
 from rsstudy.methods import attach, create_method, merge, trained
 from rsstudy.objectives import named_objective
-from rsstudy.training.loop import Recipe, batch_loss, make_optimizer
-from rsstudy.training.recipes import SHORT
+from rsstudy.training.batch import batch_loss
+from rsstudy.training.loop import make_optimizer
+from rsstudy.training.recipe import SHORT, Recipe
 from study.benchmark import BENCHMARK
 from study.speed.common import Given, Work, benchmark, compared, inputs
 
