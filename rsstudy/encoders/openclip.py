@@ -19,6 +19,7 @@ from rsstudy.encoders.attention import attend_as_they_lie
 from rsstudy.encoders.dual import DualEncoder, state_sha256
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import sha256_of
+from rsstudy.registry import ENCODERS
 
 
 class CLIP(open_clip.CLIP):
@@ -52,7 +53,7 @@ def openclip(
         StudyError: unknown model or tag, weights absent, out of reach or of another shape.
     """
     if name not in open_clip.list_models():
-        raise unknown("encoder", name, open_clip.list_models())
+        raise unknown("encoder", name, [*open_clip.list_models(), *ENCODERS])
     path = Path(weights).expanduser()
     is_file = path.suffix in (".pt", ".pth", ".bin", ".safetensors") or path.exists()
     config = open_clip.get_model_config(name)

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from rsstudy import __version__
 from rsstudy.adapters import ADAPTER, read_adapter, save_adapter
 from rsstudy.data.folds import Fold
@@ -111,7 +109,7 @@ class Job:
     Attributes:
         also: the sets that are scored, too, by the names that the record gives them.
         config: what the record says of the run; ``key`` is its identity.
-        start: trained tensors to start from, of the run before it; and the file they come from.
+        start: the folder of the run whose trained tensors it starts from.
     """
 
     run: Run
@@ -124,7 +122,7 @@ class Job:
     folder: Path
     dropped: int
     progress: bool
-    start: tuple[dict[str, Tensor], str] | None
+    start: Path | None
 
 
 def execute(
@@ -266,7 +264,7 @@ def _prepare(
         folder=Path(out) if out is not None else Path(runs) / name,
         dropped=opened.dropped,
         progress=progress,
-        start=None if before is None else (read_adapter(before[1]), str(before[1] / ADAPTER)),
+        start=None if before is None else before[1],
     )
 
 
@@ -378,7 +376,7 @@ def _train(job: Job, started: float, deadline: float) -> dict[str, Any]:
     """
     run, encoder, objective = job.run, job.encoder, job.run.resolved_objective()
     if job.start is not None:
-        load_trained(encoder, *job.start)
+        load_trained(encoder, read_adapter(job.start), str(job.start / ADAPTER))
     record = {
         "id": job.name,
         "label": label_of(run),
