@@ -76,7 +76,8 @@ def near_duplicates(
         rows: how many pictures are compared with all others at a time.
     """
     other = first if second is None else second
-    mine, proposed = _coarse(first), []
+    mine = _coarse(first)
+    proposed: list[NearPair] = []
     for mirrored, quarters in TURNS:
         turned = np.rot90(other[..., ::-1] if mirrored else other, quarters, axes=(2, 3))
         theirs = _coarse(turned)

@@ -209,7 +209,8 @@ def without_heads(encoder: DualEncoder) -> Iterator[None]:
     with ExitStack() as undo:
         for head in encoder.heads:
             owner, _, name = head.rpartition(".")
-            module, without = encoder.get_submodule(owner), None
+            module = encoder.get_submodule(owner)
+            without: nn.Module | None = None
             if isinstance(module, nn.Linear):
                 owner, _, name = owner.rpartition(".")
                 module, without = encoder.get_submodule(owner), nn.Identity()

@@ -34,6 +34,7 @@ OURS: dict[str, tuple[str, dict[str, Any], str]] = {
     "full": ("full", {}, "infonce"),
     "full, padded": ("full", {}, "infonce"),
 }
+"""What is timed of this package: method, its settings and the objective."""
 RATIOS = (
     ("mrs-adapter", "limit"),
     ("mrs-adapter, hmmc", "mrs-adapter"),
