@@ -18,7 +18,7 @@ from study.verdicts import Found, Said, dial_words, records_of
 ROOT = Path(__file__).parents[1]
 RESULTS, BOOK = ROOT / "results", ROOT / "book"
 # Chapters whose key takeaways have no checks yet.
-LATER = {f"{name}.ipynb" for name in ("03_hmmc", "04_comparison", "05_costs", "07_machines")}
+LATER = {f"{name}.ipynb" for name in ("03_hmmc", "04_comparison", "05_costs", "07_machines", "10_better")}
 OPPOSITE = {"clear": "open", "likely": "clear", "open": "likely"}
 
 
@@ -28,8 +28,13 @@ def found():
 
 
 @pytest.fixture(scope="module")
-def checked(found):
-    return check(found, RESULTS)
+def said():
+    return Said(RESULTS)
+
+
+@pytest.fixture(scope="module")
+def checked(found, said):
+    return check(found, said)
 
 
 def block(text, *checks):
@@ -118,13 +123,13 @@ def test_the_text_has_to_say_what_its_check_says(text, source, lacks):
     "source",
     ["score(", "score('a') == 1, 2", "score('a')", "score('a') == 1, perhaps", "a.b() == 1"],
 )
-def test_a_check_of_another_form_is_refused(source):
+def test_a_check_of_another_form_is_refused(source, said):
     with pytest.raises(StudyError, match="check"):
-        check([block("1", source)], RESULTS)
+        check([block("1", source)], said)
 
 
 @pytest.mark.parametrize(
-    "source, said",
+    "source, told",
     [
         ("scores('full', 'ucm') == 1", "scores is none of"),
         ("__init__('x') == 1", "__init__ is none of"),
@@ -132,9 +137,9 @@ def test_a_check_of_another_form_is_refused(source):
         ("score('mrs-adapter+hmmc', 'rsitmd') == 1", "0 runs"),
     ],
 )
-def test_what_is_not_on_record_is_said(source, said):
-    with pytest.raises(StudyError, match=re.escape(said)):
-        check([block("1", source)], RESULTS)
+def test_what_is_not_on_record_is_said(source, told, said):
+    with pytest.raises(StudyError, match=re.escape(told)):
+        check([block("1", source)], said)
 
 
 @pytest.mark.parametrize(
@@ -152,25 +157,24 @@ def test_a_check_is_directly_below_its_text_and_closed(page, said, tmp_path):
         blocks(tmp_path)
 
 
-def test_the_gains_under_one_heading_are_corrected_together():
+def test_the_gains_under_one_heading_are_corrected_together(said):
     gain = "gain('mrs-adapter', 'linear-probe', 'ucm', epochs=10), likely"
     others = [f"gain('{name}', 'full', 'ucm'), open" for name in ("lora", "ia3", "harma")]
-    alone = check([block("", gain)], RESULTS)[0]
-    together = check([block("", gain, *others)], RESULTS)[0]
+    alone = check([block("", gain)], said)[0]
+    together = check([block("", gain, *others)], said)[0]
     assert (alone.found.word, together.found.word) == ("clear", "likely")
     assert alone.found.low == together.found.low
 
 
-def test_a_changed_record_fails_the_checks_of_its_arm_and_no_others(found, tmp_path):
+def test_a_changed_record_fails_the_checks_of_its_arm_and_no_others(found, said, tmp_path):
     results = tmp_path / "results"
     shutil.copytree(RESULTS, results)
-    said = Said(RESULTS)
     [poor] = records_of(said._runs, "zero-shot", "rsicd")
     for record in records_of(said._runs, "mrs-adapter, trained heads", "rsicd", epochs=1):
         spoiled = record | {name: poor[name] for name in ("scores", "test_queries")}
         (results / "runs" / f"{record['id']}.json").write_text(readable(spoiled))
     pages = [b for b in found if b.page.name in WHOLE]
-    failed = {one.source for one in check(pages, results) if one.claim.differs(one.found)}
+    failed = {one.source for one in check(pages, Said(results)) if one.claim.differs(one.found)}
     assert failed and all("heads" in source and "epochs=1" in source for source in failed)
 
 
@@ -181,7 +185,7 @@ def test_the_counted_claims_turn_with_what_is_printed(found, tmp_path):
     table["printed"] = table["printed"].replace({"0.16": "0.17", "98.9": "99.89"})
     table.to_csv(path, index=False)
     ledger = [b for b in found if b.page.name == "claims.md"]
-    failed = {one.source for one in check(ledger, tmp_path / "results") if one.problems}
+    failed = {one.source for one in check(ledger, Said(tmp_path / "results")) if one.problems}
     assert len(failed) == 2 and all("printed" in source for source in failed)
 
 

@@ -40,12 +40,17 @@ NUMBER = r"(?<![\w/.\-])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)"
 COUNT = rf"(?:{NUMBER}|\b(?:{SPELLED})\b)"
 UNIT = (
     r"(?:%|[KMG]B\b|px\b|(?:points?|parameters?|million|thousand|steps?|pixels?|epochs?|seeds?|"
-    r"pairs?|seconds?|minutes?|hours?)\b)"
+    r"seconds?|minutes?|hours?)\b)"
 )
 WITH_UNIT = re.compile(
     rf"{COUNT}(?:,? (?:to|and|or|of) {COUNT}|, {COUNT})*[ -](?:\w+ )?{UNIT}", re.I
 )
 WRITTEN = r"(?<![\w.])\d[\d_]*(?:\.\d+)?(?![\w.])"
+FORM = re.compile(
+    rf"(?P<asked>.+?)(?: == (?P<value>-?{WRITTEN}))?"
+    rf"(?:(?: == |, )\[(?P<low>-?{WRITTEN}), (?P<high>-?{WRITTEN})\])?"
+    rf'(?: == "(?P<text>[^"]*)")?(?:, (?P<word>{"|".join(WORDS)}))?'
+)
 FENCE = re.compile(r"(`{3,}|:{3,}|\$\$)(\{admonition\}.*)?")
 # Pages all of whose numbers with a unit are checked; of the others those in their first box are.
 WHOLE = ("index.md", "claims.md")
@@ -88,8 +93,9 @@ class Claim:
 
     asked: ast.expr
     value: str | None
+    low: str | None
+    high: str | None
     text: str | None
-    ends: tuple[str, ...]
     word: str | None
 
     @classmethod
@@ -99,44 +105,25 @@ class Claim:
         Raises:
             StudyError: it is of another form.
         """
+        form = FORM.fullmatch(source)
+        if form is None or not any(form.groups()[1:]):
+            raise StudyError(f"check {source!r} is not QUESTION == NUMBER, [LOW, HIGH], WORD")
         try:
-            parsed = ast.parse(source, mode="eval").body
+            asked = ast.parse(form["asked"], mode="eval").body
         except SyntaxError as problem:
             raise StudyError(f"check {source!r}: {problem.msg}") from None
-        first, *rest = parsed.elts if isinstance(parsed, ast.Tuple) else [parsed]
-        text, written = None, []
-        if isinstance(first, ast.Compare) and isinstance(first.ops[0], ast.Eq):
-            first, value = first.left, first.comparators[0]
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                text = value.value
-            else:
-                rest.insert(0, value)
-        ends: list[ast.expr] = []
-        word = None
-        for part in rest:
-            if isinstance(part, ast.Name) and part.id in WORDS:
-                word = part.id
-            elif isinstance(part, ast.List) and len(part.elts) == 2:
-                ends = part.elts
-            elif re.fullmatch(r"-?[\d_]+(\.\d+)?", ast.get_source_segment(source, part) or ""):
-                written.append(ast.get_source_segment(source, part))
-            else:
-                raise StudyError(f"check {source!r}: {ast.unparse(part)} is no number or word")
-        if len(written) > 1 or not (written or text or ends or word):
-            raise StudyError(f"check {source!r} says nothing, or two numbers")
-        ends_written = tuple(ast.get_source_segment(source, end) or "" for end in ends)
-        return cls(first, written[0] if written else None, text, ends_written, word)
+        return cls(asked, *form.group("value", "low", "high", "text", "word"))
 
     @property
     def numbers(self) -> list[str]:
-        return [number for number in (self.value, *self.ends) if number is not None]
+        return [number for number in (self.value, self.low, self.high) if number is not None]
 
     def differs(self, found: Found | str) -> list[str]:
         """What of this the records do not say."""
         if isinstance(found, str) or self.text is not None:
             return [] if found == self.text else [f"the records say {found!r}"]
-        said = zip([self.value, *self.ends], [found.value, found.low, found.high], strict=False)
-        wrong = [f"not {w}" for w, of in said if w is not None and not _rounds_to(of, w)]
+        pairs = (self.value, found.value), (self.low, found.low), (self.high, found.high)
+        wrong = [f"not {w}" for w, of in pairs if w is not None and not _rounds_to(of, w)]
         return wrong + [f"not {self.word}"] * (self.word not in (None, found.word))
 
     def unsaid(self, block: Block, found: Found | str) -> list[str]:
@@ -150,7 +137,7 @@ class Claim:
             way = WAYS[float(self.value) > 0]
             if not re.search(rf"(?<!\w){sign}|\b({way})\b", block.text, re.I):
                 missing.append(f"a sign, or one of {way}")
-        if self.word == "open" and not self.ends:
+        if self.word == "open" and not self.low:
             missing.append("an interval: say what is excluded")
         return [f"the text lacks {what}" for what in missing]
 
@@ -193,7 +180,8 @@ def _blocks_of(path: Path, text: str) -> Iterator[Block]:
     Raises:
         StudyError: a check is not directly below a block, or is not closed.
     """
-    section, block, fences = "", None, []
+    section, block = "", None
+    fences: list[tuple[str, str]] = []
     lines = enumerate(text.splitlines(), 1)
     for number, line in lines:
         bare = line.strip()
@@ -225,13 +213,12 @@ def _blocks_of(path: Path, text: str) -> Iterator[Block]:
             block.lines.append(re.sub(r"^([-*]|\d+\.) ", "", bare))
 
 
-def check(found: Sequence[Block], results: Path) -> list[Checked]:
+def check(found: Sequence[Block], said: Said) -> list[Checked]:
     """Hold every check of some blocks to the records.
 
     Raises:
         StudyError: a check is of another form, or asks for what is not on record.
     """
-    said = Said(results)
     asked = [(block, source, Claim.of(source)) for block in found for source in block.checks]
     values = []
     for block, source, claim in asked:

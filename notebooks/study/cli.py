@@ -533,8 +533,9 @@ def costs_command(
 def checks_command(results: Path, as_json: bool) -> None:
     """Print every check of the prose with what the records say; see the module study.checks."""
     from study.checks import blocks, check
+    from study.verdicts import Said
 
-    done = check(blocks(results.resolve().parent), results)
+    done = check(blocks(results.resolve().parent), Said(results))
     rows = [
         {
             "page": f"{one.block.page.name}:{one.block.line}",

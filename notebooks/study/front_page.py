@@ -43,8 +43,9 @@ def picture_table(results: Path) -> pd.DataFrame:
     }
     trained = {key: runs[0]["trained_parameters"]["total"] for key, runs in found.items()}
     asked = [(data, name) for data, name in found if name != ALL]
+    pools = {data: spread(table, data) for data in (SECOND, FIRST)}
     contrasts = corrected(
-        [compare(found[key], found[key[0], ALL], pool=spread(table, key[0])) for key in asked]
+        [compare(found[key], found[key[0], ALL], pool=pools[key[0]]) for key in asked]
     )
     judged = dict(zip(asked, contrasts, strict=True))
     shown = ("estimate", "low", "high", "low_corrected", "high_corrected", "word")

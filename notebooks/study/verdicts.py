@@ -21,6 +21,7 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments.compare import (
     ALPHA,
     Contrast,
+    FromBest,
     SeedSpread,
     Word,
     best_group,
@@ -128,10 +129,9 @@ def other_parts(table: pd.DataFrame, data: str) -> dict[str, list[dict[str, Any]
 
 def others_beside(table: pd.DataFrame, data: str) -> dict[str, Contrast]:
     """The other small parts less the paper's adapter, the best first; corrected over all."""
-    adapter, others = records_of(table, "mrs-adapter", data), other_parts(table, data)
-    contrasts = corrected(
-        [compare(own, adapter, pool=spread(table, data)) for own in others.values()]
-    )
+    adapter, pool = records_of(table, "mrs-adapter", data), spread(table, data)
+    others = other_parts(table, data)
+    contrasts = corrected([compare(own, adapter, pool=pool) for own in others.values()])
     found = dict(zip(others, contrasts, strict=True))
     return dict(sorted(found.items(), key=lambda item: -item[1].estimate))
 
@@ -145,6 +145,7 @@ class Said:
 
     def __init__(self, results: Path):
         self._results = Path(results)
+        self._groups: dict[str, dict[str, FromBest]] = {}
 
     @cached_property
     def _compared(self) -> pd.DataFrame:
@@ -186,8 +187,8 @@ class Said:
     ) -> Contrast:
         """One arm less the other; ``study.checks`` corrects the gains of a section together."""
         shared = self._pools[data] if (epochs, px) == (EPOCHS, PIXELS) else None
-        sides = [self._of(arm, data, epochs, px) for arm in (one, other)]
-        return compare(*sides, pool=shared)
+        first, second = (self._of(arm, data, epochs, px) for arm in (one, other))
+        return compare(first, second, pool=shared)
 
     def smallest(self, one: str, other: str, data: str) -> float:
         """The true gap that such runs miss one time in five, points."""
@@ -226,12 +227,15 @@ class Said:
 
         With an arm: whether it is one of them.
         """
-        both = {name: self._of(name, data) for name in ("mrs-adapter", "full")}
-        group = best_group(other_parts(self._compared, data) | both, pool=self._pools[data])
-        return sum(of.in_best_group for name, of in group.items() if arm in ("", name))
+        if data not in self._groups:
+            both = {name: self._of(name, data) for name in ("mrs-adapter", "full")}
+            arms = other_parts(self._compared, data) | both
+            self._groups[data] = best_group(arms, pool=self._pools[data])
+        group = self._groups[data].items()
+        return sum(of.in_best_group for name, of in group if arm in ("", name))
 
     def headed(self, data: str, within: float | None = None) -> int:
-        """How many arms of the comparison train the heads, too; of these, so near to the highest."""
+        """How many arms of the comparison have trained heads; or are so near to their highest."""
         found = in_one_setting(self._compared, data).query("train_heads and method != 'full'")
         means = found.groupby(["label", "objective_label"])["mean_recall"].mean()
         return len(means) if within is None else int((means > means.max() - within).sum())
@@ -253,10 +257,10 @@ class Said:
         if said is None:
             return Found(float(row[what]))
         words: dict[str, Word] = {"clearly": "clear", "likely": "likely", "open": "open"}
-        value, *ends = (float(row[what + end]) for end in ("", "_low", "_high"))
+        value, low, high = (float(row[what + end]) for end in ("", "_low", "_high"))
         if what == "forgotten":
-            value, ends = -value, [-ends[1], -ends[0]]
-        return Found(value, *ends, words[said.split()[0]])
+            value, low, high = -value, -high, -low
+        return Found(value, low, high, words[said.split()[0]])
 
     def taken_off(self, method: str) -> str:
         """Whether the encoder without the method is what it was."""
