@@ -140,7 +140,6 @@ runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
 # Copies are executed, in the folder of the notebook they copy; the committed files stay as they are.
 # Only those that run a suite wait for the smoke runs.
 $(patsubst %,$(STAGE)/%,$(shell grep -l run_suite $(NOTEBOOKS))): runs/.smoke
-$(STAGE)/notebooks/06_claims.ipynb: book/claims.json
 $(STAGE)/notebooks/%.ipynb: notebooks/%.ipynb $(ENVIRONMENT) $(STAMPS)/package $(STAMPS)/results
 	@echo "notebook: executing $<"
 	@$(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=1) \

@@ -1,6 +1,5 @@
 """Every figure can be drawn, shows what it is given, and names its units."""
 
-from pathlib import Path
 
 import matplotlib
 
@@ -22,7 +21,6 @@ from rsstudy.experiments.run import Run, execute
 from rsstudy.methods import attach, create_method
 from rsstudy.training.recipe import Recipe
 from study import figures
-from study.claims import VERDICTS, read_ledger
 from study.similarity import along_the_dials, distinct_captions, picture_distance
 
 
@@ -252,11 +250,3 @@ def test_a_table_of_shares_has_its_numbers_in_its_cells():
     figure = figures.shares(table, "mean recall, %")
     assert [text.get_text() for text in figure.axes[0].texts] == ["10", "30", "20", "40"]
     assert "river 10 to 30; port 20 to 40" in figures.in_words(figure)
-
-
-def test_the_names_of_the_verdicts_do_not_touch():
-    figure = figures.verdicts(read_ledger(Path(__file__).parents[1] / "book" / "claims.json"))
-    figure.canvas.draw()
-    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
-    assert len(boxes) == len(VERDICTS)
-    assert all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:], strict=False))

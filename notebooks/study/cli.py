@@ -523,7 +523,7 @@ def costs_command(
     click.echo("picture, caption: GFLOP to encode one; step: of training on one pair.")
 
 
-@cli.command("claims", short_help="Judge the paper's claims by the records.")
+@cli.command("checks", short_help="Hold the sentences of the book to the records.")
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -531,25 +531,28 @@ def costs_command(
     show_default=True,
     help="Folder of records and of the paper's tables.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("book/claims.json"),
-    show_default=True,
-    help="Where the ledger is written.",
-)
 @as_json
-def claims_command(results: Path, out: Path, as_json: bool) -> None:
-    """Write the ledger of the paper's eight claims, drawn from records, and print its verdicts."""
-    from study.claims import write_ledger
+def checks_command(results: Path, as_json: bool) -> None:
+    """Print every check of the prose with what the records say; see the module study.checks."""
+    from study.checks import blocks, check
+    from study.verdicts import Said
 
+    done = check(blocks(results.resolve().parent), Said(results))
     rows = [
-        {"id": c.id, "claim": c.claim, "verdict": c.verdict} for c in write_ledger(results, out)
+        {
+            "page": f"{one.block.page.name}:{one.block.line}",
+            "check": one.source,
+            "records": one.said,
+            "problem": "; ".join(one.problems),
+        }
+        for one in done
     ]
     _print(rows, as_json)
+    if wrong := sum(bool(one.problems) for one in done):
+        raise StudyError(f"{wrong} of {len(done)} checks fail: correct the sentences above them")
 
 
-@cli.command("answer", short_help="Write the front page's answer from the records.")
+@cli.command("front-page", short_help="Draw the front page's picture from the records.")
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -560,17 +563,15 @@ def claims_command(results: Path, out: Path, as_json: bool) -> None:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("book"),
+    default=Path("book/answer.svg"),
     show_default=True,
-    help="Folder for answer.md and answer.svg.",
+    help="Where the picture is written.",
 )
-def answer_command(results: Path, out: Path) -> None:
-    """Answer the study's question in one picture and five sentences, drawn from records."""
-    from study.answer import write_answer
+def front_page_command(results: Path, out: Path) -> None:
+    """Draw the picture, and print its words: the alternative text that the front page gives it."""
+    from study.front_page import write_picture
 
-    for text in write_answer(results, out):
-        click.echo(text)
-    click.echo(f"\nwritten to {out / 'answer.md'} and {out / 'answer.svg'}")
+    click.echo(write_picture(results, out))
 
 
 @cli.command("report", short_help="Make every table of the book from the records.")

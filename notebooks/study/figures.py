@@ -26,7 +26,6 @@ from rsstudy.encoders import MODALITIES, DualEncoder
 from rsstudy.experiments.compare import Contrast
 from rsstudy.objectives import OBJECTIVES
 from rsstudy.retrieval import recall_interval
-from study import claims as claimed
 from study.comparison import pareto_front
 
 MODALITY = {"image": "pictures", "text": "captions"}
@@ -379,7 +378,7 @@ def answer(table: pd.DataFrame) -> Figure:
     Its line is the interval of that difference, over pictures and seeds; the word follows from it.
 
     Args:
-        table: from ``study.answer.picture_table``.
+        table: from ``study.front_page.picture_table``.
     """
     sets = list(dict.fromkeys(table["data"]))
     drawn = {
@@ -794,54 +793,6 @@ def by_factor(table: pd.DataFrame) -> Figure:
     axis.set(xlabel="mean recall on test, %", ylim=(len(rows) - 0.5, -0.5))
     axis.grid(visible=False, axis="y")
     figure.set_label(f"Mean recall on test, %: {'; '.join(words)}.")
-    return figure
-
-
-def verdicts(claims: Sequence[Mapping[str, Any]]) -> Figure:
-    """The paper's claims, a row each, under the verdict that each got."""
-    columns = claimed.VERDICTS
-    look = dict(
-        zip(
-            columns, (("C2", "o"), ("C1", "D"), ("C3", "X"), ("C0", "^"), ("0.5", "s")), strict=True
-        )
-    )
-    figure, axis = plt.subplots(figsize=(WIDTH, 0.5 * len(claims) + 0.9))
-    for at, claim in enumerate(claims):
-        color, mark = look[claim["verdict"]]
-        axis.plot(columns.index(claim["verdict"]), at, mark, color=color, markersize=12)
-    names = [fill(f"{claim['id']}. {claim['claim']}", 40) for claim in claims]
-    axis.set_yticks(range(len(claims)), names, fontsize=9)
-    axis.set_xticks(range(len(columns)), [fill(name, 9) for name in columns], fontsize=9)
-    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(claims) - 0.5, -0.5))
-    axis.xaxis.tick_top()
-    axis.grid(visible=False, axis="x")
-    found = "; ".join(f"{claim['id']} {claim['verdict']}" for claim in claims)
-    figure.set_label(f"Verdicts on the paper's claims: {found}.")
-    return figure
-
-
-def printed_recalls(table: pd.DataFrame) -> Figure:
-    """For each set and group of the paper's rows, how many hold a recall that no one run can give.
-
-    ``table`` comes from ``study.published.granularity``.
-    """
-    table = table.assign(odd=table["impossible"] > 0)
-    counted = table.groupby(["dataset", "group"], sort=False)["odd"].agg(["sum", "size"])
-    names = [
-        f"{claimed.SETS[name]}, {group.replace('petl', 'PETL')}" for name, group in counted.index
-    ]
-    figure, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(counted) + 1.0))
-    axis.barh(names, counted["size"], color="0.85", label="rows of the paper's tables")
-    bars = axis.barh(names, counted["sum"], color="C1", label="of them with such a recall")
-    axis.bar_label(bars, [f"{n} of {m}" for n, m in counted.to_numpy()], padding=4)
-    axis.invert_yaxis()
-    axis.grid(visible=False, axis="y")
-    axis.set(xlabel="rows", xlim=(0, 1.15 * counted["size"].max()))
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
-    found = "; ".join(
-        f"{name} {n} of {m}" for name, (n, m) in zip(names, counted.to_numpy(), strict=True)
-    )
-    figure.set_label(f"Rows with a recall that one run cannot give: {found}.")
     return figure
 
 

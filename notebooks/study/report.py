@@ -23,8 +23,6 @@ from rsstudy.experiments.compare import holm
 from rsstudy.experiments.cost import Use
 from rsstudy.experiments.record import AGAIN, CHOICES, RUNS, before, choices_before, records_before
 from rsstudy.files import NOTE, whole_file
-from study.answer import others_beside, picture_table
-from study.claims import ledger, read_evidence
 from study.comparison import on_validation, side_by_side
 from study.cost_tables import (
     abstract_claims,
@@ -38,12 +36,14 @@ from study.cost_tables import (
 )
 from study.cost_tables import read_benchmarks as read_speed
 from study.dials import gains, slopes
+from study.front_page import picture_table
 from study.machines import held_by_each, on_two_machines, read_tally
 from study.machines import side_by_side as processes_side_by_side
 from study.published import granularity, read_reported, unsound_means
 from study.similarity import headlines
-from study.suites import BENCHMARK_RUNS, OBJECTIVES_RUNS, SCALES, arms, every_seed
+from study.suites import BENCHMARK_RUNS, LARGER, OBJECTIVES_RUNS, SCALES, arms, every_seed
 from study.updates import updates
+from study.verdicts import others_beside, pictures_tested, trained_runs
 
 # The figures and the text of a chapter come from the same records as its tables.
 CHAPTERS = {
@@ -52,15 +52,12 @@ CHAPTERS = {
     "hmmc": "03_hmmc",
     "comparison": "04_comparison",
     "costs": "05_costs",
-    "claims": "06_claims",
+    "claims": "claims",
     "machines": "07_machines",
     "updates": "09_updates",
     "better": "10_better",
     "answer": "index",
 }
-
-# Where the runs at 224 px lie; no table mixes them with those at 112.
-LARGER = "at224"
 
 # Where the runs of the suite better lie; some are further seeds of arms of the benchmark, and some
 # the suite transfer's.
@@ -229,14 +226,8 @@ def _objectives(results: Path) -> pd.DataFrame:
     return objectives_runs(results).drop(columns=["record"])
 
 
-def _verdicts(results: Path) -> pd.DataFrame:
-    claims = ledger(results)
-    return pd.DataFrame([{"id": c.id, "claim": c.claim, "verdict": c.verdict} for c in claims])
-
-
 def _printed(results: Path) -> pd.DataFrame:
-    evidence = read_evidence(results)
-    return granularity(evidence.reported, evidence.test_images)
+    return granularity(read_reported(results), pictures_tested(results))
 
 
 def _means(results: Path) -> pd.DataFrame:
@@ -271,13 +262,8 @@ def _better(results: Path) -> pd.DataFrame:
     return recorded(arms("better", "short"), table).drop(columns=["record"])
 
 
-def _answer(results: Path) -> pd.DataFrame:
-    return picture_table(read_evidence(results))
-
-
 def _others(results: Path) -> pd.DataFrame:
-    evidence = read_evidence(results)
-    found = others_beside(evidence, evidence.compared("mrs-adapter"))
+    found = others_beside(trained_runs(results, *OBJECTIVES_RUNS), "ucm")
     return pd.DataFrame(
         [
             {"name": name, **asdict(contrast), "word": contrast.word}
@@ -327,9 +313,8 @@ TABLES: dict[str, Table] = {
     "updates-runs": Table("updates", "every run of the suite transfer", _runs("transfer")),
     "candidates": Table("better", "what was tried, on validation", _candidates),
     "better": Table("better", "the chosen candidate and the paper's adapter, fresh seeds", _better),
-    "answer": Table("answer", "the front page's picture", _answer),
+    "answer": Table("answer", "the front page's picture", picture_table),
     "answer-others": Table("answer", "other small parts less the paper's adapter", _others),
-    "claims": Table("claims", "the verdicts", _verdicts),
     "printed-recalls": Table("claims", "printed recalls that no one run can give", _printed),
     "printed-means": Table("claims", "printed means that do not follow from their rows", _means),
     "sharding": Table("machines", "what there is to shard", _sharding),

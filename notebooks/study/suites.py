@@ -782,6 +782,9 @@ BENCHMARK_RUNS = ("benchmark", "seeds", "rsicd")
 # And those of the suite objectives, most of whose arms are the benchmark's.
 OBJECTIVES_RUNS = (*BENCHMARK_RUNS, "objectives")
 
+# Where the runs at 224 px lie; no table mixes them with those at 112.
+LARGER = "at224"
+
 
 def every_seed(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
     """``recorded`` with all seeds that there are, be they more than the arms ask for."""

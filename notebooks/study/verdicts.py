@@ -1,0 +1,355 @@
+"""What the records say: scores, contrasts and counts, by names that a check in the prose may use.
+
+Each public method of ``Said`` is such a name; see ``study.checks``. An arm is written as
+``[ENCODER/]METHOD[+OBJECTIVE]``, with the method's label as the tables have it, such as
+``mrs-adapter, trained heads+hmmc``. Without an encoder it is the two small towers, without an
+objective InfoNCE. Points and scores are of mean recall on test.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import pandas as pd
+
+from rsstudy.errors import StudyError
+from rsstudy.experiments.compare import (
+    ALPHA,
+    Contrast,
+    FromBest,
+    SeedSpread,
+    Word,
+    best_group,
+    compare,
+    corrected,
+    holm,
+    seed_spread,
+    smallest_gap,
+)
+from rsstudy.experiments.record import before
+from study.comparison import mean_with_interval, name_of_row
+from study.cost_tables import read_counted
+from study.dials import curves, gains, raised_similarity, slopes
+from study.published import granularity, leads, read_reported, read_table, unsound_means
+from study.similarity import by_dial
+from study.suites import BENCHMARK_RUNS, CONTROLLED, DIALS, LARGER, OBJECTIVES_RUNS, SCALES
+from study.updates import updates
+
+FURTHER_RUNS = ("transfer", "better", "bench", LARGER)
+EPOCHS, PIXELS = 6, 112  # of the comparison of all methods
+# Methods of parameter-efficient tuning that were published by then.
+KNOWN = ("LoRA", "BitFit", "Prefix tuning", "SSF", "IA3")
+# Methods that train no small part.
+LARGE = ("zero-shot", "full", "text-tower")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A number of the records; of a contrast also its 95 % interval and its word."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    word: Word | None = None
+
+    @classmethod
+    def of(cls, contrast: Contrast) -> Found:
+        return cls(contrast.estimate, contrast.low, contrast.high, contrast.word)
+
+
+def trained_runs(results: Path, *suites: str) -> pd.DataFrame:
+    """The finished runs of some suites; see ``record.before``. Columns epochs, fraction, after."""
+    table = before(results, *suites).drop_duplicates("id")
+    configs = [record["config"] for record in table["record"]]
+    return table.assign(
+        epochs=[config["recipe"]["epochs"] for config in configs],
+        fraction=[config["recipe"].get("fraction", 1.0) for config in configs],
+        after=["after" in config for config in configs],
+    )
+
+
+def in_one_setting(
+    table: pd.DataFrame, data: str, epochs: int = EPOCHS, px: int = PIXELS
+) -> pd.DataFrame:
+    """The runs of ``trained_runs`` on all pictures of one set, from the encoder's own start."""
+    of = (table["data"] == data) & (table["epochs"] == epochs) & (table["image_size"] == px)
+    return table[of & (table["fraction"] == 1) & ~table["after"]]
+
+
+def records_of(
+    table: pd.DataFrame, arm: str, data: str, epochs: int = EPOCHS, px: int = PIXELS
+) -> list[dict[str, Any]]:
+    """The records of an arm, one a seed.
+
+    Raises:
+        StudyError: none is on record, or they differ in learning rate.
+    """
+    encoder, _, rest = arm.rpartition("/")
+    label, _, objective = rest.partition("+")
+    found = in_one_setting(table, data, epochs, px)
+    found = found[
+        (found["encoder"] == (encoder or SCALES["short"].encoder))
+        & (found["label"] == label)
+        & (found["objective_label"] == (objective or "infonce"))
+    ]
+    if found["learning_rate"].nunique() != 1:
+        rates = f", at {found['learning_rate'].nunique()} rates" if len(found) else ""
+        raise StudyError(
+            f"{len(found)} runs of {arm} on {data} in {epochs} epochs at {px} px are on record"
+            f"{rates}: there must be some, at one"
+        )
+    return list(found.sort_values("seed").drop_duplicates("seed")["record"])
+
+
+def spread(table: pd.DataFrame, data: str) -> SeedSpread:
+    """The spread over seeds that the arms of the comparison on one set share."""
+    arms = in_one_setting(table, data).groupby(["encoder", "label", "objective_label"])
+    return seed_spread([list(runs["record"]) for _, runs in arms if len(runs) > 1])
+
+
+def other_parts(table: pd.DataFrame, data: str) -> dict[str, list[dict[str, Any]]]:
+    """The records of the comparison's other small parts, heads frozen, by the name of each arm."""
+    found = in_one_setting(table, data)
+    found = found[
+        ~found["train_heads"]
+        & ~found["method"].isin(LARGE)
+        & (found["label"] != "mrs-adapter")
+        & (found["objective_label"] == "infonce")
+    ].sort_values("seed")
+    return {
+        name_of_row(next(runs.itertuples())): list(runs["record"])
+        for _, runs in found.groupby("label")
+    }
+
+
+def others_beside(table: pd.DataFrame, data: str) -> dict[str, Contrast]:
+    """The other small parts less the paper's adapter, the best first; corrected over all."""
+    adapter, pool = records_of(table, "mrs-adapter", data), spread(table, data)
+    others = other_parts(table, data)
+    contrasts = corrected([compare(own, adapter, pool=pool) for own in others.values()])
+    found = dict(zip(others, contrasts, strict=True))
+    return dict(sorted(found.items(), key=lambda item: -item[1].estimate))
+
+
+class Said:
+    """What a folder of results says.
+
+    Raises:
+        StudyError: in every method, where the record has nothing of what is asked.
+    """
+
+    def __init__(self, results: Path):
+        self._results = Path(results)
+        self._groups: dict[str, dict[str, FromBest]] = {}
+
+    @cached_property
+    def _compared(self) -> pd.DataFrame:
+        return trained_runs(self._results, *OBJECTIVES_RUNS)
+
+    @cached_property
+    def _runs(self) -> pd.DataFrame:
+        further = trained_runs(self._results, *FURTHER_RUNS)
+        return pd.concat([self._compared, further], ignore_index=True).drop_duplicates("id")
+
+    @cached_property
+    def _pools(self) -> dict[str, SeedSpread]:
+        return {data: spread(self._compared, data) for data in ("ucm", "rsicd")}
+
+    @cached_property
+    def _others(self) -> dict[str, dict[str, Contrast]]:
+        return {data: others_beside(self._compared, data) for data in ("ucm", "rsicd")}
+
+    @cached_property
+    def _reported(self) -> pd.DataFrame:
+        return read_reported(self._results)
+
+    @cached_property
+    def _updates(self) -> pd.DataFrame:
+        runs = before(self._results, "transfer", *BENCHMARK_RUNS)
+        return updates(runs).set_index("method")
+
+    def _of(self, arm: str, data: str, epochs: int = EPOCHS, px: int = PIXELS) -> list[dict]:
+        return records_of(self._runs, arm, data, epochs, px)
+
+    # --- runs ------------------------------------------------------------------------------------
+
+    def score(self, arm: str, data: str, epochs: int = EPOCHS, px: int = PIXELS) -> float:
+        """Mean recall over the seeds, percent."""
+        return mean_with_interval(self._of(arm, data, epochs, px))[0]
+
+    def gain(
+        self, one: str, other: str, data: str, epochs: int = EPOCHS, px: int = PIXELS
+    ) -> Contrast:
+        """One arm less the other; ``study.checks`` corrects the gains of a section together."""
+        shared = self._pools[data] if (epochs, px) == (EPOCHS, PIXELS) else None
+        first, second = (self._of(arm, data, epochs, px) for arm in (one, other))
+        return compare(first, second, pool=shared)
+
+    def smallest(self, one: str, other: str, data: str) -> float:
+        """The true gap that such runs miss one time in five, points."""
+        return smallest_gap(self._of(one, data), self._of(other, data), pool=self._pools[data])
+
+    def trained(self, arm: str, data: str) -> int:
+        """Trained parameters."""
+        return int(self._of(arm, data)[0]["trained_parameters"]["total"])
+
+    def steps(self, arm: str, data: str, epochs: int = EPOCHS) -> int:
+        """Optimizer steps."""
+        return int(self._of(arm, data, epochs)[0]["cost"]["steps"])
+
+    def seeds(self, arm: str, data: str, epochs: int = EPOCHS) -> int:
+        return len(self._of(arm, data, epochs))
+
+    # --- the other small parts, beside the paper's adapter ---------------------------------------
+
+    def other(self, name: str, data: str) -> Found:
+        """One of them less the adapter; the word is corrected over all of them on that set."""
+        if name not in self._others[data]:
+            raise StudyError(f"{name} is none of the other small parts on {data}")
+        return Found.of(self._others[data][name])
+
+    def others(self, data: str, said: str = "") -> int:
+        """How many there are; of which this is said (clearly better, likely worse, open ...)."""
+        return sum(said in ("", contrast.said()) for contrast in self._others[data].values())
+
+    def reach(self, data: str, which: Literal["least", "middle", "most"]) -> float:
+        """Half the width of their 95 % intervals, points."""
+        halves = [(contrast.high - contrast.low) / 2 for contrast in self._others[data].values()]
+        return {"least": min, "middle": median, "most": max}[which](halves)
+
+    def near_best(self, data: str, arm: str = "") -> int:
+        """Of how many, with adapter and full fine-tuning, being the best is not excluded (Hsu).
+
+        With an arm: whether it is one of them.
+        """
+        if data not in self._groups:
+            both = {name: self._of(name, data) for name in ("mrs-adapter", "full")}
+            arms = other_parts(self._compared, data) | both
+            self._groups[data] = best_group(arms, pool=self._pools[data])
+        group = self._groups[data].items()
+        return sum(of.in_best_group for name, of in group if arm in ("", name))
+
+    def headed(self, data: str, within: float | None = None) -> int:
+        """How many arms of the comparison have trained heads; or are so near to their highest."""
+        found = in_one_setting(self._compared, data).query("train_heads and method != 'full'")
+        means = found.groupby(["label", "objective_label"])["mean_recall"].mean()
+        return len(means) if within is None else int((means > means.max() - within).sum())
+
+    @staticmethod
+    def level() -> float:
+        """Of every interval, percent."""
+        return 100 * (1 - ALPHA)
+
+    # --- updates from set to set -----------------------------------------------------------------
+
+    def update(self, method: str, what: str) -> Found:
+        """A column of ``study.updates.updates``; forgotten, spared and gained with their words.
+
+        What is forgotten is a change of the score, so it is below zero.
+        """
+        row = self._updates.loc[method]
+        said = row.get(f"{what}_verdict")
+        if said is None:
+            return Found(float(row[what]))
+        words: dict[str, Word] = {"clearly": "clear", "likely": "likely", "open": "open"}
+        value, low, high = (float(row[what + end]) for end in ("", "_low", "_high"))
+        if what == "forgotten":
+            value, low, high = -value, -high, -low
+        return Found(value, low, high, words[said.split()[0]])
+
+    def taken_off(self, method: str) -> str:
+        """Whether the encoder without the method is what it was."""
+        row = self._updates.loc[method]
+        return "bit for bit" if row["base_equal"] and not row["reread"] else "changed"
+
+    # --- generated scenes ------------------------------------------------------------------------
+
+    @cached_property
+    def _dials(self) -> pd.DataFrame:
+        return dial_words(before(self._results, "dials"))
+
+    def dial(self, form: str, what: Literal["change", "end"]) -> Found:
+        """HMMC's gain over its control, both dials raised: its change, or its size at their end.
+
+        The word is that of Holm's correction over both forms and both questions.
+        """
+        row = self._dials.loc[(form, what)]
+        return Found(row["value"], row["low"], row["high"], row["word"])
+
+    def nearest(self, modality: Literal["image", "text"], position: Literal[0, 1]) -> float:
+        """Mean cosine of a picture or caption and its nearest other, to the tiny encoder."""
+        measured = self._results / "similarity" / "scenes_distinct-tiny.json"
+        raised = raised_similarity(by_dial(json.loads(measured.read_text("utf-8"))))
+        row = raised.set_index(["raised", "modality", "measure"]).loc[("both", modality, "nearest")]
+        return float(row[f"at_{position}"])
+
+    # --- the paper's numbers, and counting -------------------------------------------------------
+
+    def printed(self, quantity: str) -> float:
+        """A number of the paper's claims."""
+        table = read_table(self._results, "claims.csv").dropna(subset="quantity")
+        return float(table.set_index("quantity")["printed"][quantity])
+
+    def reported(self, method: str, data: str) -> float:
+        """The paper's mean recall, percent."""
+        rows = self._reported.set_index(["dataset", "method"])["mean_recall_printed"]
+        return float(rows[data, method])
+
+    def lead(self, over: str, data: str) -> float:
+        """The paper's method less its best rival of a kind, in its own tables; see ``leads``."""
+        return float(leads(self._reported).set_index(["over", "dataset"])["points"][over, data])
+
+    def counted(self, name: str, what: str = "total", encoder: str = "ViT-B-32") -> float:
+        """A column of the counted costs of a method; see ``python -m study costs``."""
+        return float(read_counted(self._results / "costs" / f"{encoder}.json").loc[name, what])
+
+    def rivals(self, known: bool = False) -> int:
+        """How many PETL methods the paper compares with; or how many known ones it leaves out."""
+        rows = self._reported[self._reported["group"] == "petl"]
+        names = {name.lower() for name in rows["method"] if name != "Ours"}
+        return sum(name.lower() not in names for name in KNOWN) if known else len(names)
+
+    def impossible(self, group: str = "", all_rows: bool = False) -> int:
+        """The paper's rows with a recall that no one run gives; or all rows; of a group or all."""
+        table = granularity(self._reported, pictures_tested(self._results))
+        rows = table[table["group"] == group] if group else table
+        return len(rows) if all_rows else int((rows["impossible"] > 0).sum())
+
+    def unsound(
+        self, method: str = "", what: Literal["printed", "recomputed"] = "printed"
+    ) -> float:
+        """How many printed means do not follow from their rows; or one of them."""
+        means = unsound_means(self._reported)
+        return float(means.set_index("method")[what][method]) if method else len(means)
+
+
+def dial_words(records: pd.DataFrame) -> pd.DataFrame:
+    """HMMC's gain over its control where both dials are raised: its change, and its end.
+
+    Returns:
+        by form and ``change`` or ``end``: value, low, high (95 %, points) and word; clear is by
+        Holm over all rows.
+    """
+    gained = gains(records)
+    both = gained[gained["raised"] == "both"]
+    change = slopes(both).rename(columns={"slope": "value"}).assign(what="change")
+    end = curves(both).rename(columns={"mean": "value"}).assign(what="end")
+    table = pd.concat([change, end[end["position"] == DIALS[-1]]], ignore_index=True)
+    if set(change["form"]) != set(CONTROLLED):
+        raise StudyError("the experiment with generated scenes is not complete on this record")
+    apart = (table["low"] > 0) | (table["high"] < 0)
+    table["word"] = apart.map({True: "likely", False: "open"})
+    table.loc[holm(list(table["p"])) <= ALPHA, "word"] = "clear"
+    return table.set_index(["form", "what"])[["value", "low", "high", "word"]]
+
+
+def pictures_tested(results: Path) -> dict[str, int]:
+    """How many test pictures each set is said to have."""
+    counts = read_table(results, "published_counts.csv", dtype=str)
+    counts = counts[counts["count"] == "splits.test.images"]
+    return dict(zip(counts["set"], counts["published"].astype(int), strict=True))
