@@ -9,7 +9,6 @@ import pytest
 
 from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import Power, Use
-from study import cost_figures
 from study.cost_tables import (
     abstract_claims,
     against_targets,
@@ -22,6 +21,7 @@ from study.cost_tables import (
     read_benchmarks,
     read_counted,
 )
+from study.figures import costs as cost_figures
 from study.suites import arms
 
 RESULTS = Path(__file__).parents[1] / "results"

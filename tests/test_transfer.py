@@ -19,7 +19,7 @@ from rsstudy.experiments.run import RECORD, Run, execute
 from rsstudy.experiments.sweep import name_of, recorded
 from rsstudy.training.loop import Diverged, Recipe
 from study import suites
-from study.figures import before_and_after
+from study.figures.scores import before_and_after
 from study.suites import SCALES, UPDATED, UPDATING, arms, run_suite
 from study.updates import by_step, stages, updates
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rsstudy.errors import StudyError
+from rsstudy.experiments.compare import Contrast, SeedSpread, compare, corrected
 from rsstudy.experiments.sweep import Arm, is_run
 from rsstudy.retrieval import KS, counts_of, recall_interval
 
@@ -61,16 +62,15 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
         records (by seed). Recalls in percent.
     """
     rows = []
-    keys = ["encoder", "label", "objective_label"]
-    for _, runs in found.groupby(keys, sort=False):
+    for _, runs in found.groupby(["encoder", "label", "objective_label"], sort=False):
         first, records = next(runs.itertuples()), list(runs["record"])
         mean, low, high = mean_with_interval(records)
         counts, history = first.record["trained_parameters"], first.record["history"]
-        made = [row["mean_recall"] for row in history]
-        still = len(made) > 1 and first.best_epoch == history[-1]["epoch"]
+        *made, last = [row["mean_recall"] for row in history]
+        still = bool(made) and first.best_epoch == history[-1]["epoch"]
         kind = "cnn-gru" if str(first.encoder).startswith("cnn-gru") else first.method
         paper, quoted = (
-            reported[reported["method"] == names.get((kind, first.objective), "")]
+            reported[reported["method"] == names.get((kind, first.objective), "")].max()
             for names in (PRINTED, QUOTED)
         )
         rows.append(
@@ -84,10 +84,10 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
                 "high": high,
                 "deviation": runs["mean_recall"].std(),
                 **{part: counts[part] for part in ("method", "heads", "total")},
-                "printed": paper["mean_recall_printed"].max(),
-                "printed_millions": paper["trainable_params_millions"].max(),
-                "quoted": quoted["mean_recall_printed"].max(),
-                "rise": made[-1] - max(made[:-1]) if still else 0.0,
+                "printed": paper["mean_recall_printed"],
+                "printed_millions": paper["trainable_params_millions"],
+                "quoted": quoted["mean_recall_printed"],
+                "rise": last - max(made) if still else 0.0,
                 "records": records,
             }
         )
@@ -118,6 +118,24 @@ def chosen_at_an_end(choices: pd.DataFrame) -> pd.DataFrame:
         rows[rows["learning_rate"] == rows[end]].assign(end=end) for end in ("lowest", "highest")
     ]
     return pd.concat(parts, ignore_index=True)[["arm", "learning_rate", "end"]]
+
+
+def contrasted(
+    asked: Mapping[str, tuple[Sequence[Record], Sequence[Record]]], pool: SeedSpread | None = None
+) -> dict[str, Contrast]:
+    """For each name, its first arm less its second, corrected over all that are asked.
+
+    Args:
+        asked: by name, the records of both arms, one a seed.
+        pool: see ``rsstudy.experiments.compare.compare``.
+    """
+    found = corrected([compare(one, other, pool=pool) for one, other in asked.values()])
+    return dict(zip(asked, found, strict=True))
+
+
+def interval(found: Any, unit: str = "") -> str:
+    """An estimate in words, with its 95 % interval, both signed."""
+    return f"{found.estimate:+.1f}{unit} ({found.low:+.1f} to {found.high:+.1f})"
 
 
 def answered(record: Record, k: int) -> np.ndarray:
