@@ -66,8 +66,8 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
         first, records = next(runs.itertuples()), list(runs["record"])
         mean, low, high = mean_with_interval(records)
         counts, history = first.record["trained_parameters"], first.record["history"]
-        *made, last = [row["mean_recall"] for row in history]
-        still = bool(made) and first.best_epoch == history[-1]["epoch"]
+        made = [row["mean_recall"] for row in history]
+        still = len(made) > 1 and first.best_epoch == history[-1]["epoch"]
         kind = "cnn-gru" if str(first.encoder).startswith("cnn-gru") else first.method
         paper, quoted = (
             reported[reported["method"] == names.get((kind, first.objective), "")].max()
@@ -87,7 +87,7 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
                 "printed": paper["mean_recall_printed"],
                 "printed_millions": paper["trainable_params_millions"],
                 "quoted": quoted["mean_recall_printed"],
-                "rise": last - max(made) if still else 0.0,
+                "rise": made[-1] - max(made[:-1]) if still else 0.0,
                 "records": records,
             }
         )
@@ -112,10 +112,11 @@ def chosen_at_an_end(choices: pd.DataFrame) -> pd.DataFrame:
         columns arm, learning_rate (chosen), end (lowest or highest).
     """
     rates = choices.groupby("search")["learning_rate"]
-    rows = choices.assign(lowest=rates.transform("min"), highest=rates.transform("max"))
-    rows = rows[rows["chosen"] & (rows["lowest"] < rows["highest"])]
+    ends = {"lowest": rates.transform("min"), "highest": rates.transform("max")}
+    searched = choices["chosen"] & (ends["lowest"] < ends["highest"])
     parts = [
-        rows[rows["learning_rate"] == rows[end]].assign(end=end) for end in ("lowest", "highest")
+        choices[searched & (choices["learning_rate"] == rate)].assign(end=end)
+        for end, rate in ends.items()
     ]
     return pd.concat(parts, ignore_index=True)[["arm", "learning_rate", "end"]]
 
@@ -138,20 +139,6 @@ def interval(found: Any, unit: str = "") -> str:
     return f"{found.estimate:+.1f}{unit} ({found.low:+.1f} to {found.high:+.1f})"
 
 
-def answered(record: Record, k: int) -> np.ndarray:
-    """For every test query whether its recall at k counts: pictures first, then captions.
-
-    Between tied candidates it is the chance over random orders, from 0 to 1.
-    """
-    return np.concatenate([ranks.recall(k) for ranks in counts_of(record["test_queries"])])
-
-
-def _weights(record: Record) -> np.ndarray:
-    """Of each query, so that both directions count a half."""
-    sizes = [len(ranks.above) for ranks in counts_of(record["test_queries"])]
-    return np.concatenate([np.full(size, 0.5 / size) for size in sizes])
-
-
 def right_where_others_miss(records: Mapping[str, Record], k: int = 5) -> pd.DataFrame:
     """What share of the queries the method of a row answers and that of a column does not.
 
@@ -159,8 +146,10 @@ def right_where_others_miss(records: Mapping[str, Record], k: int = 5) -> pd.Dat
     Of a query that is answered by chance, since candidates tie, the chance that the row has beyond
     the others' counts: two that tie alike answer alike.
     """
-    found = np.stack([answered(record, k) for record in records.values()])
-    weights = _weights(next(iter(records.values())))
+    both = [counts_of(record["test_queries"]) for record in records.values()]
+    # For every query, pictures first, whether it counts: from 0 to 1 where candidates tie.
+    found = np.stack([np.concatenate([of.recall(k) for of in ranks]) for ranks in both])
+    weights = np.concatenate([np.full(len(of.above), 0.5 / len(of.above)) for of in both[0]])
 
     def beyond(others: np.ndarray, mine: np.ndarray) -> float:
         return 100 * float(weights @ np.maximum(mine - others, 0))
@@ -231,17 +220,16 @@ def on_validation(rows: Sequence[Arm], records: Iterable[Record]) -> pd.DataFram
     records = [record for record in records if "validation_scores" in record]
     found = []
     for arm in rows:
-        for record in records:
-            if is_run(arm.run, record):
-                found.append(
-                    {
-                        "name": arm.level,
-                        "trained": record["trained_parameters"]["total"],
-                        "mean_recall": record["validation_scores"]["mean_recall"],
-                        "best_epoch": record["best_epoch"],
-                        "seconds": record["cost"]["train_seconds"],
-                        "record": record,
-                    }
-                )
-                break
+        record = next((record for record in records if is_run(arm.run, record)), None)
+        if record is not None:
+            found.append(
+                {
+                    "name": arm.level,
+                    "trained": record["trained_parameters"]["total"],
+                    "mean_recall": record["validation_scores"]["mean_recall"],
+                    "best_epoch": record["best_epoch"],
+                    "seconds": record["cost"]["train_seconds"],
+                    "record": record,
+                }
+            )
     return pd.DataFrame(found)

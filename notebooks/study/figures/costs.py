@@ -16,7 +16,7 @@ from study.figures.drawing import WIDTH, line, marks, rows, shown, ticks
 from study.labels import FREE, Look
 
 Record = Mapping[str, Any]
-MARKED = {"color": "0.3", "linestyle": "--", "linewidth": 1}
+MARKED: dict[str, Any] = {"color": "0.3", "linestyle": "--", "linewidth": 1}
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
 
 
@@ -46,8 +46,7 @@ def adapter_parts(encoder: DualEncoder) -> Figure:
 def stacked(table: pd.DataFrame, of: str, mark: str = "full") -> Figure:
     """A bar a row, made of the table's columns, the smallest on top; the row ``mark`` is a line.
 
-    Args:
-        of: what the bars add up, with its unit.
+    ``of`` is what the bars add up, with its unit.
     """
     table = table.loc[table.sum(axis=1).sort_values().index]
     figure, axis = rows(table.index, 0.26, 1.2, of)
@@ -63,11 +62,7 @@ def stacked(table: pd.DataFrame, of: str, mark: str = "full") -> Figure:
 
 
 def over(values: Mapping[str, pd.Series], of: str, bound: float = 1.0, said: str = "") -> Figure:
-    """Ratios as points, a row a name, a mark a series, beside a line at ``bound``.
-
-    Args:
-        said: what the line is.
-    """
+    """Ratios as points, a row a name, a mark a series; ``said`` names the line at ``bound``."""
     names = list(next(iter(values.values())).sort_values().index)
     figure, axis = rows(names, 0.26, 1.4, of)
     axis.axvline(bound, **MARKED, label=said or None)

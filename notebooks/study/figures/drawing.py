@@ -18,7 +18,7 @@ from study.labels import Look, named
 
 WIDTH = 7.2  # inches: the book's column; letters stay readable on a phone at this size
 QUALITY = {"jpeg": {"pil_kwargs": {"quality": 85}}}
-ZERO = {"color": "0.4", "linewidth": 1}
+ZERO: dict[str, Any] = {"color": "0.4", "linewidth": 1}
 
 Bounds = tuple[float, float]
 
@@ -32,22 +32,10 @@ def use_style(format: str = "png") -> None:
         format: in which a notebook keeps figures; sheets of pictures take a quarter of png's bytes
             as jpeg.
     """
-    sns.set_theme(
-        context="notebook",
-        style="whitegrid",
-        palette="colorblind",
-        rc={
-            "figure.dpi": 100,
-            "savefig.dpi": 100,
-            "font.size": 10,
-            "axes.titlesize": 11,
-            "axes.labelsize": 10,
-            "xtick.labelsize": 10,
-            "ytick.labelsize": 10,
-            "legend.fontsize": 10,
-            "figure.constrained_layout.use": True,
-        },
-    )
+    of_10 = ("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
+    rc = {"figure.dpi": 100, "savefig.dpi": 100, "figure.constrained_layout.use": True}
+    rc |= {"axes.titlesize": 11} | dict.fromkeys(of_10, 10)
+    sns.set_theme(style="whitegrid", palette="colorblind", rc=rc)
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats  # IPython brings it

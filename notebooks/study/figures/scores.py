@@ -29,9 +29,7 @@ SCORE = "mean recall on test, %"
 def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
     """Scores of runs, a row a name, a point a seed, the colour of the objective.
 
-    Args:
-        table: from ``experiments.record.read_records``.
-        by: its column that names a row.
+    ``table`` comes from ``experiments.record.read_records``; its column ``by`` names a row.
     """
     names = list(dict.fromkeys(table[by]))
     figure, axis = rows(names, 0.5, 1.2, f"{SCORE} (bars: 95 % interval over test pictures)")
@@ -52,11 +50,7 @@ def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figur
     """Differences, a row each, with both intervals and the margin of equivalence.
 
     A row is clear where the corrected interval excludes zero, likely where the 95 % one does, else
-    open.
-
-    Args:
-        found: for each row's name a contrast of ``experiments.compare.corrected``.
-        better: which side of a contrast lies to the right of zero, in words.
+    open. ``better`` names the side that lies to the right of zero.
     """
     xlabel = f"difference of mean recall, points (right: {better} is ahead)"
     xlabel += "\nthick: 95 %; thin: corrected for the table"
@@ -95,12 +89,9 @@ def _two_a_row(
 
 
 def before_and_after(table: pd.DataFrame, before: str, after: str, on: str) -> Figure:
-    """Two scores of each method on one set.
+    """Two scores of each method on one set, from ``study.updates.by_step``.
 
-    Args:
-        table: from ``study.updates.by_step``.
-        before, after: what the two scores are, in words.
-        on: the test set, in words.
+    ``before``, ``after`` and ``on`` name the scores and the test set in words.
     """
     sides = {
         said: table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
@@ -115,8 +106,7 @@ def before_and_after(table: pd.DataFrame, before: str, after: str, on: str) -> F
 def sharing(pairs: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
     """One instance in all layers against one a layer: both scores of each method.
 
-    Args:
-        pairs: each method's two rows of ``study.comparison.side_by_side``, the shared first.
+    ``pairs`` has each method's two rows of ``study.comparison.side_by_side``, the shared first.
     """
     ways = ("one instance in all layers", "one a layer")
     sides = {
@@ -135,10 +125,8 @@ def sharing(pairs: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
 def answer(table: pd.DataFrame) -> Figure:
     """The front page's picture: a panel a set, a row an arm, its difference to training all of it.
 
-    Its lines are the intervals of that difference, over pictures and seeds.
-
-    Args:
-        table: from ``study.answer.picture_table``.
+    Its lines are the intervals of that difference, over pictures and seeds. ``table`` comes from
+    ``study.answer.picture_table``.
     """
     compared = table["estimate"].notna() & (table["trained"] > 0)
     sets = looks(table["data"], SETS)
@@ -271,7 +259,12 @@ def pareto(table: pd.DataFrame) -> Figure:
     for number, row in enumerate(front.itertuples(), 1):
         note(axis, str(number), (row.total, row.high), 14 - 11 * (number % 2), fontsize=10)
         said = f"{named(row.name)} {row.mean_recall:.1f}"
-        style = {"linestyle": "", "marker": f"${number}$", "color": "0.2", "markersize": 7}
+        style: dict[str, Any] = {
+            "linestyle": "",
+            "marker": f"${number}$",
+            "color": "0.2",
+            "markersize": 7,
+        }
         numbers.append(Line2D([], [], label=said, **style))
         words.append(f"{row.name} {row.mean_recall:.1f} with {row.total:,}")
     axis.set(xscale="log", xlabel="trained parameters", ylabel=SCORE)

@@ -118,16 +118,16 @@ def _panels(height: float) -> tuple[Figure, list[tuple[Axes, str, str]]]:
 def cosine_distributions(found: Mapping[str, Any], of: str = "all") -> Figure:
     """How the cosines within pictures and within captions are distributed, a line a set.
 
-    Args:
-        found: from ``study.similarity.compare``.
-        of: "all" pairs, or each one's "nearest" other.
+    ``found`` comes from ``study.similarity.compare``; ``of`` is "all" pairs, or each one's
+    "nearest" other.
     """
     figure, panels = _panels(3.2)
     words = []
     for axis, modality, name in panels:
         for key, look in looks(found["sets"], SETS).items():
             summary = found["sets"][key][modality][of]
-            counts, style = np.array(summary["histogram"]), {"color": look.color}
+            counts = np.array(summary["histogram"])
+            style: dict[str, Any] = {"color": look.color}
             edges = np.linspace(-1, 1, len(counts) + 1)
             shares = 100 * counts / counts.sum()
             axis.stairs(shares, edges, label=look.name, linestyle=look.line, linewidth=1.8, **style)
@@ -142,10 +142,9 @@ def cosine_distributions(found: Mapping[str, Any], of: str = "all") -> Figure:
 
 
 def effective_numbers(found: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """How many different pictures and captions each set's sample amounts to, by encoder.
+    """How many different pictures and captions each set's sample amounts to.
 
-    Args:
-        found: what the encoder is called -> from ``study.similarity.compare``.
+    ``found`` has, by the encoder's name, what ``study.similarity.compare`` gave.
     """
     figure, panels = _panels(0.75 * len(found) + 1.6)
     words = []
@@ -236,9 +235,8 @@ def _along_dials(
 def similarity_by_dial(table: pd.DataFrame, measure: str = "mean") -> Figure:
     """A measure of generated scenes against the dials, raised apart and together.
 
-    Args:
-        table: from ``study.similarity.by_dial``.
-        measure: mean (cosine), effective_number, or another headline number.
+    ``table`` comes from ``study.similarity.by_dial``; ``measure`` is mean (cosine),
+    effective_number, or another headline number.
     """
     raised = {
         "pictures": Look("pictures raised", "C0"),
