@@ -5,12 +5,15 @@ import pandas as pd
 import pytest
 
 from rsstudy.errors import StudyError
+from rsstudy.experiments.compare import compare, corrected
 from rsstudy.experiments.record import as_table, project_folder
 from rsstudy.methods import METHODS
 from study.comparison import (
     PRINTED,
     QUOTED,
     chosen_at_an_end,
+    contrasted,
+    interval,
     pareto_front,
     recall_by_class,
     right_where_others_miss,
@@ -35,19 +38,12 @@ def record(method, first, history, seed=0, objective="infonce", classes=CLASSES,
 
     queries = {"image_to_text": counts(above[:4]), "text_to_image": counts(above[4:])}
     found = 50 * np.mean(first[:4]) + 50 * np.mean(first[4:])
+    config = {"data": "ucm", "encoder": "vits14-minilm", "method": method, "objective": objective}
     return {
         "id": f"{method}-{objective}-s{seed}",
         "label": method,
         "objective_label": objective,
-        "config": {
-            "data": "ucm",
-            "encoder": "vits14-minilm",
-            "method": method,
-            "objective": objective,
-            "seed": seed,
-            "image_size": 112,
-            "recipe": {"learning_rate": 1e-3},
-        },
+        "config": config | {"seed": seed, "image_size": 112, "recipe": {"learning_rate": 1e-3}},
         "scores": {"mean_recall": found},
         "best_epoch": int(np.argmax(history)),
         "trained_parameters": {"method": total - 300, "heads": 300, "total": total},
@@ -68,9 +64,9 @@ A = record("adapter", [1, 1, 0, 0, 1, 1, 1, 0, 0], [10.0, 20.0, 23.0])
 B = record("full", [1, 0, 1, 0, 1, 0, 0, 1, 0], [10.0, 30.0, 20.0], total=9_000)
 REPORTED = pd.DataFrame(
     {
-        "method": ["Adapter", "Convpass"],
-        "mean_recall_printed": [33.25, 30.0],
-        "trainable_params_millions": [0.17, 0.14],
+        "method": ["Adapter", "Full fine-tuning", "Single Language"],
+        "mean_recall_printed": [33.25, 30.0, 27.0],
+        "trainable_params_millions": [0.17, 151.0, 151.0],
     }
 )
 
@@ -79,29 +75,18 @@ def in_table(*records):
     return as_table(records).assign(factor="a branch")
 
 
-def test_a_row_has_its_sizes_the_papers_number_and_how_it_still_rose():
+def test_a_row_has_its_sizes_the_papers_numbers_and_how_it_still_rose():
     table = side_by_side(in_table(B, A), REPORTED).set_index("label")
     assert list(table.index) == ["adapter", "full"], "the best first"
-    row = table.loc["adapter"]
+    row, full = table.loc["adapter"], table.loc["full"]
     assert (row.method, row.heads, row.total, row.seeds) == (700, 300, 1_000, 1)
     assert row.mean_recall == pytest.approx(55.0)
     assert row.low < row.mean_recall < row.high
     assert (row.printed, row.printed_millions) == (33.25, 0.17)
-    assert row.rise == pytest.approx(3.0)
-    assert np.isnan(table.loc["full", "printed"]) and np.isnan(table.loc["full", "quoted"])
-    assert table.loc["full", "rise"] == 0
-
-
-def test_the_papers_quoted_row_of_full_fine_tuning_stands_beside_its_own():
-    both = pd.DataFrame(
-        {
-            "method": ["Full fine-tuning", "Single Language"],
-            "mean_recall_printed": [30.0, 27.0],
-            "trainable_params_millions": [151.0, 151.0],
-        }
-    )
-    row = side_by_side(in_table(B), both).iloc[0]
-    assert (row.printed, row.quoted) == (30.0, 27.0)
+    assert row.rise == pytest.approx(3.0) and full.rise == 0
+    assert np.isnan(row.quoted) and (full.printed, full.quoted) == (30.0, 27.0)
+    full = side_by_side(in_table(B), REPORTED.head(1)).iloc[0]
+    assert np.isnan(full.printed) and np.isnan(full.quoted)
 
 
 def test_more_seeds_change_the_mean_and_leave_the_interval_one_over_test_pictures():
@@ -145,15 +130,11 @@ def test_who_answers_what_others_miss_by_hand():
     assert table.loc["adapter", "full"] == pytest.approx(50 / 4 + 50 * 2 / 5)
     assert table.loc["full", "adapter"] == pytest.approx(50 / 4 + 50 / 5)
     assert table.loc["full", "full"] == 0
-    assert table.loc["full", "all others"] == pytest.approx(table.loc["full", "adapter"])
-
-
-def test_what_one_alone_answers_is_missed_by_every_other():
     third = record("ia3", [0, 1, 0, 0, 0, 0, 0, 0, 0], [1.0])
-    table = right_where_others_miss({"adapter": A, "full": B, "ia3": third}, k=1)
-    assert table.loc["ia3", "all others"] == 0
-    assert table.loc["adapter", "all others"] == pytest.approx(50 * 2 / 5)
-    assert table.loc["full", "all others"] == pytest.approx(50 / 4 + 50 / 5)
+    alone = right_where_others_miss({"adapter": A, "full": B, "ia3": third}, k=1)["all others"]
+    assert alone["ia3"] == 0
+    assert alone["adapter"] == pytest.approx(50 * 2 / 5)
+    assert alone["full"] == pytest.approx(table.loc["full", "adapter"])
 
 
 def test_ties_are_no_difference_of_a_record_from_itself():
@@ -174,24 +155,14 @@ def test_recall_by_class_takes_captions_with_their_picture():
     table = recall_by_class({"adapter": A})["adapter"]
     # Pictures: field 1, 0; river 1; port 0. Captions: field 1, 0; river 1, 1; port 0.
     assert table.to_dict() == pytest.approx({"field": 50.0, "port": 0.0, "river": 100.0})
-
-
-def test_without_classes_on_record_recall_by_class_says_what_to_do():
     with pytest.raises(StudyError, match="no classes .* for adapter: do its run again"):
         recall_by_class({"adapter": record("adapter", [1] * 9, [1.0], classes=())})
 
 
 def test_a_choice_at_an_end_of_its_search_is_found():
-    rows = [
-        ("s1", "inside", 0.1, False),
-        ("s1", "inside", 0.3, True),
-        ("s1", "inside", 1.0, False),
-        ("s2", "top", 0.1, False),
-        ("s2", "top", 0.3, True),
-        ("s3", "bottom", 0.1, True),
-        ("s3", "bottom", 0.3, False),
-        ("s4", "alone", 0.1, True),
-    ]
+    tried = {"inside": (0.1, 0.3, 1.0), "top": (0.1, 0.3), "bottom": (0.1, 0.3), "alone": (0.1,)}
+    chosen = {"inside": 0.3, "top": 0.3, "bottom": 0.1, "alone": 0.1}
+    rows = [(arm, arm, rate, rate == chosen[arm]) for arm, rates in tried.items() for rate in rates]
     choices = pd.DataFrame(rows, columns=["search", "arm", "learning_rate", "chosen"])
     found = chosen_at_an_end(choices).set_index("arm")
     assert found["end"].to_dict() == {"bottom": "lowest", "top": "highest"}
@@ -206,3 +177,13 @@ def test_only_seeds_that_both_arms_have_are_compared():
     kept = shared_seeds(one, other)
     assert [[r["id"] for r in side] for side in kept] == [["a1", "a2"], ["b2", "b1"]]
     assert shared_seeds(one, []) == ([], [])
+
+
+def test_contrasts_are_corrected_over_all_that_are_asked():
+    asked = {"adapter less full": ([A], [B]), "full less adapter": ([B], [A])}
+    found = contrasted(asked)
+    assert list(found) == list(asked)
+    one, other = found.values()
+    assert one == corrected([compare([A], [B]), compare([B], [A])])[0]
+    assert interval(one) == f"{one.estimate:+.1f} ({one.low:+.1f} to {one.high:+.1f})"
+    assert one.estimate == -other.estimate

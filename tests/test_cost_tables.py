@@ -9,7 +9,6 @@ import pytest
 
 from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import Power, Use
-from study import cost_figures
 from study.cost_tables import (
     abstract_claims,
     against_targets,
@@ -21,7 +20,9 @@ from study.cost_tables import (
     paper_scale,
     read_benchmarks,
     read_counted,
+    read_measured,
 )
+from study.figures import costs as cost_figures
 from study.suites import arms
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -30,6 +31,11 @@ RESULTS = Path(__file__).parents[1] / "results"
 @pytest.fixture(scope="module")
 def found():
     return read_benchmarks(RESULTS / "benchmarks")
+
+
+@pytest.fixture
+def steps(found):
+    return measured_steps(found["steps"])
 
 
 @pytest.fixture(scope="module")
@@ -46,34 +52,36 @@ def test_an_absent_or_broken_record_is_named_in_one_line(tmp_path):
     with pytest.raises(StudyError, match="make bench"):
         read_benchmarks(tmp_path)
     (tmp_path / "cpu-steps.json").write_text("[]")
-    with pytest.raises(StudyError, match="cpu-steps"):
-        read_benchmarks(tmp_path)
-    with pytest.raises(StudyError, match="python -m study costs --out"):
-        read_counted(tmp_path / "absent.json")
+    for message, read in (
+        ("cpu-steps", lambda: read_benchmarks(tmp_path)),
+        ("python -m study costs --out", lambda: read_counted(tmp_path / "absent.json")),
+        ("holds no plan", lambda: paper_scale(tmp_path / "absent.json")),
+        ("holds no tally", lambda: read_measured(tmp_path / "absent.json", "rows", "tally")),
+    ):
+        with pytest.raises(StudyError, match=message):
+            read()
 
 
-def test_the_abstracts_numbers_are_computed_from_the_records(paper, found):
-    table = abstract_claims(paper, measured_steps(found["steps"]), found["others"])
-    assert list(table["found"])[:2] == ["161,088", "99.89%"]
-    smaller = paper.copy()
-    smaller.loc["mrs-adapter", "total"] = 1_000
-    assert "1,000" in set(
-        abstract_claims(smaller, measured_steps(found["steps"]), found["others"])["found"]
-    )
-    dearer, steps = paper.copy(), measured_steps(found["steps"])
+def test_the_abstracts_numbers_are_computed_from_the_records(paper, found, steps):
+    def said(counted, steps):
+        return list(abstract_claims(counted, steps, found["others"])["found"])
+
+    now = said(paper, steps)
+    assert now[:2] == ["161,088", "99.89%"]
+    for batch in (16, 256):  # the paper's, and a large one
+        held = memory(paper, batch).sum(axis=1)
+        held /= held["full"]
+        assert f"{1 - held['mrs-adapter']:.0%} of the memory at batch {batch}" in now
+        assert f"{held['mrs-adapter, hmmc'] - 1:+.0%} of its memory at batch {batch}" in now
+    changed = paper.copy()
+    changed.loc["mrs-adapter", "total"] = 1_000
+    assert said(changed, steps)[0] == "1,000"
+    dearer = paper.copy()
     dearer.loc["mrs-adapter, hmmc", "step_flops"] = 3 * paper.loc["full", "step_flops"]
     steps.loc["mrs-adapter, hmmc", "step"] = 4 * steps.loc["full", "step"]
-    said = list(abstract_claims(dearer, steps, found["others"])["found"])
-    assert said[-4].startswith("+200%") and said[-1].startswith("+300%")
-    assert said[:-4] == list(table["found"])[:-4]  # without HMMC nothing changes
-
-
-def test_memory_is_told_at_the_papers_batch_and_at_a_large_one(found, paper):
-    said = list(abstract_claims(paper, measured_steps(found["steps"]), found["others"])["found"])
-    for batch in (16, 256):
-        held = memory(paper, batch).sum(axis=1) / memory(paper, batch).sum(axis=1)["full"]
-        assert f"{1 - held['mrs-adapter']:.0%} of the memory at batch {batch}" in said
-        assert f"{held['mrs-adapter, hmmc'] - 1:+.0%} of its memory at batch {batch}" in said
+    then = said(dearer, steps)
+    assert then[-4].startswith("+200%") and then[-1].startswith("+300%")
+    assert then[:-4] == now[:-4]  # without HMMC nothing changes
 
 
 def test_a_verdict_turns_with_what_was_measured(found, bench):
@@ -85,11 +93,8 @@ def test_a_verdict_turns_with_what_was_measured(found, bench):
     for of, value in ((slow, 1.1), (fast, 1e3)):
         of["epochs"]["rows"]["research style over bf16"] = value
         of["epochs"]["rows"]["loading share"] = 1 / value
-    for name in (
-        "an epoch of research code, over one here",
-        "share of an epoch that loading takes",
-    ):
-        assert not verdicts(slow)[name] and verdicts(fast)[name]
+    names = ["an epoch of research code, over one here", "share of an epoch that loading takes"]
+    assert not verdicts(slow)[names].any() and verdicts(fast)[names].all()
 
 
 def test_a_gpus_targets_are_taken_from_256_pairs_on_a_gpu(found, bench):
@@ -99,9 +104,12 @@ def test_a_gpus_targets_are_taken_from_256_pairs_on_a_gpu(found, bench):
     other["steps"]["settings"]["batch"] = 256
     rows = against_targets(other, bench).set_index("what")["measured"]
     assert rows.notna().all()
-    steps = measured_steps(found["steps"])["as timed"]  # as the chapter prints it
-    of_full = "a step with MRS adapter, over full fine-tuning"
-    assert rows[of_full] == pytest.approx(steps["mrs-adapter"] / steps["full"])
+    seconds = measured_steps(found["steps"])["as timed"]  # as the chapter prints it
+    of_full = rows["a step with MRS adapter, over full fine-tuning"]
+    assert of_full == pytest.approx(seconds["mrs-adapter"] / seconds["full"])
+    flops = bench.loc["mrs-adapter", "step_flops"] * 256 / seconds["mrs-adapter"]
+    rate = other["rate"]["rows"]["bfloat16"]["flops_a_second"]
+    assert rows["share of the matrix-product rate, ViT-B/32, PETL"] == pytest.approx(flops / rate)
 
 
 def test_a_gpu_is_held_to_what_was_measured_on_it(paper):
@@ -118,34 +126,30 @@ def test_a_gpu_is_held_to_what_was_measured_on_it(paper):
 
 
 def test_memory_is_the_sum_of_its_parts(paper):
-    held = memory(paper, 10)
-    of = paper.loc["full"]
-    assert held.loc["full"].sum() == (
-        4 * of["base"] + 12 * of["total"] + 10 * of["activation_bytes"]
-    )
+    held, of = memory(paper, 10), paper.loc["full"]
+    whole = 4 * of["base"] + 12 * of["total"] + 10 * of["activation_bytes"]
+    assert held.loc["full"].sum() == whole
     assert held.loc["mrs-adapter", "weights"] == 4 * (of["base"] + 161_088)
     assert held.loc["linear-probe", "weights"] == 4 * of["base"], "heads are the base's"
 
 
-def test_counted_and_measured_are_both_relative_to_full(found, bench):
-    steps = measured_steps(found["steps"])
+def test_counted_and_measured_are_both_relative_to_full(steps, bench):
     both = counted_beside_measured(bench, steps)
     assert tuple(both.loc["full"]) == (1, 1, 1)
-    doubled = steps.copy()
-    doubled.loc["lora", "step"] *= 2
-    again = counted_beside_measured(bench, doubled)
+    steps.loc["lora", "step"] *= 2
+    again = counted_beside_measured(bench, steps)
     assert again.loc["lora", "apart"] == pytest.approx(2 * both.loc["lora", "apart"])
 
 
 def test_a_machine_that_slows_down_between_two_methods_changes_no_comparison(found, bench):
-    names = ("step", "limit", "one view")
+    names = {"step", "limit", "one view"}
     for slowed in ("full", "mrs-adapter", "lora"):
         record = copy.deepcopy(found["steps"])
         rows = [row for row in record["rows"] if row["label"] == slowed]
         assert rows
         for row in rows:
             row["joules_a_step"] *= 1.4
-            for name in set(names) & set(row):
+            for name in names & set(row):
                 row[name] = {key: 1.4 * value for key, value in row[name].items()}
         before, after = (measured_steps(of) for of in (found["steps"], record))
         for column in ("step", "joules_a_step"):
@@ -155,9 +159,8 @@ def test_a_machine_that_slows_down_between_two_methods_changes_no_comparison(fou
 
 def test_a_step_without_a_limit_beside_it_is_not_set_beside_others(found):
     record = copy.deepcopy(found["steps"])
-    record["rows"] = [
-        r for r in record["rows"] if (r["label"], r["objective"]) != ("mrs-adapter", "infonce")
-    ]
+    one_view = ("mrs-adapter", "infonce")
+    record["rows"] = [r for r in record["rows"] if (r["label"], r["objective"]) != one_view]
     steps = measured_steps(record)
     assert pd.isna(steps.loc["mrs-adapter, hmmc", "step"]) and steps["step"].isna().sum() == 1
     assert steps["as timed"].notna().all()
@@ -166,41 +169,23 @@ def test_a_step_without_a_limit_beside_it_is_not_set_beside_others(found):
     assert measured_steps(record)["step"].isna().all()
 
 
-def test_a_rate_is_of_the_seconds_that_were_timed(found, bench):
-    other = copy.deepcopy(found)
-    other["steps"]["environment"]["device"] = "cuda"
-    other["steps"]["settings"]["batch"] = 256
-    [row] = [
-        r
-        for r in other["steps"]["rows"]
-        if (r["label"], r["objective"]) == ("mrs-adapter", "infonce")
-    ]
-    flops = bench.loc["mrs-adapter", "step_flops"] * 256 / row["step"]["seconds"]
-    rate = other["rate"]["rows"]["bfloat16"]["flops_a_second"]
-    rows = against_targets(other, bench).set_index("what")["measured"]
-    assert rows["share of the matrix-product rate, ViT-B/32, PETL"] == pytest.approx(flops / rate)
-
-
-def test_two_views_are_told_by_what_they_took_beside_one(found):
-    steps = measured_steps(found["steps"])
+def test_two_views_are_told_by_what_they_took_beside_one(steps):
     ratio = steps.loc["mrs-adapter, hmmc", "step"] / steps.loc["mrs-adapter", "step"]
     assert ratio == pytest.approx(steps.loc["mrs-adapter, hmmc", "step over one view"], rel=0.01)
     limits = steps["limit"].drop("mrs-adapter, hmmc")
     assert limits.to_numpy() == pytest.approx(limits.median())
 
 
-def test_what_replaces_the_base_never_pays_from_anywhere(paper, found):
-    table = break_even(paper, measured_steps(found["steps"]), Use(tasks=1, updates=1, users=1))
+def test_what_replaces_the_base_never_pays_from_anywhere(paper, steps):
+    table = break_even(paper, steps, Use(tasks=1, updates=1, users=1))
     assert pd.isna(table.loc["full", "pays from"]) and table.loc["full", "training"] == 1
     assert table.loc["full, hinge", "stored"] == table.loc["full", "stored"], "any objective"
     assert table.loc["mrs-adapter", "pays from"] == 2
-    assert table.loc["mrs-adapter", "stored"] > table.loc["full", "stored"], (
-        "one task: the base too"
-    )
+    adapter, full = table.loc["mrs-adapter", "stored"], table.loc["full", "stored"]
+    assert adapter > full, "one task: the base too"
 
 
-def test_energy_grows_with_the_pairs_and_the_grid(found):
-    steps = measured_steps(found["steps"])
+def test_energy_grows_with_the_pairs_and_the_grid(steps):
     once, twice = energy(steps, 100), energy(steps, 200)
     assert (twice["watt-hours"] / once["watt-hours"]).round(6).eq(2).all()
     clean = energy(steps, 100, Power(grams_a_kwh=0))
@@ -213,8 +198,7 @@ def test_a_record_names_its_machine_and_no_place_on_it(found):
         assert "/work" not in json.dumps(record) and "/home" not in json.dumps(record)
 
 
-def test_every_cost_figure_can_be_drawn_and_says_what_it_shows(paper, found):
-    steps = measured_steps(found["steps"])
+def test_every_cost_figure_can_be_drawn_and_says_what_it_shows(paper, found, steps):
     drawn = [
         cost_figures.stacked(memory(paper, 8), "bytes"),
         cost_figures.over({"a step": steps["step over limit"]}, "over the limit", 1.0, "limit"),
@@ -237,8 +221,6 @@ def test_the_hours_at_paper_scale_are_the_counted_work_over_the_rate(tmp_path):
     one, other = paper_scale(tmp_path / "paper.json", rates=(10,)).to_dict("records")
     assert (one["runs"], one["hours at 10 TFLOP/s"], one["exaflops"]) == (4, 1.0, 0.036)
     assert other["hours at 10 TFLOP/s"] == 2.0
-    with pytest.raises(StudyError, match="holds no plan"):
-        paper_scale(tmp_path / "absent.json")
     committed = paper_scale(RESULTS / "plans" / "paper.json")
     for suite in ("compare", "benchmark"):
         runs = sum(arm.count() for arm in arms(suite, "paper"))

@@ -22,8 +22,10 @@ from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, prepare
 from rsstudy.scenes import scenes
-from study import figures
+from study import labels
 from study.cli import cli
+from study.figures import sets as figures
+from study.figures import use_style
 
 
 def unit(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -241,20 +243,21 @@ def test_sets_of_ones_own_have_a_look_of_their_own(found):
     mine = {**found, "sets": {"mine": found["sets"]["rsicd"], "yours": found["sets"]["rsicd"]}}
     handles = figures.cosine_distributions(mine).axes[0].get_legend_handles_labels()[1]
     assert handles == ["mine", "yours"]
-    assert figures.look_of("mine", list(mine["sets"])) != figures.look_of("yours", [*mine["sets"]])
+    one, other = labels.looks(mine["sets"], labels.SETS).values()
+    assert one.color != other.color and one.line != other.line
 
 
 def test_figures_of_similarity_show_what_they_are_given(found):
-    figures.use_style()
+    use_style()
     measured = found["sets"]["rsicd"]["image"]
     left, right = figures.cosine_distributions(found).axes
     assert len(left.patches) == len(right.patches) == 2 and left.get_title() == "Pictures"
     assert sum(left.patches[0].get_data().values) == pytest.approx(100)
     assert "nearest" in figures.cosine_distributions(found, "nearest").get_label()
-    bars = figures.effective_numbers({"aligned": found, "towers": found}).axes[0]
-    assert len(bars.containers) == 4
-    value = measured["headline"]["effective_number"]["value"]
-    assert bars.containers[0].lines[0].get_xdata()[0] == value
+    points = figures.effective_numbers({"aligned": found, "towers": found}).axes[0]
+    values = [line.get_xdata()[0] for line in points.lines if len(line.get_xdata()) == 1]
+    assert len(values) == 4
+    assert values[0] == measured["headline"]["effective_number"]["value"]
     contrast = figures.class_contrast(found)
     assert f"different {measured['headline']['different_classes']['value']:.2f}" in (
         contrast.get_label()

@@ -20,7 +20,7 @@ from rsstudy.tensors import read_tensors
 from rsstudy.training.checkpoint import Diverged
 from rsstudy.training.recipe import Recipe
 from study import suites
-from study.figures import before_and_after
+from study.figures.scores import before_and_after
 from study.suites import SCALES, UPDATED, UPDATING, arms, run_suite
 from study.updates import by_step, stages, updates
 

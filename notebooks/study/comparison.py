@@ -10,6 +10,7 @@ import pandas as pd
 
 from rsstudy.errors import StudyError
 from rsstudy.experiments.arms import Arm, is_run
+from rsstudy.experiments.compare import Contrast, SeedSpread, compare, corrected
 from rsstudy.retrieval import KS, counts_of, recall_interval
 
 Record = Mapping[str, Any]
@@ -61,8 +62,7 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
         records (by seed). Recalls in percent.
     """
     rows = []
-    keys = ["encoder", "label", "objective_label"]
-    for _, runs in found.groupby(keys, sort=False):
+    for _, runs in found.groupby(["encoder", "label", "objective_label"], sort=False):
         first, records = next(runs.itertuples()), list(runs["record"])
         mean, low, high = mean_with_interval(records)
         counts, history = first.record["trained_parameters"], first.record["history"]
@@ -70,7 +70,7 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
         still = len(made) > 1 and first.best_epoch == history[-1]["epoch"]
         kind = "cnn-gru" if str(first.encoder).startswith("cnn-gru") else first.method
         paper, quoted = (
-            reported[reported["method"] == names.get((kind, first.objective), "")]
+            reported[reported["method"] == names.get((kind, first.objective), "")].max()
             for names in (PRINTED, QUOTED)
         )
         rows.append(
@@ -84,9 +84,9 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
                 "high": high,
                 "deviation": runs["mean_recall"].std(),
                 **{part: counts[part] for part in ("method", "heads", "total")},
-                "printed": paper["mean_recall_printed"].max(),
-                "printed_millions": paper["trainable_params_millions"].max(),
-                "quoted": quoted["mean_recall_printed"].max(),
+                "printed": paper["mean_recall_printed"],
+                "printed_millions": paper["trainable_params_millions"],
+                "quoted": quoted["mean_recall_printed"],
                 "rise": made[-1] - max(made[:-1]) if still else 0.0,
                 "records": records,
             }
@@ -112,26 +112,31 @@ def chosen_at_an_end(choices: pd.DataFrame) -> pd.DataFrame:
         columns arm, learning_rate (chosen), end (lowest or highest).
     """
     rates = choices.groupby("search")["learning_rate"]
-    rows = choices.assign(lowest=rates.transform("min"), highest=rates.transform("max"))
-    rows = rows[rows["chosen"] & (rows["lowest"] < rows["highest"])]
+    ends = {"lowest": rates.transform("min"), "highest": rates.transform("max")}
+    searched = choices["chosen"] & (ends["lowest"] < ends["highest"])
     parts = [
-        rows[rows["learning_rate"] == rows[end]].assign(end=end) for end in ("lowest", "highest")
+        choices[searched & (choices["learning_rate"] == rate)].assign(end=end)
+        for end, rate in ends.items()
     ]
     return pd.concat(parts, ignore_index=True)[["arm", "learning_rate", "end"]]
 
 
-def answered(record: Record, k: int) -> np.ndarray:
-    """For every test query whether its recall at k counts: pictures first, then captions.
+def contrasted(
+    asked: Mapping[str, tuple[Sequence[Record], Sequence[Record]]], pool: SeedSpread | None = None
+) -> dict[str, Contrast]:
+    """For each name, its first arm less its second, corrected over all that are asked.
 
-    Between tied candidates it is the chance over random orders, from 0 to 1.
+    Args:
+        asked: by name, the records of both arms, one a seed.
+        pool: see ``rsstudy.experiments.compare.compare``.
     """
-    return np.concatenate([ranks.recall(k) for ranks in counts_of(record["test_queries"])])
+    found = corrected([compare(one, other, pool=pool) for one, other in asked.values()])
+    return dict(zip(asked, found, strict=True))
 
 
-def _weights(record: Record) -> np.ndarray:
-    """Of each query, so that both directions count a half."""
-    sizes = [len(ranks.above) for ranks in counts_of(record["test_queries"])]
-    return np.concatenate([np.full(size, 0.5 / size) for size in sizes])
+def interval(found: Any, unit: str = "") -> str:
+    """An estimate in words, with its 95 % interval, both signed."""
+    return f"{found.estimate:+.1f}{unit} ({found.low:+.1f} to {found.high:+.1f})"
 
 
 def right_where_others_miss(records: Mapping[str, Record], k: int = 5) -> pd.DataFrame:
@@ -141,8 +146,10 @@ def right_where_others_miss(records: Mapping[str, Record], k: int = 5) -> pd.Dat
     Of a query that is answered by chance, since candidates tie, the chance that the row has beyond
     the others' counts: two that tie alike answer alike.
     """
-    found = np.stack([answered(record, k) for record in records.values()])
-    weights = _weights(next(iter(records.values())))
+    both = [counts_of(record["test_queries"]) for record in records.values()]
+    # For every query, pictures first, whether it counts: from 0 to 1 where candidates tie.
+    found = np.stack([np.concatenate([of.recall(k) for of in ranks]) for ranks in both])
+    weights = np.concatenate([np.full(len(of.above), 0.5 / len(of.above)) for of in both[0]])
 
     def beyond(others: np.ndarray, mine: np.ndarray) -> float:
         return 100 * float(weights @ np.maximum(mine - others, 0))
@@ -213,17 +220,16 @@ def on_validation(rows: Sequence[Arm], records: Iterable[Record]) -> pd.DataFram
     records = [record for record in records if "validation_scores" in record]
     found = []
     for arm in rows:
-        for record in records:
-            if is_run(arm.run, record):
-                found.append(
-                    {
-                        "name": arm.level,
-                        "trained": record["trained_parameters"]["total"],
-                        "mean_recall": record["validation_scores"]["mean_recall"],
-                        "best_epoch": record["best_epoch"],
-                        "seconds": record["cost"]["train_seconds"],
-                        "record": record,
-                    }
-                )
-                break
+        record = next((record for record in records if is_run(arm.run, record)), None)
+        if record is not None:
+            found.append(
+                {
+                    "name": arm.level,
+                    "trained": record["trained_parameters"]["total"],
+                    "mean_recall": record["validation_scores"]["mean_recall"],
+                    "best_epoch": record["best_epoch"],
+                    "seconds": record["cost"]["train_seconds"],
+                    "record": record,
+                }
+            )
     return pd.DataFrame(found)

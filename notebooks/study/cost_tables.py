@@ -29,22 +29,31 @@ TARGETS = {
 }
 
 
+def read_measured(path: Path, entry: str, what: str) -> dict[str, Any]:
+    """A JSON file of measurements that has an entry; ``what`` it should hold is for the message.
+
+    Raises:
+        StudyError: it is absent or something else.
+    """
+    try:
+        found = dict(json.loads(Path(path).read_text("utf-8")))
+        found[entry]
+        return found
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise StudyError(f"{path} holds no {what} ({problem})") from None
+
+
 def read_benchmarks(folder: Path, device: str = "cpu") -> dict[str, Any]:
     """The records of ``make bench`` on a kind of device, by name: steps, epochs, others, ...
 
     Raises:
         StudyError: there is none, or one cannot be read.
     """
-    found = {}
-    for path in sorted(Path(folder).glob(f"{device}-*.json")):
-        try:
-            record = json.loads(path.read_text("utf-8"))
-            found[record["benchmark"]] = record
-        except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise StudyError(f"{path} is no record of a benchmark ({problem})") from None
-    if not found:
+    files = sorted(Path(folder).glob(f"{device}-*.json"))
+    if not files:
         raise StudyError(f"no benchmark of {device} in {folder}: `make bench` measures them")
-    return found
+    records = [read_measured(path, "benchmark", "record of a benchmark") for path in files]
+    return {record["benchmark"]: record for record in records}
 
 
 def read_counted(path: Path) -> pd.DataFrame:
@@ -53,13 +62,9 @@ def read_counted(path: Path) -> pd.DataFrame:
     Raises:
         StudyError: it is absent or something else.
     """
-    try:
-        rows = pd.DataFrame(json.loads(Path(path).read_text("utf-8"))["rows"])
-        return rows.set_index(_names(rows))
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise StudyError(
-            f"{path} holds no counted costs ({problem}): `python -m study costs --out` writes them"
-        ) from None
+    what = "counted costs: `python -m study costs --out` writes them"
+    rows = pd.DataFrame(read_measured(path, "rows", what)["rows"])
+    return rows.set_index(_names(rows))
 
 
 def measured_steps(record: Record) -> pd.DataFrame:
@@ -161,63 +166,36 @@ def abstract_claims(counted: pd.DataFrame, steps: pd.DataFrame, others: Record) 
         others: the benchmark of that name, on ViT-B/32.
     """
     ours, full = counted.loc["mrs-adapter"], counted.loc["full"]
-    both = counted.loc["mrs-adapter, hmmc"]  # the paper's framework
-    peaks = {batch: memory(counted, batch).sum(axis=1) for batch in (PAPERS_BATCH, 256)}
-    time = steps["step"]
+    peaks = pd.DataFrame({b: memory(counted, b).sum(axis=1) for b in (PAPERS_BATCH, 256)})
+    saving, costing = (
+        peaks.loc[name] / peaks.loc["full"] for name in ("mrs-adapter", "mrs-adapter, hmmc")
+    )
+    flops = counted["step_flops"] / full["step_flops"]
+    seconds = steps["step"] / steps.loc["full", "step"]
+    elsewhere = others["rows"]["ratios"]["mrs-adapter over full"]
+    here, fp32, timed = "counted, ViT-B/32", "counted, ViT-B/32, fp32", "measured, bench encoder"
+    plain = ", full fine-tuning with InfoNCE"
+    saved = "substantial savings in training cost (adapter with InfoNCE)"
+    parts, bytes_ = (1 - ours[name] / full[name] for name in ("total", "stored_bytes"))
     rows = [
-        ("0.16 M trained parameters", f"{ours['total']:,}", "counted, ViT-B/32"),
-        (
-            "98.9 % fewer than full fine-tuning",
-            f"{1 - ours['total'] / full['total']:.2%}",
-            "counted, ViT-B/32",
-        ),
-        (
-            "substantial savings in training cost (adapter with InfoNCE)",
-            f"{1 - ours['step_flops'] / full['step_flops']:.0%} of a step's FLOPs",
-            "counted, ViT-B/32",
-        ),
-        *(
-            (
-                "",
-                f"{1 - peak['mrs-adapter'] / peak['full']:.0%} of the memory at batch {batch}",
-                "counted, ViT-B/32, fp32",
-            )
-            for batch, peak in peaks.items()
-        ),
+        ("0.16 M trained parameters", f"{ours['total']:,}", here),
+        ("98.9 % fewer than full fine-tuning", f"{parts:.2%}", here),
+        (saved, f"{1 - flops['mrs-adapter']:.0%} of a step's FLOPs", here),
+        *(("", f"{1 - of:.0%} of the memory at batch {b}", fp32) for b, of in saving.items()),
+        ("", f"{1 - seconds['mrs-adapter']:.0%} of a step's seconds", timed),
         (
             "",
-            f"{1 - time['mrs-adapter'] / time['full']:.0%} of a step's seconds",
-            "measured, bench encoder",
-        ),
-        (
-            "",
-            f"{1 - others['rows']['ratios']['mrs-adapter over full']:.0%} of a step's seconds",
+            f"{1 - elsewhere:.0%} of a step's seconds",
             f"measured, ViT-B/32, batch {others['settings']['batch']}",
         ),
-        (
-            "",
-            f"{1 - ours['stored_bytes'] / full['stored_bytes']:.2%} of the file to store or send",
-            "counted, ViT-B/32",
-        ),
+        ("", f"{bytes_:.2%} of the file to store or send", here),
         (
             "the same with its objective, HMMC",
-            f"{both['step_flops'] / full['step_flops'] - 1:+.0%} "
-            "of full fine-tuning's FLOPs a step",
-            "counted, ViT-B/32, full fine-tuning with InfoNCE",
+            f"{flops['mrs-adapter, hmmc'] - 1:+.0%} of full fine-tuning's FLOPs a step",
+            here + plain,
         ),
-        *(
-            (
-                "",
-                f"{peak[both.name] / peak['full'] - 1:+.0%} of its memory at batch {batch}",
-                "counted, ViT-B/32, fp32",
-            )
-            for batch, peak in peaks.items()
-        ),
-        (
-            "",
-            f"{time['mrs-adapter, hmmc'] / time['full'] - 1:+.0%} of its seconds a step",
-            "measured, bench encoder, full fine-tuning with InfoNCE",
-        ),
+        *(("", f"{of - 1:+.0%} of its memory at batch {b}", fp32) for b, of in costing.items()),
+        ("", f"{seconds['mrs-adapter, hmmc'] - 1:+.0%} of its seconds a step", timed + plain),
     ]
     return pd.DataFrame(rows, columns=["the abstract", "found", "how"])
 
@@ -257,21 +235,13 @@ def against_targets(found: Mapping[str, Record], counted: pd.DataFrame) -> pd.Da
         measured["rate"] = share_of_rate(
             counted.loc["mrs-adapter"], 256, ours["as timed"], found["rate"]
         )
-    rows = []
-    for key, (what, bound, most, where) in TARGETS.items():
-        value = measured.get(key)
-        met = None if value is None else bool(value <= bound if most else value >= bound)
-        rows.append(
-            {
-                "what": what,
-                "bound": bound,
-                "most": most,
-                "where": where,
-                "measured": value,
-                "met": met,
-            }
-        )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(TARGETS.values(), columns=["what", "bound", "most", "where"])
+    values = [measured.get(key) for key in TARGETS]
+    met = [
+        None if value is None else bool(value <= bound if most else value >= bound)
+        for value, bound, most in zip(values, table["bound"], table["most"], strict=True)
+    ]
+    return table.assign(measured=values, met=pd.Series(met, dtype=object))
 
 
 def share_of_rate(counted: pd.Series, pairs: int, seconds: float, rate: Record) -> float:
@@ -304,20 +274,17 @@ def break_even(counted: pd.DataFrame, steps: pd.DataFrame, use: Use) -> pd.DataF
         rows by name; columns stored, sent (bytes), training (relative to full fine-tuning, which
         is 1), and from how many tasks on less is stored than by full fine-tuning (None: never).
     """
-    rows = {}
-    for name in steps.index:
-        if name not in counted.index or not counted.loc[name, "total"]:
-            continue
-        of, replaces = counted.loc[name], counted.loc[name, "total"] == counted.loc[name, "base"]
-        base = 4 * int(of["base"])
-        share = steps.loc[name, "step"] / steps.loc["full", "step"]
-        taken = totals(use, base, int(of["stored_bytes"]), share, replaces)
-        whole = 4 * int(counted.loc["full", "base"])
+    whole, rows = counted.loc["full"], {}
+    for name in steps.index.intersection(counted.index[counted["total"] > 0], sort=False):
+        of, share = counted.loc[name], steps.loc[name, "step"] / steps.loc["full", "step"]
+        own, base = int(of["stored_bytes"]), 4 * int(of["base"])
+        replaces = of["total"] == of["base"]
+        taken = totals(use, base, own, share, replaces)
         rows[name] = {
             "stored": taken["stored_bytes"],
             "sent": taken["sent_bytes"],
             "training": taken["train_seconds"] / (use.tasks * use.updates),
-            "pays from": None if replaces else pays_from(base, int(of["stored_bytes"]), whole),
+            "pays from": None if replaces else pays_from(base, own, 4 * int(whole["base"])),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -335,13 +302,9 @@ def paper_scale(path: Path, rates: Sequence[float] = (5.0, 20.0, 100.0)) -> pd.D
     Raises:
         StudyError: it is absent or something else.
     """
-    try:
-        rows = pd.DataFrame(json.loads(Path(path).read_text("utf-8"))["rows"])
-        whole = rows.groupby(["suite", "data"], sort=False)[["runs", "teraflops"]].sum()
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise StudyError(
-            f"{path} holds no plan ({problem}): `python -m study.speed paper-scale` writes it"
-        ) from None
+    what = "plan: notebooks/study/speed/paper_scale.py writes it"
+    rows = pd.DataFrame(read_measured(path, "rows", what)["rows"])
+    whole = rows.groupby(["suite", "data"], sort=False)[["runs", "teraflops"]].sum()
     found = whole.rename_axis(["suite", "set"]).reset_index()
     teraflops = found.pop("teraflops")
     found["exaflops"] = teraflops / 1e6

@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rsstudy.errors import StudyError
 
-Record = Mapping[str, Any]
-
-
-def read_tally(path: Path) -> dict[str, Any]:
-    """What ``tests/kill_at_random.py`` or ``tests/fuzz_readers.py`` counted.
-
-    Raises:
-        StudyError: it is absent or cannot be read.
-    """
-    try:
-        return dict(json.loads(Path(path).read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as problem:
-        raise StudyError(f"{path} holds no tally ({problem})") from None
-
-
-def side_by_side(record: Record) -> pd.DataFrame:
+def losses_of_both(record: Mapping[str, Any]) -> pd.DataFrame:
     """The losses of the benchmark ``two-processes``: a row an objective and epoch.
 
     Columns: objective, epoch, one process, two processes (losses, means over steps), apart (their
     difference over the first), validation equal (whether the mean recalls are, to the last bit).
     """
-    runs = {(row["objective"], row["processes"]): row for row in record["rows"]}
-    rows = []
-    for objective in dict.fromkeys(row["objective"] for row in record["rows"]):
-        one, two = runs[objective, 1], runs[objective, 2]
-        for epoch, (first, second) in enumerate(zip(one["losses"], two["losses"], strict=True)):
-            rows.append(
-                {
-                    "objective": objective,
-                    "epoch": epoch + 1,
-                    "one process": first,
-                    "two processes": second,
-                    "apart": abs(second - first) / abs(first),
-                    "validation equal": one["validation"][epoch] == two["validation"][epoch],
-                }
-            )
-    return pd.DataFrame(rows)
+    rows = pd.DataFrame(record["rows"]).explode(["losses", "validation"])
+    rows["epoch"] = rows.groupby(["objective", "processes"]).cumcount() + 1
+    one, two = (rows[rows["processes"] == n].set_index(["objective", "epoch"]) for n in (1, 2))
+    first, second = one["losses"].astype(float), two["losses"].astype(float)
+    table = pd.DataFrame({"one process": first, "two processes": second})
+    table["apart"] = (second - first).abs() / first.abs()
+    table["validation equal"] = one["validation"] == two["validation"]
+    return table.reset_index()
 
 
 def on_two_machines(runs: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
@@ -57,26 +31,17 @@ def on_two_machines(runs: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
     dropout and PyTorch's version differ.
 
     Args:
-        runs, again: from ``record.read_records``; what only one of them holds is left out.
+        runs, again: from ``record.read_records``; a run that one of them lacks is left out.
 
     Returns:
         a row a run: name, seed, cpu, cuda (mean recall on test, percent), apart (cuda less cpu).
     """
-    rows = []
-    for one in again.itertuples():
-        for other in runs[runs["id"] == one.id].itertuples():
-            score = {run.record["environment"]["device"]: run.mean_recall for run in (one, other)}
-            if set(score) == {"cpu", "cuda"}:
-                rows.append(
-                    {
-                        "name": one.label,
-                        "seed": one.seed,
-                        **score,
-                        "apart": score["cuda"] - score["cpu"],
-                    }
-                )
-    columns = ["name", "seed", "cpu", "cuda", "apart"]
-    table = pd.DataFrame(rows, columns=columns)
+    both = pd.concat([runs[runs["id"].isin(again["id"])], again])
+    both["device"] = [record["environment"]["device"] for record in both["record"]]
+    table = both.pivot_table("mean_recall", ["id", "label", "seed"], "device")
+    table = table.reindex(columns=["cpu", "cuda"]).dropna().rename_axis(columns=None).reset_index()
+    table["apart"] = table["cuda"] - table["cpu"]
+    table = table.drop(columns="id").rename(columns={"label": "name"})
     return table.sort_values(["name", "seed"], ignore_index=True)
 
 
@@ -91,18 +56,16 @@ def held_by_each(counted: Mapping[str, pd.DataFrame], batch: int) -> pd.DataFram
         a row an encoder and method: weights (fp32), gradients and Adam, activations (an upper
         bound; see ``costs.Analytic``), sent a step (the gradients, in MB).
     """
-    rows = []
-    for encoder, table in counted.items():
-        for method in ("full", "mrs-adapter"):
-            row = table.loc[method]
-            rows.append(
-                {
-                    "encoder": encoder,
-                    "method": method,
-                    "weights": 4 * row["base"] / 1e9,
-                    "gradients and Adam": (row["gradient_bytes"] + row["optimizer_bytes"]) / 1e9,
-                    "activations": batch * row["activation_bytes"] / 1e9,
-                    "sent a step, MB": row["gradient_bytes"] / 1e6,
-                }
-            )
-    return pd.DataFrame(rows)
+    rows = pd.concat(
+        [of.loc[["full", "mrs-adapter"]].assign(encoder=name) for name, of in counted.items()]
+    )
+    return pd.DataFrame(
+        {
+            "encoder": rows["encoder"],
+            "method": rows.index,
+            "weights": 4 * rows["base"] / 1e9,
+            "gradients and Adam": (rows["gradient_bytes"] + rows["optimizer_bytes"]) / 1e9,
+            "activations": batch * rows["activation_bytes"] / 1e9,
+            "sent a step, MB": rows["gradient_bytes"] / 1e6,
+        }
+    ).reset_index(drop=True)

@@ -29,11 +29,7 @@ def read_table(results: Path, name: str, **options: Any) -> pd.DataFrame:
 
 
 def read_reported(results: Path) -> pd.DataFrame:
-    """Every row of the paper's tables: dataset, method, group, millions trained, recalls in %.
-
-    Raises:
-        StudyError: the file is absent.
-    """
+    """Every row of the paper's tables: dataset, method, group, millions trained, recalls in %."""
     return read_table(results, "reported.csv")
 
 
@@ -58,16 +54,18 @@ def granularity(reported: pd.DataFrame, test_images: dict[str, int]) -> pd.DataF
         dataset, method, group, impossible (0 to 6) and cells, their names. Why such a cell stands
         there is not known: a mean over runs would do it, and so would a slip.
     """
-    rows = []
-    for row in reported.to_dict("records"):
-        images = test_images[row["dataset"]]
-        cells = [
+    table = reported[["dataset", "method", "group"]].copy()
+    found = [
+        [
             name
             for name in RECALLS
-            if not possible(row[name], images * (CAPTIONS if name.startswith("t2i") else 1))
+            if not possible(
+                row[name], test_images[row["dataset"]] * (CAPTIONS if name[0] == "t" else 1)
+            )
         ]
-        rows.append([row["dataset"], row["method"], row["group"], len(cells), ", ".join(cells)])
-    return pd.DataFrame(rows, columns=["dataset", "method", "group", "impossible", "cells"])
+        for row in reported.to_dict("records")
+    ]
+    return table.assign(impossible=list(map(len, found)), cells=list(map(", ".join, found)))
 
 
 def unsound_means(reported: pd.DataFrame) -> pd.DataFrame:

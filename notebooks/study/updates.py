@@ -19,11 +19,13 @@ from study.comparison import mean_with_interval, shared_seeds
 from study.suites import UPDATED, arms
 
 Record = Mapping[str, Any]
+Stages = dict[str, list[Record]]
 
 # To whose forgetting that of the others is held.
 WHOLE = "full"
 # In which words a step, and what it spared, are said to be positive or negative.
 WAYS = {"forgotten": ("lost", "gained"), "spared": ("less", "more"), "gained": ("better", "worse")}
+JUDGED = [name + of for name in WAYS for of in ("", "_low", "_high", "_verdict")]
 
 
 def on(record: Record, data: str) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def on(record: Record, data: str) -> dict[str, Any]:
     return {**record, **found, "config": config}
 
 
-def stages(table: pd.DataFrame, scale: Scale = "short") -> dict[str, dict[str, list[dict]]]:
+def stages(table: pd.DataFrame, scale: Scale = "short") -> dict[str, Stages]:
     """The records of each method by stage: first, second (after the first) and alone.
 
     Args:
@@ -51,31 +53,22 @@ def stages(table: pd.DataFrame, scale: Scale = "short") -> dict[str, dict[str, l
         "second set after the first": "second",
         "second set alone": "alone",
     }
-    found: dict[str, dict[str, list[dict]]] = {}
+    found: dict[str, Stages] = {}
     for arm in arms("transfer", scale):
-        records = list(recorded([arm], table)["record"])
+        method, stage = arm.level, names.get(arm.factor, "")
         if arm.factor == "zero-shot":
+            method = "zero-shot"
             stage = "first" if arm.level == UPDATED[scale][0] else "second"
-            found.setdefault("zero-shot", {})[stage] = records
-        else:
-            found.setdefault(arm.level, {})[names[arm.factor]] = records
+        own = found.setdefault(method, {"first": [], "second": [], "alone": []})
+        own[stage] = list(recorded([arm], table)["record"])
     for of in found.values():
-        own = {record["config"]["seed"]: record["identity"] for record in of["first"]}
-        of["second"] = [r for r in of["second"] if _began(r) in (None, own.get(_seed(r)))]
-        seeds = {_seed(record) for record in of["second"]}
+        first = {record["config"]["seed"]: record["identity"] for record in of["first"]}
+        # A run without ``after``, such as the base's, began from no other.
+        begun = [(r, r["config"].get("after", {}).get("identity")) for r in of["second"]]
+        of["second"] = [r for r, by in begun if by in (None, first.get(r["config"]["seed"]))]
         for stage in ("first", "alone"):
-            of[stage] = [r for r in of.get(stage, []) if _seed(r) in seeds]
+            of[stage] = shared_seeds(of[stage], of["second"])[0]
     return {m: of for m, of in found.items() if of["first"] and of["second"]}
-
-
-def _began(record: Record) -> str | None:
-    """The identity of the run that this one started from."""
-    found: str | None = record["config"].get("after", {}).get("identity")
-    return found
-
-
-def _seed(record: Record) -> int:
-    return int(record["config"]["seed"])
 
 
 def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
@@ -97,41 +90,35 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
     """
     old, new, natural = UPDATED[scale]
     found = stages(table, scale)
-    base = found.pop("zero-shot", None)
-    rows: list[dict[str, Any]] = []
-    contrasts: list[tuple[int, str, Contrast]] = []
-    changes = {m: _pairs(of, old) for m, of in found.items()}
-    for at, (method, of) in enumerate(found.items()):
+    base = found.pop("zero-shot", {"first": []})
+    rows = []
+    asked: dict[tuple[str, str], Contrast] = {}
+    changes = {method: _changes(of, old) for method, of in found.items()}
+    for method, of in found.items():
         first, second = of["first"], of["second"]
         both, alone = shared_seeds(second, of["alone"])
-        before, after = zip(*changes[method].values(), strict=True)
-        back = [(now, then) for then, now in changes[method].values()]
-        contrasts.append((at, "forgotten", compare_changes(back)))
-        ours, theirs = changes[method], changes.get(WHOLE, {})
-        seeds = [seed for seed in ours if seed in theirs and method != WHOLE]
+        own, whole = changes[method], changes.get(WHOLE, {})
+        asked[method, "forgotten"] = compare_changes([(now, then) for then, now in own.values()])
+        seeds = [seed for seed in own if seed in whole and method != WHOLE]
         if seeds:
-            spared = compare_changes([ours[s] for s in seeds], [theirs[s] for s in seeds])
-            contrasts.append((at, "spared", spared))
+            ours, theirs = ([side[seed] for seed in seeds] for side in (own, whole))
+            asked[method, "spared"] = compare_changes(ours, theirs)
         if alone:
-            contrasts.append((at, "gained", compare(both, alone)))
+            asked[method, "gained"] = compare(both, alone)
         rows.append(
             {
                 "method": method,
                 "seeds": len(second),
                 "spared_seeds": len(seeds),
-                **{
-                    name + end: None if end == "_verdict" else float("nan")
-                    for name in ("forgotten", "spared", "gained")
-                    for end in ("", "_low", "_high", "_verdict")
-                },
-                "old_first": _mean(before),
-                "old_second": _mean(after),
-                "new_first": _mean([on(r, new) for r in first]),
-                "new_alone": _mean(alone),
-                "new_second": _mean(both or second),
-                "natural_base": _mean([on(r, natural) for r in base["first"]]) if base else None,
-                "natural_first": _mean([on(r, natural) for r in first]),
-                "natural_second": _mean([on(r, natural) for r in second]),
+                **dict.fromkeys(JUDGED),
+                "old_first": _mean(first, old),
+                "old_second": _mean(second, old),
+                "new_first": _mean(first, new),
+                "new_alone": _mean(alone, new),
+                "new_second": _mean(both or second, new),
+                "natural_base": _mean(base["first"], natural),
+                "natural_first": _mean(first, natural),
+                "natural_second": _mean(second, natural),
                 "trained": second[0]["trained_parameters"]["total"],
                 "shipped_bytes": second[0]["cost"]["adapter_bytes"],
                 "train_seconds": sum(r["cost"]["train_seconds"] for r in second) / len(second),
@@ -139,14 +126,15 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
                 "reread": max(r["removed"]["reread"] for r in [*first, *second]),
             }
         )
-    judged = corrected([contrast for *_, contrast in contrasts])
-    for (at, name, _), contrast in zip(contrasts, judged, strict=True):
-        rows[at] |= {
-            name: contrast.estimate,
-            f"{name}_low": contrast.low,
-            f"{name}_high": contrast.high,
-            f"{name}_verdict": contrast.said(*WAYS[name]),
-        }
+    judged = dict(zip(asked, corrected(list(asked.values())), strict=True))
+    for row in rows:
+        for name, ways in WAYS.items():
+            contrast = judged.get((row["method"], name))
+            nan = float("nan")
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = (
+                (contrast.estimate, contrast.low, contrast.high) if contrast else (nan, nan, nan)
+            )
+            row[f"{name}_verdict"] = contrast.said(*ways) if contrast else None
     return pd.DataFrame(rows)
 
 
@@ -164,31 +152,30 @@ def by_step(table: pd.DataFrame, which: str, scale: Scale = "short") -> pd.DataF
     old, new, natural = UPDATED[scale]
     data = {"old": old, "new": new, "natural": natural}[which]
     found = stages(table, scale)
-    base = found.pop("zero-shot", {})
+    base = found.pop("zero-shot", {"first": []})
     rows = []
     for method, of in found.items():
-        befores: Sequence[Record] = of["first"]
-        afters: Sequence[Record] = of["second"]
+        before, after = of["first"], of["second"]
         if which == "new":
-            befores, afters = shared_seeds(of["alone"], afters)
+            before, after = shared_seeds(of["alone"], after)
         elif which == "natural":
-            befores = base.get("first", [])
-        if not befores:
+            before = base["first"]
+        if not before:
             continue
         row: dict[str, Any] = {"method": method}
-        for name, records in (("before", befores), ("after", afters)):
+        for name, records in (("before", before), ("after", after)):
             mean, low, high = mean_with_interval([on(record, data) for record in records])
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _pairs(of: Mapping[str, list[dict]], data: str) -> dict[int, tuple[dict, dict]]:
+def _changes(of: Stages, data: str) -> dict[int, tuple[dict, dict]]:
     """By seed, its scores on a set after the first step, and after the second."""
-    first, second = ({_seed(r): on(r, data) for r in of[s]} for s in ("first", "second"))
+    first, second = ({r["config"]["seed"]: on(r, data) for r in of[s]} for s in ("first", "second"))
     return {seed: (first[seed], second[seed]) for seed in first}
 
 
-def _mean(records: Sequence[Record]) -> float | None:
-    scores = [record["scores"]["mean_recall"] for record in records]
+def _mean(records: Sequence[Record], data: str) -> float | None:
+    scores = [on(record, data)["scores"]["mean_recall"] for record in records]
     return sum(scores) / len(scores) if scores else None

@@ -1,0 +1,344 @@
+"""Figures of scores: arms beside each other, their differences, and what they rise and fall with.
+
+Scores are mean recall in percent, differences are in points. Intervals of 95 % are over test
+pictures, where a figure says nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from rsstudy.experiments.compare import Contrast
+from rsstudy.retrieval import recall_interval
+from study.comparison import interval, pareto_front
+from study.figures.drawing import WIDTH, ZERO, bars, line, marks, note, point, rows, shown, ticks
+from study.labels import FAMILIES, HMMC, OBJECTIVES, SETS, UNTRAINED, VERDICTS, Look, looks, named
+
+SCORE = "mean recall on test, %"
+
+
+def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
+    """Scores of runs, a row a name, a point a seed, the colour of the objective.
+
+    ``table`` comes from ``experiments.record.read_records``; its column ``by`` names a row.
+    """
+    names = list(dict.fromkeys(table[by]))
+    figure, axis = rows(names, 0.5, 1.2, f"{SCORE} (bars: 95 % interval over test pictures)")
+    own = table.groupby(by)[by]
+    shifts = 0.16 * (own.cumcount() - (own.transform("size") - 1) / 2)
+    words = []
+    for run, shift in zip(table.to_dict("records"), shifts, strict=True):
+        name, trains = run[by], run["trained"] > 0
+        low, high = recall_interval(run["record"]["test_queries"])
+        look = OBJECTIVES[run["objective"]] if trains else UNTRAINED
+        point(axis, names.index(name) + shift, run["mean_recall"], (low, high), look)
+        said = f"{name}, {run['objective']}" if trains else name
+        words.append(f"{said} {run['mean_recall']:.1f} ({low:.1f} to {high:.1f})")
+    return shown(figure, "Mean recall on test, %, with 95 % intervals:", words, 4)
+
+
+def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figure:
+    """Differences, a row each, with both intervals and the margin of equivalence.
+
+    A row is clear where the corrected interval excludes zero, likely where the 95 % one does, else
+    open. ``better`` names the side that lies to the right of zero.
+    """
+    xlabel = f"difference of mean recall, points (right: {better} is ahead)"
+    xlabel += "\nthick: 95 %; thin: corrected for the table"
+    figure, axis = rows(found, 0.6 if len(found) <= 12 else 0.45, 1.3, xlabel, wrap=28)
+    margin = next(iter(found.values())).margin
+    axis.axvspan(-margin, margin, color="0.9", label=f"margin of equivalence: {margin:g} point")
+    axis.axvline(0, **ZERO)
+    for at, of in enumerate(found.values()):
+        thin = of.low_corrected, of.high_corrected
+        point(axis, at, of.estimate, (of.low, of.high), Look("_", "C0"), thin)
+    axis.margins(x=0.15)
+    axis.set_ylim(len(found) - 0.5, -0.7)
+    left, right = axis.get_xlim()
+    words = []
+    for at, (name, of) in enumerate(found.items()):
+        place, side = of.estimate, "center"
+        if (place - left) / (right - left) > 0.7:  # it would jut out of the figure
+            place, side = of.high_corrected, "right"
+        note(axis, f"{interval(of)}: {of.word}", (place, at), 8, ha=side)
+        words.append(f"{name} {interval(of)}, {of.word}")
+    return shown(figure, "Differences of mean recall, points, with 95 % intervals:", words)
+
+
+def _two_a_row(
+    names: Sequence[str], sides: Mapping[str, Sequence[Sequence[float]]], xlabel: str
+) -> Figure:
+    """Two scores with their bounds in each row; ``sides`` by what they are, in words."""
+    figure, axis = rows(names, 0.7, 1.2, xlabel)
+    places = (("C7", "s", -0.15, 5), ("C0", "o", 0.15, -14))
+    for (said, scores), (color, mark, shift, above) in zip(sides.items(), places, strict=True):
+        for at, (value, low, high) in enumerate(scores):
+            point(axis, at + shift, value, (low, high), Look(said, color, mark=mark))
+            note(axis, f"{value:.1f}", (value, at + shift), above)
+    axis.margins(x=0.1)
+    return figure
+
+
+def before_and_after(table: pd.DataFrame, before: str, after: str, on: str) -> Figure:
+    """Two scores of each method on one set, from ``study.updates.by_step``.
+
+    ``before``, ``after`` and ``on`` name the scores and the test set in words.
+    """
+    sides = {
+        said: table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+        for said, name in ((before, "before"), (after, "after"))
+    }
+    xlabel = f"mean recall on the test pictures of {on}, %\n(bars: 95 % over test pictures)"
+    figure = _two_a_row(table["method"], sides, xlabel)
+    words = [f"{r.method} {r.before:.1f}, then {r.after:.1f}" for r in table.itertuples()]
+    return shown(figure, f"Mean recall on {on}, %, {before} and {after}:", words)
+
+
+def sharing(pairs: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
+    """One instance in all layers against one a layer: both scores of each method.
+
+    ``pairs`` has each method's two rows of ``study.comparison.side_by_side``, the shared first.
+    """
+    ways = ("one instance in all layers", "one a layer")
+    sides = {
+        way: [both[at][["mean_recall", "low", "high"]] for both in pairs.values()]
+        for at, way in enumerate(ways)
+    }
+    figure = _two_a_row(list(pairs), sides, f"{SCORE} (bars: 95 % interval)")
+    words = [
+        f"{name}, {way} {row['mean_recall']:.1f} with {row['total']:,}"
+        for name, both in pairs.items()
+        for way, row in zip(ways, both, strict=True)
+    ]
+    return shown(figure, "Mean recall on test, %:", words)
+
+
+def answer(table: pd.DataFrame) -> Figure:
+    """The front page's picture: a panel a set, a row an arm, its difference to training all of it.
+
+    Its lines are the intervals of that difference, over pictures and seeds. ``table`` comes from
+    ``study.answer.picture_table``.
+    """
+    compared = table["estimate"].notna() & (table["trained"] > 0)
+    sets = looks(table["data"], SETS)
+    most = table[compared].groupby("data").size().max()
+    size = 0.64 * WIDTH, len(sets) * (0.5 * most + 0.5) + 0.6  # narrow: no scrolling on a phone
+    figure, axes = plt.subplots(len(sets), 1, figsize=size, squeeze=False, sharex=True)
+    words = []
+    for axis, (data, of) in zip(axes.flat, sets.items(), strict=True):
+        axis.axvline(0, **ZERO)
+        for at, row in enumerate(table[compared & (table["data"] == data)].itertuples()):
+            [look] = looks([row.name]).values()
+            thin = row.low_corrected, row.high_corrected
+            point(axis, at, row.estimate, (row.low, row.high), look._replace(name="_"), thin)
+            score, part = f"{row.mean_recall:.1f} %", f"{100 * row.trained / row.of:.1f} %"
+            style = {"xycoords": axis.get_yaxis_transform(), "fontsize": 10}
+            note(axis, f"{row.name} ({part}): {score}", (0.01, at), 6, ha="left", **style)
+            note(axis, f"{row.estimate:+.1f}, {row.word}", (0.99, at), 6, ha="right", **style)
+            words.append(
+                f"{of.name}, {row.name} ({part} of the parameters trained) {score}, "
+                f"{interval(row, ' points')}, {row.word}"
+            )
+        ends = table[~compared & (table["data"] == data)].itertuples()
+        said = ", ".join(f"{row.name} {row.mean_recall:.1f} %" for row in ends)
+        axis.set(ylim=(most - 0.6, -0.8), yticks=[])
+        axis.set_title(f"{of.name}: {said}", fontsize=10, loc="left")
+        words.append(f"{of.name}: {said}")
+    axes.flat[-1].set_xlabel(
+        "mean recall less that of all of it trained, points\n"
+        "thick: 95 %, over pictures and seeds; thin: corrected\nin brackets: share trained"
+    )
+    return shown(figure, "Mean recall on test less that of training all of it:", words)
+
+
+def searched_rates(table: pd.DataFrame) -> Figure:
+    """Scores on validation against the learning rate, a line an arm; a ring marks the choice.
+
+    ``table`` comes from ``experiments.record.read_choices``.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.6))
+    own, words = looks(table["arm"]), []
+    for _, arm in table.groupby("search", sort=False):
+        arm, name = arm.sort_values("learning_rate"), arm["arm"].iloc[0]
+        [ring] = arm.loc[arm["chosen"], ["learning_rate", "mean_recall"]].to_numpy()
+        line(axis, arm["learning_rate"], arm["mean_recall"], own[name], ring=ring)
+        words.append(f"{name} {ring[0]:g}")
+    ticks(axis, table["learning_rate"])
+    axis.set(xlabel="learning rate", ylabel="mean recall on validation, %")
+    return shown(figure, "Learning rates chosen on validation:", words, 2)
+
+
+def learning_curves(records: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Scores on validation by epoch, a line a run; a ring marks the epoch that was kept."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.2))
+    words = []
+    for name, look in looks(records).items():
+        made = {row["epoch"]: row["mean_recall"] for row in records[name]["history"]}
+        best, recalls = records[name]["best_epoch"], list(made.values())
+        line(axis, list(made), recalls, look, ring=(best, made[best]))
+        words.append(f"{name} from {recalls[0]:.1f} to {recalls[-1]:.1f}, kept epoch {best}")
+    axis.set(xlabel="epoch", ylabel="mean recall on validation, %")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return shown(figure, "Mean recall on validation, %, by epoch:", words, 2)
+
+
+def by_factor(table: pd.DataFrame) -> Figure:
+    """Scores of a suite's arms, a row a level, grouped by what they change; a point a seed.
+
+    ``table`` has the columns ``factor``, ``level`` and ``mean_recall``.
+    """
+    arms = dict(list(table.groupby(["factor", "level"], sort=False)["mean_recall"]))
+    names = [": ".join(map(str, arm)) for arm in arms]
+    figure, axis = rows(names, 0.29, 0.9, SCORE)
+    own, last = looks(table["factor"]), next(iter(arms))[0]
+    for at, ((factor, _), scores) in enumerate(arms.items()):
+        marks(axis, scores, [at] * len(scores), own[factor]._replace(name="_"))
+        if factor != last:
+            axis.axhline(at - 0.5, color="0.8", linewidth=0.8)
+        last = factor
+    words = [f"{name} {of.mean():.1f}" for name, of in zip(names, arms.values(), strict=True)]
+    return shown(figure, "Mean recall on test, %:", words)
+
+
+def by_share(table: pd.DataFrame) -> Figure:
+    """Scores against the share of the training pictures, a line a method.
+
+    ``table`` has the columns factor (the method), level (percent), mean_recall, low and high.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.8))
+    words = []
+    table = table.assign(level=table["level"].astype(float))
+    for number, (name, look) in enumerate(looks(table["factor"]).items()):
+        own = table[table["factor"] == name].sort_values("level")
+        bounds = own["low"], own["high"]
+        line(axis, own["level"] * 1.03 ** (number - 2), own["mean_recall"], look, bounds)
+        scores = [f"{row.mean_recall:.1f} with {row.level:g} %" for row in own.itertuples()]
+        words.append(f"{name} {', '.join(scores)}")
+    ticks(axis, table["level"])
+    axis.set(xlabel="training pictures, % of the split", ylabel=SCORE)
+    return shown(figure, "Mean recall on test, %, by share of training pictures:", words)
+
+
+def _by_look(table: pd.DataFrame) -> Iterator[tuple[Look, pd.DataFrame]]:
+    """The rows of ``study.comparison.side_by_side`` by family, and of it those with HMMC."""
+    hmmc = table["name"].str.contains("hmmc")
+    for family, look in looks(sorted(set(table["family"])), FAMILIES).items():
+        own = table["family"] == family
+        for part, drawn in (~hmmc, look), (hmmc, look._replace(name="HMMC", color=HMMC)):
+            if (own & part).any():
+                yield drawn, table[own & part]
+
+
+def pareto(table: pd.DataFrame) -> Figure:
+    """Scores against trained parameters, a point an arm; those that none beats are numbered.
+
+    ``table`` comes from ``study.comparison.side_by_side``. Arms that train nothing are a line.
+    """
+    figure, axis = plt.subplots(figsize=(WIDTH, 4.8))
+    words = []
+    for row in table[table["total"] == 0].itertuples():
+        untrained = f"{row.label}, none trained"
+        axis.axhline(row.mean_recall, color="0.4", linestyle=":", label=untrained)
+        words.append(f"{row.name} {row.mean_recall:.1f}")
+    trained = table[table["total"] > 0]
+    for look, own in _by_look(trained):
+        bounds = own["low"], own["high"]
+        line(axis, own["total"], own["mean_recall"], look._replace(line="none"), bounds)
+    front = trained[pareto_front(trained)].sort_values("total")
+    axis.step(front["total"], front["mean_recall"], where="post", color="0.5", linewidth=1)
+    numbers = []
+    for number, row in enumerate(front.itertuples(), 1):
+        note(axis, str(number), (row.total, row.high), 14 - 11 * (number % 2), fontsize=10)
+        said = f"{named(row.name)} {row.mean_recall:.1f}"
+        style: dict[str, Any] = {
+            "linestyle": "",
+            "marker": f"${number}$",
+            "color": "0.2",
+            "markersize": 7,
+        }
+        numbers.append(Line2D([], [], label=said, **style))
+        words.append(f"{row.name} {row.mean_recall:.1f} with {row.total:,}")
+    axis.set(xscale="log", xlabel="trained parameters", ylabel=SCORE)
+    figure.legend(handles=numbers, loc="outside lower left", ncols=2, frameon=False)
+    return shown(figure, "Mean recall on test, %, against trained parameters:", words)
+
+
+def ranking(table: pd.DataFrame) -> Figure:
+    """Scores, a row an arm, in the table's order; a colour and a mark a family.
+
+    ``table`` comes from ``study.comparison.side_by_side``. Arms of one seed have open marks,
+    those of several a thin stroke for each seed.
+    """
+    xlabel = f"{SCORE} (bars: 95 % interval over test pictures;\n"
+    xlabel += "open marks: one seed; strokes: the seeds where there are more)"
+    figure, axis = rows(table["name"], 0.27, 1.6, xlabel)
+    for look, own in _by_look(table):
+        marks(axis, [], [], look)  # for the legend: filled
+        for at, row in own.iterrows():
+            bounds, several = (row["low"], row["high"]), row["seeds"] > 1
+            point(axis, at, row["mean_recall"], bounds, look._replace(hollow=not several))
+            if several:
+                each = [record["scores"]["mean_recall"] for record in row["records"]]
+                axis.plot(each, [at] * len(each), "|", color="0.2", markersize=7)
+    what = "Mean recall on test, %, with 95 % intervals over test pictures:"
+    words = [
+        f"{row.name} {row.mean_recall:.1f} ({row.seeds} seed{'s' * (row.seeds > 1)})"
+        for row in table.itertuples()
+    ]
+    return shown(figure, what, words)
+
+
+def shares(table: pd.DataFrame, of: str) -> Figure:
+    """A table of percentages as coloured cells with their numbers; ``of`` is what a cell is."""
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.33 * len(table) + 1.5))
+    cells = {"annot": True, "fmt": ".0f", "annot_kws": {"fontsize": 9}, "linewidths": 0.5}
+    named_table = table.rename(index=named, columns=named)
+    sns.heatmap(named_table, cmap="cividis", cbar=False, ax=axis, **cells)
+    axis.xaxis.tick_top()
+    axis.set_xticks(axis.get_xticks(), named_table, fontsize=9, rotation=30, ha="left")
+    axis.tick_params(axis="y", labelsize=9, labelrotation=0)
+    axis.set(xlabel=of, ylabel="")
+    words = [f"{name} {row.min():.0f} to {row.max():.0f}" for name, row in table.iterrows()]
+    return shown(figure, f"{of}:", words)
+
+
+def verdicts(claims: Sequence[Mapping[str, Any]]) -> Figure:
+    """The paper's claims, a row each, under the verdict that each got."""
+    names = [f"{claim['id']}. {claim['claim']}" for claim in claims]
+    figure, axis = rows(names, 0.5, 0.9, "", wrap=40)
+    columns = list(VERDICTS)
+    for at, claim in enumerate(claims):
+        look = VERDICTS[claim["verdict"]]
+        axis.plot(columns.index(look.name), at, look.mark, color=look.color, markersize=12)
+    axis.set_xticks(range(len(columns)), [fill(name, 9) for name in columns], fontsize=9)
+    axis.set_xlim(-0.5, len(columns) - 0.5)
+    axis.xaxis.tick_top()
+    axis.grid(visible=False, axis="x")
+    axis.grid(visible=True, axis="y")
+    words = [f"{claim['id']} {claim['verdict']}" for claim in claims]
+    return shown(figure, "Verdicts on the paper's claims:", words)
+
+
+def printed_recalls(table: pd.DataFrame) -> Figure:
+    """For each set and group of the paper's rows, how many hold a recall that no one run can give.
+
+    ``table`` comes from ``study.published.granularity``.
+    """
+    odd = (table["impossible"] > 0).groupby([table["dataset"], table["group"]], sort=False)
+    counted = odd.agg(["sum", "size"])
+    names = [f"{SETS[name].name}, {group.replace('petl', 'PETL')}" for name, group in counted.index]
+    figure, axis = rows(names, 0.36, 1.0, "rows")
+    texts = [f"{n} of {m}" for n, m in counted.to_numpy()]
+    bars(axis, counted["size"], color="0.85", label="rows of the paper's tables")
+    bars(axis, counted["sum"], texts, color="C1", label="of them with such a recall")
+    words = map(" ".join, zip(names, texts, strict=True))
+    return shown(figure, "Rows with a recall that one run cannot give:", words)
