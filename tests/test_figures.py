@@ -1,7 +1,5 @@
 """Every figure can be drawn, shows what it is given, and names its units."""
 
-from pathlib import Path
-
 import matplotlib
 
 matplotlib.use("agg")
