@@ -1,8 +1,5 @@
 """Every figure can be drawn, shows what it is given, and names its units."""
 
-import json
-from pathlib import Path
-
 import matplotlib
 
 matplotlib.use("agg")
