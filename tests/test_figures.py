@@ -222,15 +222,6 @@ def test_a_table_of_shares_has_its_numbers_in_its_cells():
     assert "river 10 to 30; port 20 to 40" in in_words(figure)
 
 
-def test_the_names_of_the_verdicts_do_not_touch():
-    ledger = (Path(__file__).parents[1] / "book" / "claims.json").read_text("utf-8")
-    figure = scores.verdicts(json.loads(ledger))
-    figure.canvas.draw()
-    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
-    assert len(boxes) == len(labels.VERDICTS)
-    assert all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
-
-
 def test_every_method_and_objective_has_a_name_and_every_family_a_look_of_its_own():
     assert {*METHODS} <= {*labels.METHODS, "zero-shot"} and {*OBJECTIVES} == {*labels.OBJECTIVES}
     looks = labels.looks(dict.fromkeys(row.family for row in BENCHMARK), labels.FAMILIES)
@@ -243,7 +234,7 @@ def test_every_method_and_objective_has_a_name_and_every_family_a_look_of_its_ow
 def test_vermilion_is_hmmcs_alone():
     looks = labels.looks(["infonce", "mrs-adapter, hmmc", *"abcdefghij"])
     assert [name for name in looks if looks[name].color == labels.HMMC] == ["mrs-adapter, hmmc"]
-    named = labels.SETS | labels.FAMILIES | labels.VERDICTS | labels.OBJECTIVES
+    named = labels.SETS | labels.FAMILIES | labels.OBJECTIVES
     assert {name for name in named if named[name].color == labels.HMMC} == {"hmmc", "hmmc-infonce"}
 
 

@@ -45,14 +45,6 @@ OBJECTIVES = {
     "hmmc": Look("HMMC", HMMC),
     "hmmc-infonce": Look("HMMC, InfoNCE form", HMMC, "--", "s"),
 }
-# The columns of the ledger of claims, from left to right.
-VERDICTS = {
-    "holds": Look("holds", "C2"),
-    "holds in part": Look("holds in part", "C1", mark="D"),
-    "does not hold": Look("does not hold", "C4", mark="X"),
-    "tested, open": Look("tested, open", "C0", mark="^"),
-    "cannot be tested here": Look("cannot be tested here", "0.5", mark="s"),
-}
 UNTRAINED = Look("not trained", "0.4", mark="P")
 METHODS = {
     "adapter": "Houlsby adapter",

@@ -7,7 +7,6 @@ pictures, where a figure says nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -20,8 +19,8 @@ from matplotlib.ticker import MaxNLocator
 from rsstudy.experiments.compare import Contrast
 from rsstudy.retrieval import recall_interval
 from study.comparison import interval, pareto_front
-from study.figures.drawing import WIDTH, ZERO, bars, line, marks, note, point, rows, shown, ticks
-from study.labels import FAMILIES, HMMC, OBJECTIVES, SETS, UNTRAINED, VERDICTS, Look, looks, named
+from study.figures.drawing import WIDTH, ZERO, line, marks, note, point, rows, shown, ticks
+from study.labels import FAMILIES, HMMC, OBJECTIVES, SETS, UNTRAINED, Look, looks, named
 
 SCORE = "mean recall on test, %"
 
@@ -309,36 +308,3 @@ def shares(table: pd.DataFrame, of: str) -> Figure:
     axis.set(xlabel=of, ylabel="")
     words = [f"{name} {row.min():.0f} to {row.max():.0f}" for name, row in table.iterrows()]
     return shown(figure, f"{of}:", words)
-
-
-def verdicts(claims: Sequence[Mapping[str, Any]]) -> Figure:
-    """The paper's claims, a row each, under the verdict that each got."""
-    names = [f"{claim['id']}. {claim['claim']}" for claim in claims]
-    figure, axis = rows(names, 0.5, 0.9, "", wrap=40)
-    columns = list(VERDICTS)
-    for at, claim in enumerate(claims):
-        look = VERDICTS[claim["verdict"]]
-        axis.plot(columns.index(look.name), at, look.mark, color=look.color, markersize=12)
-    axis.set_xticks(range(len(columns)), [fill(name, 9) for name in columns], fontsize=9)
-    axis.set_xlim(-0.5, len(columns) - 0.5)
-    axis.xaxis.tick_top()
-    axis.grid(visible=False, axis="x")
-    axis.grid(visible=True, axis="y")
-    words = [f"{claim['id']} {claim['verdict']}" for claim in claims]
-    return shown(figure, "Verdicts on the paper's claims:", words)
-
-
-def printed_recalls(table: pd.DataFrame) -> Figure:
-    """For each set and group of the paper's rows, how many hold a recall that no one run can give.
-
-    ``table`` comes from ``study.published.granularity``.
-    """
-    odd = (table["impossible"] > 0).groupby([table["dataset"], table["group"]], sort=False)
-    counted = odd.agg(["sum", "size"])
-    names = [f"{SETS[name].name}, {group.replace('petl', 'PETL')}" for name, group in counted.index]
-    figure, axis = rows(names, 0.36, 1.0, "rows")
-    texts = [f"{n} of {m}" for n, m in counted.to_numpy()]
-    bars(axis, counted["size"], color="0.85", label="rows of the paper's tables")
-    bars(axis, counted["sum"], texts, color="C1", label="of them with such a recall")
-    words = map(" ".join, zip(names, texts, strict=True))
-    return shown(figure, "Rows with a recall that one run cannot give:", words)
