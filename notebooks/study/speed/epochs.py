@@ -19,7 +19,7 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import load, usable
 from rsstudy.encoders import DualEncoder
 from rsstudy.errors import StudyError
-from rsstudy.evaluation import Pairs, prepare
+from rsstudy.evaluation import Pairs, prepare, take
 from rsstudy.objectives import Objective, named_objective
 from rsstudy.training import loop as training
 from rsstudy.training.batch import batches
@@ -74,7 +74,7 @@ def epochs(given: Given) -> Any:
 
     def loading() -> None:
         for images, texts in batches(pairs, recipe, 0, 0):
-            training.take(pairs.images, images).to(given.device)
+            take(pairs.images, images).to(given.device)
             pairs.words(texts)
 
     over = {f"research style over {name}": ("research style", name) for name in ("fp32", "bf16")}
@@ -102,8 +102,8 @@ def ours(encoder: DualEncoder, pairs: Pairs, objective: Objective, recipe: Recip
     losses: list[torch.Tensor] = []
     plain = training.batch_loss
 
-    def noting(*given: Any) -> torch.Tensor:
-        losses.append(plain(*given))
+    def noting(*given: Any, **named: Any) -> torch.Tensor:
+        losses.append(plain(*given, **named))
         return losses[-1]
 
     with mock.patch.object(training, "batch_loss", noting):

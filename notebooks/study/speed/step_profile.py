@@ -14,7 +14,7 @@ from unittest import mock
 import torch
 from torch.profiler import profile
 
-from rsstudy.training import loop
+from rsstudy.training import batch
 from rsstudy.training.recipe import SHORT
 from study.speed import research_style
 from study.speed.common import Given, adapted, benchmark, in_turns, inputs, settle
@@ -38,7 +38,7 @@ def profiled(given: Given, as_the_library_has_it: bool) -> dict[str, Any]:
         if as_the_library_has_it:
             research_style.as_the_library_has_it(encoder)
             tokens = research_style.padded(tokens, research_style.context(encoder))
-            stack.enter_context(mock.patch.object(loop, "fast_attention", lambda _: ExitStack()))
+            stack.enter_context(mock.patch.object(batch, "fast_attention", lambda _: ExitStack()))
         else:
             stack.enter_context(encoder.frozen_as(torch.bfloat16))
         step, _ = training(encoder, "infonce", SHORT, (images, tokens))
