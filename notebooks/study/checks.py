@@ -185,6 +185,8 @@ def _blocks_of(path: Path, text: str) -> Iterator[Block]:
     lines = enumerate(text.splitlines(), 1)
     for number, line in lines:
         bare = line.strip()
+        if fences and not fences[-1][1] and bare != fences[-1][0]:
+            continue  # code, formulas, pictures, what is included
         if bare.startswith("<!-- check:"):
             comment = bare
             while not comment.endswith("-->"):
@@ -199,8 +201,6 @@ def _blocks_of(path: Path, text: str) -> Iterator[Block]:
         elif fence := FENCE.match(bare):
             fences.append((fence[1], fence[2] or ""))
             block = None
-        elif any(not directive for _, directive in fences):
-            continue  # code, formulas, pictures, what is included
         elif bare.startswith("#"):
             section, block = bare, None
         elif not bare or re.match(r":[\w-]+:", bare):

@@ -33,11 +33,20 @@ from rsstudy.experiments.compare import (
 )
 from rsstudy.experiments.record import before
 from study.comparison import mean_with_interval, name_of_row
-from study.cost_tables import read_counted
+from study.cost_tables import measured_steps, memory, read_benchmarks, read_counted
 from study.dials import curves, gains, raised_similarity, slopes
 from study.published import granularity, leads, read_reported, read_table, unsound_means
 from study.similarity import by_dial
-from study.suites import BENCHMARK_RUNS, CONTROLLED, DIALS, LARGER, OBJECTIVES_RUNS, SCALES
+from study.suites import (
+    BENCHMARK_RUNS,
+    CONTROLLED,
+    DIALS,
+    FRESH_SEED,
+    FRESH_SEEDS,
+    LARGER,
+    OBJECTIVES_RUNS,
+    SCALES,
+)
 from study.updates import updates
 
 FURTHER_RUNS = ("transfer", "better", "bench", LARGER)
@@ -183,11 +192,26 @@ class Said:
         return mean_with_interval(self._of(arm, data, epochs, px))[0]
 
     def gain(
-        self, one: str, other: str, data: str, epochs: int = EPOCHS, px: int = PIXELS
+        self,
+        one: str,
+        other: str,
+        data: str,
+        epochs: int = EPOCHS,
+        px: int = PIXELS,
+        fresh: bool = False,
     ) -> Contrast:
-        """One arm less the other; ``study.checks`` corrects the gains of a section together."""
-        shared = self._pools[data] if (epochs, px) == (EPOCHS, PIXELS) else None
+        """One arm less the other; ``study.checks`` corrects the gains of a section together.
+
+        Fresh: on the seeds of the suite better alone, with the spread of its own arms.
+        """
         first, second = (self._of(arm, data, epochs, px) for arm in (one, other))
+        if fresh:
+            seeds = range(FRESH_SEED, FRESH_SEED + FRESH_SEEDS)
+            first, second = (
+                [r for r in side if r["config"]["seed"] in seeds] for side in (first, second)
+            )
+            return compare(first, second)
+        shared = self._pools[data] if (epochs, px) == (EPOCHS, PIXELS) else None
         return compare(first, second, pool=shared)
 
     def smallest(self, one: str, other: str, data: str) -> float:
@@ -307,6 +331,16 @@ class Said:
     def counted(self, name: str, what: str = "total", encoder: str = "ViT-B-32") -> float:
         """A column of the counted costs of a method; see ``python -m study costs``."""
         return float(read_counted(self._results / "costs" / f"{encoder}.json").loc[name, what])
+
+    def memory(self, name: str, batch: int) -> float:
+        """Bytes that a training step keeps on ViT-B/32 in fp32, counted."""
+        counted = read_counted(self._results / "costs" / "ViT-B-32.json")
+        return float(memory(counted, batch).loc[name].sum())
+
+    def measured(self, name: str, what: str = "step") -> float:
+        """A column of the steps that were timed on two cores with the small towers."""
+        steps = measured_steps(read_benchmarks(self._results / "benchmarks")["steps"])
+        return float(steps.loc[name, what])
 
     def rivals(self, known: bool = False) -> int:
         """How many PETL methods the paper compares with; or how many known ones it leaves out."""
