@@ -25,7 +25,8 @@ say = partial(click.echo, err=True)
 def suite_names() -> list[str]:
     """The suites' names, from the text of ``study.suites``: importing it takes seconds."""
     text = Path(__file__).with_name("suites.py").read_text("utf-8")
-    return re.findall(r'^    "([\w-]+)": \(', text[text.index("\nSUITES") :], re.M)
+    rows = re.findall(r'^    "([\w-]+)": \(', text[text.index("\nSUITES") :], re.M)
+    return re.findall(r'^@_suite\("([\w-]+)"\)', text, re.M) or rows
 
 
 SUITE = options.Name("suite", suite_names)
@@ -131,7 +132,7 @@ def similarity_command(file: Path | None, **measured: Any) -> None:
 
 @cli.command("suite", short_help="Do a grid of runs, or part of it.")
 @click.argument("name", type=SUITE, required=False)
-@options.scale("How large.", default="smoke")
+@options.scale("Which encoder, sets, recipe and seeds.", default="smoke")
 @option("--runs", "Folder for records and adapters.", PATH, "runs")
 @repeated("--data", "Only on this set of the suite.")
 @repeated("--method methods", "Only with this method, named as in the table printed.")
@@ -313,8 +314,8 @@ def _show_plan(planned: Sequence[Any], teraflops: float | None, as_json: bool) -
     click.IntRange(1),
     default=1,
 )
-@option("--suite name", "Whose runs.", SUITE, "decisive")
-@options.scale("How large.", default="bench")
+@option("--suite name", "The suite to work on.", SUITE, "decisive")
+@options.scale("Which encoder, sets, recipe and seeds.", default="bench")
 @option(
     "--runs",
     "Folder for this queue's adapters and checkpoints alone; it may be new each time.",

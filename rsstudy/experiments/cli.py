@@ -60,7 +60,7 @@ def cli() -> None:
 @option("--encoder", "With methods: count what each trains on this encoder.", ENCODER)
 @options.data_root
 @options.as_json
-def list_command(kind: str | None, as_json: bool, **what: Any) -> None:
+def list_command(kind: str | None, everything: bool, as_json: bool, **what: Any) -> None:
     """List what can be named: KIND is data, encoders, methods, objectives or recipe.
 
     PATTERN picks by name, with * and ?: `rsstudy list encoders 'ViT-B-*'`.
@@ -74,7 +74,7 @@ def list_command(kind: str | None, as_json: bool, **what: Any) -> None:
         return
     from rsstudy.experiments.listing import listed
 
-    found = listed(kind, **what)
+    found = listed(kind, everything or as_json, **what)
     show(found.rows, as_json) if as_json else found.print()
 
 

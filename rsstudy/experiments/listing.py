@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,7 +24,6 @@ Rows = Sequence[dict[str, Any]]
 
 # The encoders that come first: this package's, the paper's, and CLIP's other ViTs.
 FIRST_ENCODERS = ("tiny", "vits14-minilm", "ViT-B-32", "ViT-B-16", "ViT-L-14")
-HIDDEN = {"how_to_get", "settings"}  # in the JSON alone
 
 
 @dataclass
@@ -34,21 +33,11 @@ class Listing:
     rows: Rows
     settings: Rows = ()
     note: str = ""
-    columns: Rows | None = None  # what a reader sees, where it is not ``rows``
-
-    def matching(self, pattern: str) -> Listing:
-        """What a pattern with * and ? picks."""
-        return Listing(
-            [row for row in self.rows if fnmatchcase(row["name"], pattern)],
-            [row for row in self.settings if "of" not in row or fnmatchcase(row["of"], pattern)],
-            self.note,
-            self.columns and [row for row in self.columns if fnmatchcase(row["name"], pattern)],
-        )
+    hidden: Collection[str] = ("how_to_get", "settings")  # columns of the JSON alone
 
     def print(self) -> None:
         """Print the tables and the note."""
-        shown = self.rows if self.columns is None else self.columns
-        show([{k: v for k, v in row.items() if k not in HIDDEN} for row in shown])
+        show([{k: v for k, v in row.items() if k not in self.hidden} for row in self.rows])
         if self.settings:
             click.echo()
             show(self.settings)
@@ -57,7 +46,7 @@ class Listing:
 
 
 def listed(
-    kind: str, pattern: str | None, everything: bool, encoder: str | None, data_root: Path | None
+    kind: str, everything: bool, pattern: str | None, encoder: str | None, data_root: Path | None
 ) -> Listing:
     """Everything of a kind, or what a pattern picks; of encoders the first, unless everything.
 
@@ -66,14 +55,21 @@ def listed(
     """
     found = _listing(kind, encoder, data_root)
     if pattern is not None:
-        matching = found.matching(pattern)
-        if not matching.rows:
+
+        def fits(row: dict[str, Any]) -> bool:
+            name = row.get("of", row.get("name"))
+            return name is None or fnmatchcase(name, pattern)
+
+        found.rows, found.settings = (
+            list(filter(fits, part)) for part in (found.rows, found.settings)
+        )
+        if not found.rows:
             hint = " --all" if kind == "encoders" else ""
             raise StudyError(f"no name matches {pattern!r}; `rsstudy list {kind}{hint}` shows all")
-        return matching
+        return found
     if kind == "encoders" and not everything:
         by_name = {row["name"]: row for row in found.rows}
-        found.columns = [by_name[name] for name in FIRST_ENCODERS]
+        found.rows = [by_name[name] for name in FIRST_ENCODERS]
         found.note = (
             f"{len(by_name) - len(FIRST_ENCODERS)} more open_clip models can be named: `rsstudy "
             "list encoders --all`, or by pattern, `rsstudy list encoders 'ViT-B-*'`."
@@ -99,18 +95,14 @@ def _listing(kind: str, encoder: str | None, data_root: Path | None) -> Listing:
         ]
         return Listing(_methods(encoder), settings, "Set one by --set method.SETTING=VALUE.")
     if kind == "objectives":
-        named = {name: settings_of(named_objective(name)) for name in OBJECTIVES}
-        default, shown = settings_of(Objective()), []
-        for name, of in named.items():
-            changes = [f"{k} {v}" for k, v in of.items() if v != default.get(k)]
-            shown.append({"name": name, "what it changes": ", ".join(changes) or "-"})
-        rows = [{"name": name, **of} for name, of in named.items()]
-        return Listing(
-            rows,
-            [_setting(setting) for setting in explained(Objective)],
-            "Set one by --set objective.SETTING=VALUE.",
-            shown,
-        )
+        default = settings_of(Objective())
+        for name in OBJECTIVES:
+            of = settings_of(named_objective(name))
+            changes = ", ".join(f"{k} {v}" for k, v in of.items() if v != default.get(k))
+            rows.append({"name": name, "what it changes": changes or "-", **of})
+        settings = [_setting(setting) for setting in explained(Objective)]
+        hidden = {name for row in rows for name in row} - {"name", "what it changes"}
+        return Listing(rows, settings, "Set one by --set objective.SETTING=VALUE.", hidden)
     for setting in explained(Recipe):
         name, what = setting["name"], _setting(setting)["what"]
         values: dict[str, str] = {of: str(getattr(r, name)) for of, r in OF_SCALE.items()}

@@ -93,7 +93,7 @@ data_root = option(
     PATH,
 )
 device = option("--device", "auto, cpu, cuda, cuda:1 or mps.", default="auto")
-seed = option("--seed", "Draws all that is drawn.", SEED, 0)
+seed = option("--seed", "Seed of every random draw.", SEED, 0)
 as_json = flag("--json as_json", "Print JSON in place of a table.")
 json_file = option(
     "--json file",
