@@ -1,21 +1,29 @@
-"""What the command prints is for reading: what comes first, what is left out, what is said."""
+"""What the commands print is for reading: what comes first, what is left out, what is said."""
 
 import json
 import re
+import subprocess
 import sys
 from types import SimpleNamespace
 
+import open_clip
 import pytest
+from click.testing import CliRunner
 
 from rsstudy.data.audit import audit
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.report import report
 from rsstudy.errors import unknown
-from rsstudy.experiments.cli import FIRST_ENCODERS, LIST_KINDS, main
+from rsstudy.experiments.cli import LIST_KINDS, main
+from rsstudy.experiments.listing import FIRST_ENCODERS
+from rsstudy.experiments.options import encoder_names
 from rsstudy.experiments.record import RECORD, read_record
 from rsstudy.methods import METHODS
 from rsstudy.objectives import Objective
 from rsstudy.settings import explained, settings_of
+from study.cli import cli as study
+from study.cli import suite_names
+from study.suites import SUITES
 
 
 @pytest.fixture
@@ -36,21 +44,9 @@ def call(capsys, monkeypatch, tmp_path):
 @pytest.fixture
 def train(call, rows, write_parquet, own_cache):
     """``train("--seed", 1)``: a run of one epoch in the folder ``run``."""
-    data = write_parquet(rows)
-    return lambda *more: call(
-        "train",
-        "--data",
-        data,
-        "--encoder",
-        "tiny@random",
-        "--batch",
-        3,
-        "--epochs",
-        1,
-        "--out",
-        "run",
-        *more,
-    )
+    start = ["train", "--data", write_parquet(rows)]
+    start += ["--encoder", "tiny@random", "--batch", "3", "--epochs", "1", "--out", "run"]
+    return lambda *more: call(*start, *more)
 
 
 def names(table: str) -> list[str]:
@@ -149,3 +145,50 @@ def test_a_long_list_of_known_names_is_cut_short():
     few, many = unknown("set", "zzz", "abc"), unknown("set", "zzz", [f"n{i:03}" for i in range(99)])
     assert str(few) == "unknown set 'zzz'; known: a, b, c"
     assert str(many).endswith("n010, n011 and 87 more") and len(str(many)) < 120
+
+
+def test_suites_are_listed_with_their_runs():
+    rows = json.loads(CliRunner().invoke(study, ["suite", "--json"]).output)
+    assert [row["name"] for row in rows] == list(SUITES)
+    assert all(row["runs_smoke"] > 0 for row in rows)
+
+
+# What a command does, with the modules that it has imported in the end as its last line.
+WATCHED = """
+import atexit, runpy, sys
+atexit.register(lambda: print("torch" in sys.modules))
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("rsstudy train --data scenes --encoder tiny --method mrs-adaptr", "mrs-adapter"),
+        ("rsstudy train --data scenes --encoder tiny --objective hmc", "hmmc"),
+        ("rsstudy train --data scenes --encoder tinny@random", "tiny"),
+        ("rsstudy evaluate --data rsicdd --encoder tiny", "rsicd"),
+        ("study suite compar", "compare"),
+    ],
+)
+def test_a_mistyped_name_is_answered_before_torch_is_imported(tmp_path, arguments, hint):
+    command = [sys.executable, "-c", WATCHED, *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert re.search(rf"did you mean .*\b{hint}\b", done.stderr)
+    assert done.stdout == "False\n"
+
+
+def test_names_that_are_read_from_files_are_those_that_are_imported():
+    assert suite_names() == list(SUITES)
+    assert set(open_clip.list_models()) < set(encoder_names())
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_training_in_slow_bf16_is_announced_once(train, monkeypatch, native):
+    monkeypatch.setattr("rsstudy.devices.bf16_is_native", lambda device: native)
+    fine = train("--no-test")
+    slow = train("--no-test", "--out", "slow", "--set", "recipe.precision=bf16")
+    assert fine.code == slow.code == 0 and "bf16" not in fine.error
+    assert slow.error.count("no bf16 hardware") == (not native)

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +18,7 @@ from rsstudy.experiments.cost import (
     Power,
     Use,
     analytic,
+    bytes_of,
     carbon,
     kept_for_backward,
     pays_from,
@@ -29,8 +29,6 @@ from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
 from rsstudy.training.batch import batch_loss
 from rsstudy.training.recipe import Recipe
-
-ROOT = Path(__file__).parents[1]
 
 
 def tower(width: int, layers: int, tokens: int) -> int:
@@ -51,11 +49,8 @@ def test_flops_of_vit_b_32_are_those_counted_by_hand():
 
 def test_the_paper_s_adapter_is_counted_by_tower():
     counted = analytic("ViT-B-32", create_method("mrs-adapter"), batch=2)
-    assert (counted.image, counted.text, counted.shared) == (
-        49_216 + 45_760,
-        32_832 + 29_120,
-        4_160,
-    )
+    by_tower = (49_216 + 45_760, 32_832 + 29_120, 4_160)
+    assert (counted.image, counted.text, counted.shared) == by_tower
     assert (counted.new, counted.own, counted.heads, counted.total) == (161_088, 0, 0, 161_088)
     assert counted.stored_bytes == 4 * 161_088 and counted.optimizer_bytes == 8 * 161_088
     assert counted.base == 151_277_313
@@ -74,10 +69,8 @@ def test_parameters_are_counted_by_tower_and_kind_as_their_names_say(name):
     base = {
         n: s for n, s in sizes.items() if n.startswith("model.") and "parametrizations" not in n
     }
-    for tower, signs in {
-        "image": ("model.visual.", "model.image_head."),
-        "text": ("model.text.", "model.text_head."),
-    }.items():
+    for tower, word in {"image": "visual", "text": "text"}.items():
+        signs = f"model.{word}.", f"model.{tower}_head."
         if len(base) == len(sizes):
             expected = sum(s for n, s in base.items() if n.startswith(signs))
             assert getattr(counted, tower) == expected
@@ -88,15 +81,11 @@ def test_parameters_are_counted_by_tower_and_kind_as_their_names_say(name):
 
 
 def test_a_caption_has_no_more_words_than_the_encoder_reads():
-    at_most = analytic("ViT-B-32", create_method("zero-shot"), words=77, batch=2).caption_flops
-    assert analytic("ViT-B-32", create_method("zero-shot"), words=500, batch=2).caption_flops == (
-        at_most
-    )
-    padded = [
-        analytic("ViT-B-16-SigLIP", create_method("zero-shot"), words=words, batch=2)
-        for words in (5, 64)
-    ]
-    assert padded[0].caption_flops == padded[1].caption_flops, "it reads padding"
+    def flops(encoder: str, words: int) -> int:
+        return analytic(encoder, create_method("zero-shot"), words=words, batch=2).caption_flops
+
+    assert flops("ViT-B-32", 77) == flops("ViT-B-32", 500)
+    assert flops("ViT-B-16-SigLIP", 5) == flops("ViT-B-16-SigLIP", 64), "it reads padding"
 
 
 @pytest.mark.parametrize("method", ["mrs-adapter", "full", "ia3"])
@@ -110,7 +99,7 @@ def test_a_real_step_keeps_what_was_counted(method):
     tokens = torch.ones(batch, words, dtype=torch.long)
     with sdpa_kernel(SDPBackend.MATH), kept_for_backward(encoder) as kept:
         batch_loss(encoder, named_objective("infonce"), Recipe(precision="fp32"), images, tokens)
-    assert kept.total() // batch == pytest.approx(counted.activation_bytes, rel=0.02)
+    assert bytes_of(kept) // batch == pytest.approx(counted.activation_bytes, rel=0.02)
     assert counted.activation_bytes > 0
 
 
@@ -153,18 +142,8 @@ def test_energy_without_a_counter_is_reckoned_and_says_so():
 
 def test_the_command_prints_and_records_what_is_counted(tmp_path):
     out = tmp_path / "costs.json"
-    command = [
-        sys.executable,
-        "-m",
-        "study",
-        "costs",
-        "--encoder",
-        "tiny@random",
-        "--method",
-        "mrs-adapter",
-        "--out",
-        str(out),
-    ]
+    options = f"-m study costs --encoder tiny@random --method mrs-adapter --out {out}"
+    command = [sys.executable, *options.split()]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     counted = asdict(analytic("tiny@random", create_method("mrs-adapter")))
     row = json.loads(out.read_text())["rows"][0]

@@ -73,27 +73,9 @@ def test_an_arm_expects_the_epochs_that_its_runs_take():
 
 def test_an_interrupted_suite_loses_at_most_the_running_run(tmp_path):
     """The whole suite of smoke scale, stopped as by Ctrl-C, then asked for again."""
-    command = [
-        sys.executable,
-        "-m",
-        "study",
-        "suite",
-        "benchmark",
-        "--scale",
-        "smoke",
-        "--method",
-        "zero-shot",
-        "--method",
-        "ia3",
-        "--method",
-        "bitfit",
-        "--method",
-        "ssf",
-        "--method",
-        "layernorm",
-        "--runs",
-        str(tmp_path),
-    ]
+    methods = " --method ".join(["", "zero-shot", "ia3", "bitfit", "ssf", "layernorm"])
+    options = f"-m study suite benchmark --scale smoke {methods} --runs {tmp_path}"
+    command = [sys.executable, *options.split()]
     environment = {**os.environ, "COLUMNS": "300"}
     running = subprocess.Popen(
         command,

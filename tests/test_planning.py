@@ -3,34 +3,24 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
 from rsstudy.encoders import tiny_delta
-from rsstudy.experiments.plan import plan
+from rsstudy.experiments.plan import Planned, plan
 from study.suites import SUITES, rows_of, run_suite
 
 
-def dry_run(*arguments, **more):
-    command = [sys.executable, "-m", "study", "suite", *arguments, "--dry-run"]
-    return subprocess.run(command, capture_output=True, text=True, **more)
+def suite(options: str, *more, **where):
+    command = [sys.executable, "-m", "study", "suite", *options.split(), *map(str, more)]
+    return subprocess.run(command, capture_output=True, text=True, **where)
 
 
 def test_a_dry_run_at_paper_scale_lists_every_run_and_what_is_missing(tmp_path, own_cache):
-    method = ("--method", "mrs-adapter", "--method", "zero-shot", "--objective", "infonce")
-    done = dry_run(
-        "compare",
-        "--scale",
-        "paper",
-        "--data",
-        "rsitmd",
-        *method,
-        "--teraflops",
-        "10",
-        "--data-root",
-        str(tmp_path),
-        cwd=tmp_path,
-    )
+    chosen = "--data rsitmd --method mrs-adapter --method zero-shot --objective infonce"
+    command = f"compare --scale paper {chosen} --teraflops 10 --dry-run"
+    done = suite(command, "--data-root", tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "4 runs; " in done.stdout  # three seeds, and zero-shot
     assert "missing here: the set rsitmd; get it from RSITMD" in done.stdout
@@ -50,29 +40,16 @@ def test_a_suite_can_be_planned(suite, tmp_path):
 
 
 def test_another_devices_rate_stands_in_for_timing_this_one(tmp_path, own_cache):
-    chosen = ("--data", "ucm", "--method", "linear-probe", "--objective", "infonce")
-    told = [
-        dry_run(
-            "compare",
-            "--scale",
-            "paper",
-            *chosen,
-            "--data-root",
-            str(tmp_path),
-            "--json",
-            "--teraflops",
-            rate,
+    chosen = "compare --scale paper --data ucm --method linear-probe --objective infonce"
+    (slow,), (fast,) = (
+        json.loads(
+            suite(f"{chosen} --dry-run --json --teraflops {rate}", "--data-root", tmp_path).stdout
         )
-        for rate in ("10", "20")
-    ]
-    (slow,), (fast,) = (json.loads(done.stdout) for done in told)
-    assert slow["seconds"] == pytest.approx(2 * fast["seconds"])
-    refused = subprocess.run(
-        [sys.executable, "-m", "study", "suite", "compare", "--scale", "smoke", "--teraflops", "5"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
+        for rate in (10, 20)
     )
+    assert set(slow) == {field.name for field in fields(Planned)}
+    assert slow["seconds"] == pytest.approx(2 * fast["seconds"])
+    refused = suite("compare --scale smoke --teraflops 5", cwd=tmp_path)
     assert refused.returncode == 1 and refused.stderr == "error: --teraflops is for --dry-run\n"
 
 
@@ -85,9 +62,9 @@ def test_its_times_follow_the_work(suite, tmp_path):
     times = {p.name: p.seconds for p in planned}
     assert all(seconds > 0 for seconds in times.values())
     if suite == "compare":
-        assert times["zero-shot · infonce"] < times["linear-probe · infonce"]
-        assert times["linear-probe · infonce"] < times["mrs-adapter · infonce"]
-        assert times["mrs-adapter · infonce"] < times["full · infonce"] < times["full · hmmc"]
+        order = ("zero-shot", "linear-probe", "mrs-adapter", "full")
+        rising = [times[f"{method} · infonce"] for method in order] + [times["full · hmmc"]]
+        assert rising == sorted(set(rising))
 
 
 def test_the_tiny_encoder_is_missing_until_it_is_pretrained(tmp_path, own_cache):
@@ -111,11 +88,3 @@ def test_what_is_on_record_is_not_done_again_in_the_plan(tmp_path):
     assert (whole.done, whole.seconds) == (2, 0.0)
     (anew,) = plan(rows, tmp_path / "elsewhere", device="cpu")
     assert anew.seconds > half.seconds / 10 > 0
-
-
-def test_its_json_is_for_programs(tmp_path):
-    done = dry_run(
-        "compare", "--scale", "smoke", "--method", "zero-shot", "--json", "--runs", str(tmp_path)
-    )
-    rows = json.loads(done.stdout)
-    assert {"name", "data", "encoder", "runs", "done", "seconds", "missing"} == set(rows[0])

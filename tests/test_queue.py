@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
 from rsstudy.data.folds import Fold, as_fold
 from rsstudy.data.sources import load
@@ -12,12 +13,20 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments import sweep
 from rsstudy.experiments.arms import Arm
 from rsstudy.experiments.protocol import Sealed, read_choice
-from rsstudy.experiments.queue import LARGEST_CHECKPOINT, UNDERWAY, Slot, expected_seconds, is_small
-from rsstudy.experiments.record import read_record, records_in, runs_table
+from rsstudy.experiments.queue import (
+    LARGEST_CHECKPOINT,
+    UNDERWAY,
+    Slot,
+    expected_seconds,
+    is_small,
+    refuse_slow_bf16,
+)
+from rsstudy.experiments.record import records_in, runs_table
 from rsstudy.experiments.run import Run, execute
 from rsstudy.experiments.sweep import run_arms
 from rsstudy.training.checkpoint import State
 from rsstudy.training.recipe import Recipe
+from study.cli import cli
 from study.suites import arms
 
 DATA = "scenes?images=30"
@@ -51,8 +60,18 @@ def work(own_cache, tmp_path):
     return do
 
 
-def test_a_rate_is_chosen_by_its_mean_over_the_folds_of_the_search(work):
+def test_a_rate_is_chosen_by_its_mean_over_the_search_before_its_test_fold_is_opened(
+    work, monkeypatch
+):
+    choices_then, sealed = [], Sealed.open
+
+    def watched(test):
+        choices_then.append(list((work.results / "choices").glob("*.json")))
+        return sealed(test)
+
+    monkeypatch.setattr(Sealed, "open", watched)
     [record] = work([arm(3)])
+    assert [len(choices) for choices in choices_then] == [1]
     [path] = (work.results / "choices").iterdir()
     choice = read_choice(path)
     tried = [r for r in records_in(work.results / "runs") if r["status"] == "validated"]
@@ -69,15 +88,17 @@ def test_a_rate_is_chosen_by_its_mean_over_the_folds_of_the_search(work):
     assert (record["config"]["fold"]["number"], record["config"]["seed"]) == (3, 3)
 
 
-def test_what_is_on_record_is_not_done_again_in_a_new_folder_of_runs(work, monkeypatch):
+def test_nothing_is_done_twice_in_a_shared_search_or_in_a_new_folder_of_runs(work, monkeypatch):
+    asked, done = [], sweep.execute
+    monkeypatch.setattr(
+        sweep, "execute", lambda run, *a, **n: asked.append(run) or done(run, *a, **n)
+    )
     first = work([arm(3), arm(4)])
     names = {r["id"] for r in records_in(work.results / "runs")}
-    assert len(names) == 4 + 2  # both arms have one search
+    assert len(asked) == len(names) == 4 + 2  # both arms have one search, which is read once
     table = runs_table(work.results / "runs")
-    assert set(table["id"]) == names and sorted(table["fold"]) == ["f1"] * 2 + ["f10"] * 2 + [
-        "f3",
-        "f4",
-    ]
+    assert set(table["id"]) == names
+    assert sorted(table["fold"]) == ["f1", "f1", "f10", "f10", "f3", "f4"]
     monkeypatch.setattr(
         "rsstudy.experiments.run.train", lambda *_, **__: pytest.fail("trained again")
     )
@@ -194,30 +215,19 @@ def test_a_record_of_before_and_another_choice_are_not_written_over(work, tmp_pa
     assert path.read_text() == before
 
 
-def test_the_choice_is_on_record_before_its_test_fold_is_opened(work, monkeypatch):
-    opened, sealed = [], Sealed.open
-
-    def watched(test):
-        opened.append([path.name for path in (work.results / "choices").glob("*.json")])
-        return sealed(test)
-
-    monkeypatch.setattr(Sealed, "open", watched)
-    work([arm(3)])
-    assert len(opened) == 1 and len(opened[0]) == 1
-
-
 def test_a_folder_that_is_no_folder_is_refused(tmp_path):
     (tmp_path / "results").write_text("")
     with pytest.raises(StudyError, match="results"):
         Slot(0.0, tmp_path / "results").publish(tmp_path)
 
 
-def test_a_search_that_two_arms_share_is_read_once(work, monkeypatch):
-    asked = []
-    execute_run = sweep.execute
-    monkeypatch.setattr(
-        sweep, "execute", lambda run, *a, **n: asked.append(run) or execute_run(run, *a, **n)
-    )
-    work([arm(3), arm(4)])
-    assert len(asked) == 4 + 2
-    assert read_record(next((work.results / "runs").glob("*-f3-*"))) is not None
+def test_the_queue_refuses_bf16_where_the_processor_has_no_hardware_for_it(tmp_path, monkeypatch):
+    command = ["queue", "--hours", "1", "--device", "cpu", "--runs", str(tmp_path / "runs")]
+    monkeypatch.setattr("rsstudy.experiments.queue.bf16_is_native", lambda device: False)
+    refused = CliRunner().invoke(cli, [*command, "--results", str(tmp_path / "results")])
+    assert isinstance(refused.exception, StudyError) and "bf16" in str(refused.exception)
+    assert not list(tmp_path.iterdir())
+    plan = [row.run for row in arms("decisive", "bench")]
+    refuse_slow_bf16([replace(run, recipe=RECIPE) for run in plan], "cpu")  # fp32
+    monkeypatch.setattr("rsstudy.experiments.queue.bf16_is_native", lambda device: True)
+    refuse_slow_bf16(plan, "cpu")

@@ -1,7 +1,7 @@
 """What training and using a method costs: parameters, bytes, FLOPs, memory, seconds, energy.
 
 ``analytic`` counts on the meta device, where nothing is computed: any encoder takes seconds.
-What is measured comes from runs (``training_cost``) and from ``benchmarks/``.
+What is measured comes from runs (``training_cost``) and from ``study.speed``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -107,26 +107,25 @@ def analytic(
         raise StudyError(f"{encoder} cannot be counted: a part of it needs real data") from None
     numbers = {name: p.numel() for name, p in parameters.items()}
     heads = sum(n for name, n in numbers.items() if name in counted.heads)
-    own = sum(n for name, n in numbers.items() if _is_own(name)) - heads
+    base_names = {n for n in numbers if n.startswith("model.") and ".parametrizations." not in n}
+    own = sum(numbers[name] for name in base_names) - heads
     total = sum(numbers.values())
-    kept = Kept()
     counted.method.train()
 
     def step() -> None:
-        nonlocal kept
-        with kept_for_backward(counted) as kept:
-            seen = counted.embed_images(images.repeat(objective.views, 1, 1, 1))
-            read = counted.embed_texts(tokens.repeat(objective.views, 1))
-            loss = objective.loss(seen, read, counted.logit_scale)
+        seen = counted.embed_images(images.repeat(objective.views, 1, 1, 1))
+        read = counted.embed_texts(tokens.repeat(objective.views, 1))
+        loss = objective.loss(seen, read, counted.logit_scale)
         if loss.requires_grad:
             loss.backward()
 
-    _, step_flops = _flops(step)
+    with kept_for_backward(counted) as kept:
+        _, step_flops = _flops(step)
+    by_tower = {kind: 0 for kind in ("image", "text", "shared")}
+    for name, kind in towers.items():
+        by_tower[kind] += numbers[name]
     return Analytic(
-        **{
-            kind: sum(numbers[n] for n, of in towers.items() if of == kind)
-            for kind in ("image", "text", "shared")
-        },
+        **by_tower,
         new=total - own - heads,
         own=own,
         heads=heads,
@@ -135,15 +134,11 @@ def analytic(
         stored_bytes=BYTES * total,
         gradient_bytes=BYTES * total,
         optimizer_bytes=2 * BYTES * total,
-        activation_bytes=kept.total() // batch,
+        activation_bytes=bytes_of(kept) // batch,
         image_flops=flops["image"] // batch,
         caption_flops=flops["text"] // batch,
         step_flops=step_flops // batch,
     )
-
-
-def _is_own(name: str) -> bool:
-    return name.startswith("model.") and ".parametrizations." not in name
 
 
 def _towers_and_flops(
@@ -184,31 +179,28 @@ def _flops(work: Callable[[], T]) -> tuple[T, int]:
     return result, counter.get_total_flops()
 
 
-class Kept:
-    """The memory that autograd keeps; each piece counts once."""
-
-    def __init__(self) -> None:
-        self.storages: dict[int, Any] = {}
-
-    def total(self) -> int:
-        """In bytes."""
-        return sum(storage.nbytes() for storage in self.storages.values())
-
-
 @contextmanager
-def kept_for_backward(encoder: DualEncoder) -> Iterator[Kept]:
-    """Collect what autograd keeps of the forward passes in the block, the weights left out."""
+def kept_for_backward(encoder: DualEncoder) -> Iterator[dict[int, torch.UntypedStorage]]:
+    """Collect what autograd keeps of the forward passes in the block, the weights left out.
+
+    Each piece of memory is collected once; ``bytes_of`` adds them up.
+    """
     own = {p.untyped_storage()._cdata for p in encoder.parameters()}
-    kept = Kept()
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
-            kept.storages[storage._cdata] = storage  # held, so that its address stays its own
+            kept[storage._cdata] = storage  # kept alive, so that its address stays its own
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         yield kept
+
+
+def bytes_of(kept: Mapping[int, torch.UntypedStorage]) -> int:
+    """The bytes of collected pieces of memory."""
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 # --- measured ----------------------------------------------------------------------------------
@@ -303,10 +295,9 @@ class Meter:
         self.peak_bytes = peak_memory(self.device)
         after = energy_counter(self.device)
         self.measured = self.before is not None and after is not None
+        self.joules = reckoned_energy(self.seconds, torch.get_num_threads())
         if self.before is not None and after is not None:
             self.joules = after - self.before
-        else:
-            self.joules = reckoned_energy(self.seconds, torch.get_num_threads())
 
 
 def training_cost(
@@ -373,10 +364,5 @@ def totals(
 
 
 def pays_from(base: float, each: float, other: float) -> int | None:
-    """From how many on a fixed ``base`` and ``each`` apiece are less than ``other`` apiece.
-
-    None if never.
-    """
-    if each >= other:
-        return None
-    return int(base // (other - each)) + 1
+    """The smallest n for which ``base + n * each < n * other``; None if there is none."""
+    return None if each >= other else int(base // (other - each)) + 1

@@ -24,7 +24,6 @@ JOBS = ".jobs"
 """Where under the folder of runs submitit keeps its files and every worker's log."""
 
 A_WHILE = 30.0  # seconds
-
 A_WEEK = 7 * 24 * 60  # minutes: a worker on this machine has no limit of its own
 
 Work = Callable[[], Sequence[Any]]
@@ -45,9 +44,7 @@ class Worker:
 
     def checkpoint(self, number: int) -> Any:
         """What submitit calls before the time is up: the runs resume from their own checkpoints."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, number)
+        return _submitit().helpers.DelayedSubmission(self, number)
 
 
 @contextmanager
@@ -74,10 +71,8 @@ def beside(
     gpus = visible_gpus() if pick_device(device).type == "cuda" else []
     if gpus and jobs > len(gpus) and not share_gpus:
         raise StudyError(f"{jobs} jobs want a GPU each and there are {len(gpus)}: lower --jobs")
-    patience = A_WHILE * (10 if share_gpus else 1)
-    threads = 1 if share_gpus else None if gpus else max(torch.get_num_threads() // jobs, 1)
-    started = []
-    before = torch.get_num_threads()
+    before, started = torch.get_num_threads(), []
+    threads = 1 if share_gpus else None if gpus else max(before // jobs, 1)
     try:
         for number in range(1, jobs):
             executor = submitit.LocalExecutor(folder)
@@ -86,11 +81,10 @@ def beside(
                 executor.update_parameters(gpus_per_node=1, visible_gpus=[gpus[number % len(gpus)]])
             with _stderr_to(folder / "controllers.log"):
                 started.append(executor.submit(Worker(threads, work), number))
-        if threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads or before)
         say(f"{len(started)} more at work; their logs are in {folder}")
         yield
-        until = time.monotonic() + patience  # all is done: they are about to leave
+        until = time.monotonic() + A_WHILE * (10 if share_gpus else 1)  # all is done: they leave
         while not all(job.done() for job in started) and time.monotonic() < until:
             time.sleep(0.1)
         for job in started:
@@ -126,19 +120,13 @@ def submit_array(
     submitit, folder = _submitit(), Path(runs).resolve() / JOBS
     if shutil.which("srun") is None:
         raise StudyError("there is no SLURM here (no srun): use --jobs without --launcher")
-    values = {name: int(v) if v.lstrip("-").isdigit() else v for name, v in options.items()}
-    gpu = 0 if device == "cpu" else 1
+    gpus = 0 if device == "cpu" else 1
+    parameters: dict[str, Any] = {"name": f"rsstudy-{name}", "timeout_min": 24 * 60}
+    parameters |= {"gpus_per_node": gpus, "slurm_array_parallelism": jobs}
+    parameters |= {n: int(v) if v.lstrip("-").isdigit() else v for n, v in options.items()}
     try:
         executor = submitit.AutoExecutor(folder, cluster="slurm")
-        executor.update_parameters(
-            **{
-                "name": f"rsstudy-{name}",
-                "timeout_min": 24 * 60,
-                "gpus_per_node": gpu,
-                "slurm_array_parallelism": jobs,
-                **values,
-            }
-        )
+        executor.update_parameters(**parameters)
         queued = executor.map_array(Worker(None, work), range(jobs))
     except (OSError, RuntimeError, NameError, ValueError, TypeError, AssertionError) as problem:
         raise StudyError(f"SLURM did not take the job: {first_line(problem)}") from None
@@ -179,9 +167,9 @@ def _stderr_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(path, "a") as log:
-        os.dup2(log.fileno(), 2)
     try:
+        with open(path, "a") as log:
+            os.dup2(log.fileno(), 2)
         yield
     finally:
         os.dup2(kept, 2)

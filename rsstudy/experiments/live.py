@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-# How many arms stand in the table before and after the running one.
+# How many arms are shown before and after the running one.
 AROUND = 6
 
 
@@ -28,7 +28,7 @@ class Progress:
         runs, epochs: how many runs it takes, and how many epochs over all training pictures.
         runs_done, epochs_done: how many of them are on record.
         state: waiting, running, elsewhere (in another process), done or failed.
-        score: the mean recall of its first seed on test.
+        score: the mean recall of its first seed.
     """
 
     name: str
@@ -38,6 +38,16 @@ class Progress:
     epochs_done: float = 0.0
     state: str = "waiting"
     score: float | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("done", "failed")
+
+    @property
+    def result(self) -> str:
+        if self.state == "failed":
+            return "diverged"
+        return "" if self.score is None else f"{self.score:.2f}"
 
 
 class Board:
@@ -49,9 +59,9 @@ class Board:
 
     def __init__(self, title: str, arms: Sequence[Progress], shown: bool = True) -> None:
         self.title, self.arms, self.shown = title, list(arms), shown
-        self.console = Console(stderr=True)
-        self.started, self.run_started, self.seconds = time.monotonic(), 0.0, 0.0
-        self.timed_epochs = 0.0
+        self.console = Console(stderr=True, highlight=False)
+        self.started, self.run_started = time.monotonic(), 0.0
+        self.seconds = self.timed_epochs = 0.0
         self._live = Live(
             get_renderable=self.table, console=self.console, refresh_per_second=2, transient=True
         )
@@ -64,12 +74,11 @@ class Board:
     def __exit__(self, *_: object) -> None:
         if self._live.is_started:
             self._live.stop()
-            self.console.print(self.summary(), highlight=False)
+            self.console.print(self.summary())
 
     def begin(self, index: int) -> None:
         """The arm at ``index`` runs from now on."""
-        self.arms[index].state = "running"
-        self.run_started = time.monotonic()
+        self.arms[index].state, self.run_started = "running", time.monotonic()
 
     def elsewhere(self, index: int) -> None:
         """A run of that arm is under way in another process."""
@@ -78,8 +87,7 @@ class Board:
     def did(self, index: int, epochs: float, record: Mapping[str, Any] | None) -> None:
         """A run of that arm is over: its epochs, and its record unless it diverged."""
         arm = self.arms[index]
-        arm.runs_done += 1
-        arm.epochs_done += epochs
+        arm.runs_done, arm.epochs_done = arm.runs_done + 1, arm.epochs_done + epochs
         if record is not None and epochs:
             self.seconds += record["cost"]["wall_seconds"]
             self.timed_epochs += epochs
@@ -91,72 +99,49 @@ class Board:
         arm.state, arm.score = ("failed" if score is None else "done"), score
         arm.runs, arm.epochs = arm.runs_done, arm.epochs_done
         if self.shown and not self.console.is_terminal:
-            self.console.print(
-                f"{self.summary()}: {self._row(arm)[0]} {self._row(arm)[-1]}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            self.console.print(f"{self.summary()}: {arm.name} {arm.result}", soft_wrap=True)
 
     def left(self) -> float | None:
         """Seconds that the rest is expected to take; None before a run is on record."""
         if not self.timed_epochs:
             return None
         epochs = sum(max(arm.epochs - arm.epochs_done, 0.0) for arm in self.arms)
-        rate = self.seconds / self.timed_epochs
         under_way = time.monotonic() - self.run_started if self.run_started else 0.0
-        return max(rate * epochs - under_way, 0.0)
+        return max(self.seconds / self.timed_epochs * epochs - under_way, 0.0)
 
     def summary(self) -> str:
         """One line: arms done, running and left, time so far and time expected."""
-        states = [arm.state for arm in self.arms]
-        done = states.count("done") + states.count("failed")
-        running = states.count("running") + states.count("elsewhere")
+        done = sum(arm.over for arm in self.arms)
+        running = sum(arm.state in ("running", "elsewhere") for arm in self.arms)
         left = self.left()
         expected = "expected time not known yet" if left is None else f"{clock(left)} expected"
+        counts = f"{done} done, {running} running, {len(self.arms) - done - running} left"
         so_far = clock(time.monotonic() - self.started)
-        counts = f"{done} done, {running} running, {len(states) - done - running} left"
         return f"{self.title}: {counts}; {so_far} so far, {expected}"
 
     def table(self) -> Table:
         """The arms around the running one, under ``summary``."""
-        now = next(
-            (i for i, arm in enumerate(self.arms) if arm.state not in ("done", "failed")),
-            len(self.arms),
-        )
+        now = next((i for i, arm in enumerate(self.arms) if not arm.over), len(self.arms))
         first, last = max(now - AROUND, 0), min(now + AROUND + 1, len(self.arms))
-        hidden = [f"{first} above" * bool(first), f"{len(self.arms) - last} below"]
-        more = ", ".join(h for h in hidden if h and not h.startswith("0 "))
-        table = Table(
-            title=self.summary(),
-            caption=f"{more} not shown" if more else None,
-            title_justify="left",
-            box=None,
-        )
+        beyond = {"above": first, "below": len(self.arms) - last}
+        more = ", ".join(f"{count} {where}" for where, count in beyond.items() if count)
+        caption = f"{more} not shown" if more else None
+        table = Table(title=self.summary(), caption=caption, title_justify="left", box=None)
         for name in ("arm", "state", "runs", "mean recall"):
             table.add_column(name, justify="left" if name in ("arm", "state") else "right")
         for arm in self.arms[first:last]:
-            name, score = self._row(arm)
-            state = arm.state
-            if state == "running":
-                state += f" {clock(time.monotonic() - self.run_started)}"
-            table.add_row(name, state, f"{arm.runs_done}/{max(arm.runs, arm.runs_done)}", score)
+            since = f" {clock(time.monotonic() - self.run_started)}" * (arm.state == "running")
+            runs = f"{arm.runs_done}/{max(arm.runs, arm.runs_done)}"
+            table.add_row(arm.name, arm.state + since, runs, arm.result)
         return table
-
-    @staticmethod
-    def _row(arm: Progress) -> tuple[str, str]:
-        if arm.state == "failed":
-            return arm.name, "diverged"
-        return arm.name, "" if arm.score is None else f"{arm.score:.2f}"
 
 
 def clock(seconds: float) -> str:
     """Seconds as hours, minutes and seconds.
 
-    >>> clock(3723.4)
-    '1:02:03'
-    >>> clock(59.9)
-    '0:59'
+    >>> clock(3723.4), clock(59.9)
+    ('1:02:03', '0:59')
     """
-    whole = int(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+    minutes, whole = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"

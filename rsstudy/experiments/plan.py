@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -76,47 +78,46 @@ def plan(
     table = read_records(runs)
     validated = [r for r in records_in(runs) if "validation_scores" in r]
     rates: dict[str, float] = {}
-    counts: dict[str, Analytic] = {}
     planned = []
     for arm in tqdm(rows, unit="arm", desc="counting", disable=not progress, leave=False):
-        run, recipe = arm.run, arm.run.recipe
+        run = arm.run
         sets = (run.data, *run.also, *((run.after.data,) if isinstance(run.after, Run) else ()))
         missing = *(_missing_set(data, data_root) for data in sets), _missing_weights(run.encoder)
         done = len(recorded([arm], table)) if arm.test else sum(is_run(run, r) for r in validated)
-        known = (name_of(arm), run.data, run.encoder, arm.count(), done)
-        lacks = tuple(what for what in missing if what)
-        if not countable(run.encoder):
-            planned.append(Planned(*known, None, lacks))
-            continue
-        if run.encoder not in rates:
-            rates[run.encoder] = rate or _flops_a_second(run.encoder, recipe, pick_device(device))
-        method = create_method(run.method, run.method_settings)
-        what = (
-            run.encoder,
-            method,
-            run.train_heads,
-            recipe.image_size or None,
-            WORDS,
-            16,
-            run.resolved_objective(),
-        )
-        if repr(what) not in counts:
-            counts[repr(what)] = analytic(*what)
-        counted = counts[repr(what)]
-        images, whole = _images(run.data, data_root)
-        shown = images * (CAPTIONS_AN_IMAGE if recipe.samples == "captions" else 1)
-        once = counted.image_flops * whole + counted.caption_flops * whole * CAPTIONS_AN_IMAGE
-        # validation has an eighth of the pictures that training has, test as many
-        epochs = arm.epochs() if counted.total else 0.0
-        flops = epochs * (counted.step_flops * shown + once * TRAIN_SHARE / 8)
-        flops += arm.count() * once * TRAIN_SHARE / (4 if arm.test else 8)
-        for other in run.also:
-            pictures = _images(other, data_root)[1] * TRAIN_SHARE / 8
-            each = counted.image_flops + CAPTIONS_AN_IMAGE * counted.caption_flops
-            flops += arm.count() * pictures * each
-        left = flops / rates[run.encoder] * (1 - known[-1] / arm.seeds)
-        planned.append(Planned(*known, left, lacks))
+        seconds = None
+        if countable(run.encoder):
+            if run.encoder not in rates:
+                rates[run.encoder] = rate or _flops_a_second(
+                    run.encoder, run.recipe, pick_device(device)
+                )
+            seconds = _flops(arm, data_root) / rates[run.encoder] * (1 - done / arm.seeds)
+        known = name_of(arm), run.data, run.encoder, arm.count(), done, seconds
+        planned.append(Planned(*known, tuple(what for what in missing if what)))
     return planned
+
+
+def _flops(arm: Arm, data_root: Path | None) -> float:
+    """What all runs of an arm take, validation after each epoch and the test with them."""
+    run, recipe = arm.run, arm.run.recipe
+    method: Any = create_method(run.method, run.method_settings)
+    how = run.train_heads, recipe.image_size or None, run.resolved_objective()
+    counted = _counted(run.encoder, method, *how)
+    images, whole = _images(run.data, data_root)
+    shown = images * (CAPTIONS_AN_IMAGE if recipe.samples == "captions" else 1)
+    once = counted.image_flops + CAPTIONS_AN_IMAGE * counted.caption_flops
+    # validation has an eighth of the pictures that training has, and test as many
+    scored = TRAIN_SHARE / 8 * once
+    epochs = arm.epochs() if counted.total else 0.0
+    flops = epochs * (counted.step_flops * shown + scored * whole)
+    also = sum(_images(data, data_root)[1] for data in run.also)
+    return flops + arm.count() * scored * (whole * (2 if arm.test else 1) + also)
+
+
+@cache
+def _counted(
+    encoder: str, method: Any, heads: bool, image_size: int | None, objective: Objective
+) -> Analytic:
+    return analytic(encoder, method, heads, image_size, WORDS, 16, objective)
 
 
 def countable(encoder: str) -> bool:
@@ -127,10 +128,10 @@ def countable(encoder: str) -> bool:
 def _flops_a_second(encoder: str, recipe: Recipe, device: torch.device) -> float:
     """What a training step with the MRS adapter reaches here: counted FLOPs over its seconds."""
     base = encoder.partition("@")[0].partition("+")[0]
-    model = create(f"{base}@random", recipe.image_size or None).to(device)
-    attach(model, create_method("mrs-adapter"))
-    parameters = trained(model)
-    optimizer = make_optimizer(parameters, recipe)
+    name, method = f"{base}@random", create_method("mrs-adapter")
+    model = create(name, recipe.image_size or None).to(device)
+    attach(model, method)
+    optimizer = make_optimizer(trained(model), recipe)
     pairs = min(recipe.batch, 16) if device.type == "cpu" else recipe.batch
     images = torch.zeros(pairs, 3, model.image_size, model.image_size, dtype=torch.uint8)
     tokens = model.tokenizer(["many green trees are near a river . " * 2] * pairs)
@@ -144,14 +145,7 @@ def _flops_a_second(encoder: str, recipe: Recipe, device: torch.device) -> float
         optimizer.step()
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - began)
-    counted = analytic(
-        f"{base}@random",
-        create_method("mrs-adapter"),
-        False,
-        model.image_size,
-        tokens.shape[1],
-        batch=pairs,
-    )
+    counted = analytic(name, method, False, model.image_size, tokens.shape[1], pairs)
     return counted.step_flops * pairs / min(seconds[1:])
 
 
@@ -166,10 +160,10 @@ def _images(data: str, data_root: Path | None) -> tuple[int, int]:
 
 
 def _missing_set(data: str, data_root: Path | None) -> str:
-    for known in known_sets(data_root):
-        if known.name == data and not known.present:
-            return f"the set {data}; get it from {known.how_to_get} and put it into {known.where}"
-    return ""
+    known = next((known for known in known_sets(data_root) if known.name == data), None)
+    if known is None or known.present:
+        return ""
+    return f"the set {data}; get it from {known.how_to_get} and put it into {known.where}"
 
 
 def _missing_weights(encoder: str) -> str:

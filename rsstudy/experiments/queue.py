@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rsstudy.devices import bf16_is_native, pick_device
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.experiments.names import label_of
@@ -29,6 +30,7 @@ from rsstudy.experiments.record import (
     choices_in,
     readable,
     records_in,
+    write_record,
     write_runs_table,
 )
 from rsstudy.experiments.run import CHECKPOINT, Run
@@ -38,8 +40,8 @@ from rsstudy.methods import attach, count_trained, create_method
 UNDERWAY = "underway"
 # A checkpoint up to this size is kept below ``results`` when the time is over.
 LARGEST_CHECKPOINT = 2 << 20
-# Pictures a second of one process, where no record of the same method tells, by the slowest of the
-# plan (all weights); and what a run takes besides training: reading, validation, test.
+# Pictures a second of one process where no record of the method gives them: those of the slowest
+# method of the plan. And what a run takes besides training: reading, validation, test.
 PICTURES_A_SECOND = {"cpu": 12.0, "cuda": 200.0}
 BESIDE_TRAINING, OPENING_SECONDS = 1.25, 120.0
 
@@ -65,9 +67,7 @@ class Slot:
     ) -> bool:
         """Whether a run can be started: it ends in time, or its checkpoint is small.
 
-        Args:
-            pictures: of the training split.
-            known: records that tell how long such runs take; see ``expected_seconds``.
+        Args: see ``expected_seconds``.
         """
         left = self.deadline - time.monotonic()
         if left > 2 * OPENING_SECONDS and is_small(run):
@@ -81,43 +81,39 @@ class Slot:
     def restore(self, runs: Path) -> None:
         """Put into a folder of runs what is on record, and the checkpoints of what is under way."""
         for record in self.known():
-            path = runs / record["id"] / RECORD
-            if not path.exists():
-                with whole_file(path) as temporary:
-                    temporary.write_text(readable(record), encoding="utf-8")
+            folder = runs / record["id"]
+            if not (folder / RECORD).exists():
+                write_record(folder, record)
         for name, choice in choices_in(self.results / CHOICES).items():
-            path = runs / CHOICES / f"{name}.json"
-            if not is_before(choice) and not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(self.results / CHOICES / path.name, path)
+            path = Path(CHOICES, f"{name}.json")
+            if not is_before(choice) and not (runs / path).exists():
+                _copy(self.results / path, runs / path)
         for kept in sorted((self.results / UNDERWAY).glob("*.pt")):
-            path = runs / kept.stem / CHECKPOINT
-            if not path.exists() and not (path.parent / RECORD).exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(kept, path)
+            folder = runs / kept.stem
+            if not (folder / CHECKPOINT).exists() and not (folder / RECORD).exists():
+                _copy(kept, folder / CHECKPOINT)
 
     def publish(self, runs: Path) -> None:
         """Copy choices, then records, from a folder of runs to ``results``.
 
         Raises:
-            StudyError: another choice of that name, or a record of before, lies there.
+            StudyError: ``results`` has another choice of that name, or a record of before.
         """
         with hold(self.results, wait=True):
             for name, choice in choices_in(runs / CHOICES).items():
                 path = self.results / CHOICES / f"{name}.json"
                 if path.is_file() and read_choice(path)["chosen"] != choice["chosen"]:
                     raise StudyError(f"{path} holds another choice than {runs}: keep one of them")
-                with whole_file(path) as temporary:
-                    shutil.copy(runs / CHOICES / path.name, temporary)
+                _copy(runs / CHOICES / path.name, path)
             known = {record["id"]: record for record in records_in(self.results / RUNS)}
             for record in records_in(runs):
-                there = known.get(record["id"], {})
+                name, there = record["id"], known.get(record["id"], {})
                 if is_before(there):
-                    raise StudyError(f"{record['id']} is on record already, as one of before")
+                    raise StudyError(f"{name} is on record already, as one of before")
                 if there.get("status") != record["status"]:
-                    with whole_file(self.results / RUNS / f"{record['id']}.json") as temporary:
+                    with whole_file(self.results / RUNS / f"{name}.json") as temporary:
                         temporary.write_text(readable(record), encoding="utf-8")
-                (self.results / UNDERWAY / f"{record['id']}.pt").unlink(missing_ok=True)
+                (self.results / UNDERWAY / f"{name}.pt").unlink(missing_ok=True)
             write_runs_table(self.results)
 
     def keep(self, runs: Path) -> None:
@@ -125,14 +121,32 @@ class Slot:
         for path in sorted(runs.glob(f"*/{CHECKPOINT}")):
             with suppress(FileNotFoundError):  # its run has just ended
                 if path.stat().st_size <= LARGEST_CHECKPOINT:
-                    name = f"{path.parent.name}.pt"
-                    with whole_file(self.results / UNDERWAY / name) as temporary:
-                        shutil.copy(path, temporary)
+                    _copy(path, self.results / UNDERWAY / f"{path.parent.name}.pt")
+
+
+def _copy(source: Path, target: Path) -> None:
+    with whole_file(target) as temporary:
+        shutil.copy(source, temporary)
 
 
 def is_before(record: Mapping[str, Any]) -> bool:
     """Whether a record, or a choice, is of the record of before."""
     return record.get("record") == "before"
+
+
+def refuse_slow_bf16(runs: Iterable[Run], device: str) -> None:
+    """Make sure that no run computes in bf16 on a processor that does so in software.
+
+    Raises:
+        StudyError: one does.
+    """
+    if any(run.recipe.precision == "bf16" for run in runs) and not bf16_is_native(
+        pick_device(device)
+    ):
+        raise StudyError(
+            "these runs compute in bf16, and this processor has no hardware for it (50 times "
+            "slower): start the queue on a GPU, or on a processor with AVX-512 or AMX"
+        )
 
 
 @cache
@@ -147,9 +161,8 @@ def is_small(run: Run) -> bool:
 
     It holds the trained parameters, the best of them and their two moments, in fp32.
     """
-    count = _trained(
-        run.encoder, run.method, json.dumps(dict(run.method_settings)), run.train_heads
-    )
+    settings = json.dumps(dict(run.method_settings))
+    count = _trained(run.encoder, run.method, settings, run.train_heads)
     return 4 * 4 * count < 0.95 * LARGEST_CHECKPOINT
 
 
@@ -160,15 +173,15 @@ def expected_seconds(
 
     Args:
         pictures: of the training split.
+        known: records of any runs.
     """
+    alike = (label_of(run), run.objective, device)
     rates = [
         record["cost"]["images_per_second"]
         for record in known
-        if record.get("label") == label_of(run)
-        and record["config"]["objective"] == run.objective
-        and record["environment"]["device"] == device
-        and record.get("cost")
-        and record["cost"]["images_per_second"]
+        if (record.get("cost") or {}).get("images_per_second")
+        and (record.get("label"), record["config"]["objective"], record["environment"]["device"])
+        == alike
     ]
     views = run.resolved_objective().views
     rate = median(rates) if rates else PICTURES_A_SECOND.get(device, 12.0) / views

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import click
 
-from rsstudy.experiments.cli import run_command
+from rsstudy.experiments.cli import SETTINGS, run_command
 
 NAMES = (
     *("epochs", "growth", "others", "paper-scale", "ranking"),
@@ -24,6 +24,5 @@ class Benchmarks(click.Group):
 
 
 if __name__ == "__main__":  # not in the processes that ``steps`` starts
-    settings = {"help_option_names": ["-h", "--help"], "show_default": True}
     about = "Time training steps, epochs and ranking; NAME --help says what is measured."
-    run_command(Benchmarks(context_settings=settings, help=about))
+    run_command(Benchmarks(context_settings=SETTINGS, help=about))

@@ -1,4 +1,4 @@
-"""What all benchmarks share: their command, timing in turns, encoders, inputs and the record."""
+"""What all benchmarks share: their command and record, timing in turns, encoders and inputs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from torch import Tensor
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.experiments.environment import environment
-from rsstudy.experiments.record import readable
-from rsstudy.files import whole_file
+from rsstudy.experiments.show import write_facts
 from rsstudy.methods import attach, create_method
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
@@ -61,37 +60,13 @@ def benchmark(name: str, **defaults: Any) -> Callable[[Callable[[Given], Any]], 
             rows, settings = measure(Given(device=where, **given))
             settings = {k: v for k, v in given.items() if v not in (None, ())} | settings
             record = {"benchmark": name, "settings": settings, "environment": environment(where)}
-            write(out / f"{where.type}-{name}.json", {**record, "rows": rows})
+            path = out / f"{where.type}-{name}.json"
+            write_facts({**record, "rows": rows}, path)
+            print(path)
 
         return click.command(params=options, help=sys.modules[measure.__module__].__doc__)(command)
 
     return decorate
-
-
-def write(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record and print its path."""
-    with whole_file(path) as temporary:
-        temporary.write_text(readable(record), encoding="utf-8")
-    print(path)
-
-
-def in_turns(
-    works: Mapping[str, Work], rounds: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Seconds of each work, A B C A B C ..., after one round that is not counted.
-
-    Turns keep a ratio fair on a machine whose speed drifts.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(rounds + 1):
-        for name, work in works.items():
-            settle(device)
-            began = time.perf_counter()
-            work()
-            settle(device)
-            if turn:
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
 
 
 def settle(device: torch.device) -> None:
@@ -100,34 +75,41 @@ def settle(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def middle(seconds: list[float]) -> dict[str, float]:
-    """Median, lowest and highest."""
-    found = {"seconds": statistics.median(seconds), "lowest": min(seconds), "highest": max(seconds)}
-    return {name: round(value, 5) for name, value in found.items()}
-
-
 def compared(
     given: Given,
     works: Mapping[str, Work],
     over: Mapping[str, tuple[str, str]] | None = None,
     show: bool = True,
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Time works in turns.
+    """Time works in turns, A B C A B C ..., after one round that is not counted.
+
+    Turns keep a ratio fair on a machine whose speed drifts.
 
     Args:
         over: the name of a ratio -> the works whose seconds are its two terms.
 
     Returns:
-        the ``middle`` of each work; and each ratio, the median over turns.
+        of each work its median, lowest and highest ``seconds``; and each ratio, the median over
+        turns.
     """
-    seconds = in_turns(works, given.rounds, given.device)
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(given.rounds + 1):
+        for name, work in works.items():
+            settle(given.device)
+            began = time.perf_counter()
+            work()
+            settle(given.device)
+            if turn:
+                taken[name].append(time.perf_counter() - began)
+    middle = {"seconds": statistics.median, "lowest": min, "highest": max}
+    rows = {n: {key: round(of(s), 5) for key, of in middle.items()} for n, s in taken.items()}
     ratios = {}
     for name, (one, other) in (over or {}).items():
-        turns = zip(seconds[one], seconds[other], strict=True)
+        turns = zip(taken[one], taken[other], strict=True)
         ratios[name] = round(statistics.median(a / b for a, b in turns), 4)
         if show:
             print(f"{name}: {ratios[name]}")
-    return {name: middle(taken) for name, taken in seconds.items()}, ratios
+    return rows, ratios
 
 
 def adapted(given: Given, method: str, **settings: Any) -> DualEncoder:

@@ -65,8 +65,7 @@ def epochs(given: Given) -> Any:
     if apart > 1e-3:
         raise StudyError(f"the loops do not do the same: {mine} and {others}")
 
-    released = adapted(given, "mrs-adapter", dropout=0.5)
-    research_style.as_the_library_has_it(released)
+    released = research_style.as_the_library_has_it(adapted(given, "mrs-adapter", dropout=0.5))
     works: dict[str, Work] = {"research style": lambda: theirs(released, hmmc)}
     for name in ("fp32", "bf16"):
         encoder = adapted(given, "mrs-adapter", dropout=0.5)

@@ -16,7 +16,7 @@ import torch
 from rsstudy.encoders import DualEncoder
 from rsstudy.encoders.openclip import open_clip, wrap
 from rsstudy.encoders.tiny import CONFIG, tokenize
-from rsstudy.experiments.cost import kept_for_backward
+from rsstudy.experiments.cost import bytes_of, kept_for_backward
 from rsstudy.methods import attach, create_method
 from rsstudy.training.recipe import SHORT
 from study.speed.common import Given, benchmark, compared, inputs
@@ -58,7 +58,7 @@ def stepped(of: Mapping[str, int], given: Given) -> dict[str, float]:
     rows, _ = compared(given, {"step": step})
     with kept_for_backward(encoder) as kept:
         step()
-    return {**rows["step"], "kept_bytes": kept.total()}
+    return {**rows["step"], "kept_bytes": bytes_of(kept)}
 
 
 def ranked(of: Mapping[str, int], given: Given) -> dict[str, float]:

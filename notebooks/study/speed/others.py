@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rsstudy.encoders import DualEncoder
 from rsstudy.encoders.openclip import open_clip
 from rsstudy.objectives import named_objective
 from rsstudy.training.loop import make_optimizer
@@ -71,28 +70,23 @@ def others(given: Given) -> Any:
 
 def theirs(given: Given, images: Tensor, tokens: Tensor) -> dict[str, Work]:
     """A step of open_clip's script, one with peft's LoRA, and one of research code."""
-    clip_loss = open_clip.ClipLoss()
-
-    def as_the_library_has_it(method: str = "zero-shot") -> DualEncoder:
-        encoder = adapted(given, method)
-        research_style.as_the_library_has_it(encoder)
-        return encoder
+    clip_loss, library = open_clip.ClipLoss(), research_style.as_the_library_has_it
 
     def autocast(model: nn.Module) -> Tensor:
         with torch.autocast(given.device.type, dtype=torch.bfloat16):
             return clip_loss(*model(images, tokens))
 
-    whole = as_the_library_has_it().model.requires_grad_(True).train()
+    whole = library(adapted(given, "zero-shot")).model.requires_grad_(True).train()
     adamw = torch.optim.AdamW(whole.parameters(), lr=1e-5)
     # peft's LoRA, on the matrices for which it is right
     from peft import LoraConfig, get_peft_model  # it imports torchvision, which open_clip mends
 
     config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["c_fc", "c_proj"])
-    wrapped = get_peft_model(as_the_library_has_it().model, config).to(given.device)
+    wrapped = get_peft_model(library(adapted(given, "zero-shot")).model, config).to(given.device)
     low_rank = {n: p for n, p in wrapped.named_parameters() if p.requires_grad}
     of_peft = make_optimizer(low_rank, RECIPE)
     # research code: HMMC as two passes, fp32, Adam over all parameters
-    released, hmmc = as_the_library_has_it("mrs-adapter"), named_objective("hmmc")
+    released, hmmc = library(adapted(given, "mrs-adapter")), named_objective("hmmc")
     released.method.train()
     adam = torch.optim.Adam(released.parameters(), lr=2e-4)
     step, loss_of = research_style.step, research_style.loss_of

@@ -13,7 +13,8 @@ import torch
 
 from rsstudy.experiments.environment import environment
 from rsstudy.experiments.plan import plan
-from study.speed.common import RESULTS, write
+from rsstudy.experiments.show import write_facts
+from study.speed.common import RESULTS
 from study.suites import rows_of
 
 
@@ -32,4 +33,5 @@ def paper_scale(out: Path) -> None:
         for suite in ("compare", "benchmark")
         for arm in plan(rows_of(suite, "paper"), Path("nowhere"), progress=True, rate=1e12)
     ]
-    write(out / "paper.json", {"environment": environment(torch.device("cpu")), "rows": rows})
+    write_facts({"environment": environment(torch.device("cpu")), "rows": rows}, out / "paper.json")
+    print(out / "paper.json")

@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 
-from study.speed.common import Given, benchmark, in_turns, middle
+from study.speed.common import Given, benchmark, compared
 
 
 @benchmark("rate", rounds=5)
 def rate(given: Given) -> Any:
     n = 8192 if given.device.type == "cuda" else 2048
-    rows = {}
+    rows: dict[str, Any] = {}
     for dtype in (torch.float32, torch.bfloat16):
         a, b = (torch.randn(n, n, device=given.device).to(dtype) for _ in range(2))
         name = str(dtype).removeprefix("torch.")
-        taken = in_turns({name: lambda a=a, b=b: a @ b}, given.rounds, given.device)[name]
-        rows[name] = {**middle(taken), "flops_a_second": round(2 * n**3 / min(taken))}
+        rows |= compared(given, {name: lambda a=a, b=b: a @ b})[0]
+        rows[name]["flops_a_second"] = round(2 * n**3 / rows[name]["lowest"])
         print(f"{name}: {rows[name]['flops_a_second'] / 1e9:.0f} GFLOP/s")
     return rows, {"n": n}

@@ -53,13 +53,14 @@ def normalised(pictures: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (pictures.float() / 255 - mean[:, None, None]) / std[:, None, None]
 
 
-def as_the_library_has_it(encoder: DualEncoder) -> None:
-    """Undo what this package does to open_clip's modules."""
+def as_the_library_has_it(encoder: DualEncoder) -> DualEncoder:
+    """The encoder itself, without what this package does to open_clip's modules."""
     for module in encoder.model.modules():
         if type(module) is SelfAttention:
             module.__class__ = nn.MultiheadAttention
         elif type(module) is CLIP:
             module.__class__ = CLIP.__base__
+    return encoder
 
 
 def train(

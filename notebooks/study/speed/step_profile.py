@@ -17,11 +17,11 @@ from torch.profiler import profile
 from rsstudy.training import batch
 from rsstudy.training.recipe import SHORT
 from study.speed import research_style
-from study.speed.common import Given, adapted, benchmark, in_turns, inputs, settle
+from study.speed.common import Given, adapted, benchmark, compared, inputs, settle
 from study.speed.steps import training
 
 
-@benchmark("profile", encoder="ViT-B-32@random", batch=16, words=20)
+@benchmark("profile", rounds=1, encoder="ViT-B-32@random", batch=16, words=20)
 def step_profile(given: Given) -> Any:
     rows = {"as the library has it": profiled(given, True), "here": profiled(given, False)}
     for name, row in rows.items():
@@ -42,7 +42,7 @@ def profiled(given: Given, as_the_library_has_it: bool) -> dict[str, Any]:
         else:
             stack.enter_context(encoder.frozen_as(torch.bfloat16))
         step, _ = training(encoder, "infonce", SHORT, (images, tokens))
-        (seconds,) = in_turns({"step": step}, 1, given.device)["step"]
+        rows, _ = compared(given, {"step": step})
         with profile() as found:
             step()
             settle(given.device)
@@ -53,4 +53,4 @@ def profiled(given: Given, as_the_library_has_it: bool) -> dict[str, Any]:
         {"operator": e.key, "share": round(getattr(e, by) / total, 4), "calls": e.count}
         for e in events[:8]
     ]
-    return {"seconds": round(seconds, 4), "operators": top}
+    return {"seconds": rows["step"]["seconds"], "operators": top}

@@ -33,7 +33,7 @@ from rsstudy.objectives import named_objective
 from rsstudy.training.batch import batch_loss
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipe import SHORT, Recipe
-from study.benchmark import BENCHMARK
+from study.benchmark import BENCHMARK, Row
 from study.speed.common import Given, Work, benchmark, compared, inputs
 
 Batch = tuple[Tensor, Tensor]
@@ -78,13 +78,9 @@ def training(
     return step, optimizer
 
 
-def measured(what: dict[str, Any], given: Given, turn: Path) -> dict[str, Any]:
-    """The row of one method; encoders are loaded before its turn.
-
-    Args:
-        what: the entries encoder, method, settings and objective of the row.
-    """
-    two_views = what["objective"] == "hmmc"
+def measured(of: Row, given: Given, turn: Path) -> dict[str, Any]:
+    """What the record says of one method; encoders are loaded before its turn."""
+    two_views = of.objective == "hmmc"
     names = ["method", "bare", "base", "merged"] + ["one view"] * two_views
     loaded = {name: create(given.encoder, given.image_size) for name in names}
     recipe = replace(SHORT, learning_rate=1e-4, precision=given.precision)
@@ -92,7 +88,7 @@ def measured(what: dict[str, Any], given: Given, turn: Path) -> dict[str, Any]:
     def placed(name: str, method: bool, casts: ExitStack | None = None) -> DualEncoder:
         encoder = loaded[name].to(given.device)
         if method:
-            attach(encoder, create_method(what["method"], what["settings"]))
+            attach(encoder, create_method(of.method, of.settings))
         if casts is not None and recipe.precision == "bf16":
             casts.enter_context(encoder.frozen_as(torch.bfloat16))
         return encoder
@@ -101,8 +97,8 @@ def measured(what: dict[str, Any], given: Given, turn: Path) -> dict[str, Any]:
         with ExitStack() as casts:
             encoder = placed("method", True, casts)
             batch = inputs(encoder, given.batch, given.words)
-            row = _described(what, encoder, batch)
-            step, optimizer = training(encoder, what["objective"], recipe, batch)
+            row = _described(of, encoder, batch)
+            step, optimizer = training(encoder, of.objective, recipe, batch)
             row |= _memory(step, optimizer, given.device)
             works: dict[str, Work] = {"step": step}
             if two_views:
@@ -110,7 +106,7 @@ def measured(what: dict[str, Any], given: Given, turn: Path) -> dict[str, Any]:
                 works["one view"] = training(other, "infonce", recipe, batch)[0]
             if given.encoder.partition("@")[0] != "cnn-gru":
                 bare = placed("bare", False, casts)
-                works["limit"] = limit(bare, what["objective"], recipe, batch)
+                works["limit"] = limit(bare, of.objective, recipe, batch)
             over = {f"step over {name}": ("step", name) for name in list(works)[1:]}
             with Meter(given.device) as meter:
                 rows, ratios = compared(given, works, over, show=False)
@@ -127,15 +123,16 @@ def measured(what: dict[str, Any], given: Given, turn: Path) -> dict[str, Any]:
     return row | rows | ratios
 
 
-def _described(what: dict[str, Any], encoder: DualEncoder, batch: Batch) -> dict[str, Any]:
+def _described(of: Row, encoder: DualEncoder, batch: Batch) -> dict[str, Any]:
     """The method and the shapes; bytes of a file of what is trained."""
-    run = Run(
-        "", what["encoder"], what["method"], what["objective"], method_settings=what["settings"]
-    )
+    run = Run("", encoder.name, of.method, of.objective, method_settings=of.settings)
     tensors = {n: p.detach().cpu().contiguous() for n, p in trained(encoder).items()}
     return {
         "label": label_of(run),
-        **what,
+        "encoder": run.encoder,
+        "method": run.method,
+        "settings": dict(run.method_settings),
+        "objective": run.objective,
         "batch": len(batch[1]),
         "words": batch[1].shape[1],
         "image_size": encoder.image_size,
@@ -179,23 +176,16 @@ def _embedding(encoder: DualEncoder, batch: Batch) -> Work:
 )
 def steps(given: Given) -> Any:
     asked = [
-        {
-            "encoder": given.encoder,
-            "method": row.method,
-            "settings": dict(row.settings),
-            "objective": row.objective,
-        }
+        row
         for row in BENCHMARK
-        if not row.encoder
-        and not row.counterpart
-        and (not given.method or row.method in given.method)
+        if row.method in (given.method or [row.method]) and not (row.encoder or row.counterpart)
     ]
     folder = tempfile.TemporaryDirectory()
 
-    def apart(what: dict[str, Any]) -> dict[str, Any]:
+    def apart(of: Row) -> dict[str, Any]:
         """Measure one method in a process of its own."""
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
-            row = process.submit(measured, what, given, Path(folder.name, "turn")).result()
+            row = process.submit(measured, of, given, Path(folder.name, "turn")).result()
         print(
             f"{row['label']}, {row['objective']}: {row['step']['seconds']:.3f} s a step, "
             f"{row.get('step over limit')} x the limit",
