@@ -16,6 +16,7 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments.compare import (
     EQUIVALENCE_MARGIN,
     LOOKS,
+    Measure,
     at_look,
     best_group,
     clusters_of,
@@ -145,7 +146,7 @@ def test_estimates_are_the_differences_of_the_records_scores():
         return np.mean([scores(*counts_of(r["test_queries"]))[name] for r in side])
 
     for name in ("mean_recall", "i2t_r1", "i2t_r10", "t2i_r5"):
-        found = compare(a, b, name)
+        found = compare(a, b, Measure(name))
         assert found.estimate == pytest.approx(score(a, name) - score(b, name))
     assert found.seeds == (3, 2) and found.clusters == 12
 
@@ -155,7 +156,7 @@ def test_the_protocol_decides_which_counts_are_compared():
     strict = compare(a, b).estimate
     a[0]["test_queries"]["relaxed"] = b[0]["test_queries"]["relaxed"]
     assert compare(a, b).estimate == strict
-    assert compare(a, b, protocol="relaxed").estimate == 0
+    assert compare(a, b, Measure(protocol="relaxed")).estimate == 0
 
 
 def test_with_equal_clusters_the_error_is_the_standard_error_of_the_mean():
@@ -221,9 +222,9 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(StudyError, match="one record a seed"):
         smallest_gap([a], [])
     with pytest.raises(StudyError, match="no score 'r1'"):
-        compare([a], [b], "r1")
+        compare([a], [b], Measure("r1"))
     with pytest.raises(StudyError, match="no clusters by 'word'"):
-        compare([a], [b], cluster="word")
+        compare([a], [b], Measure(cluster="word"))
     with pytest.raises(StudyError, match="into one cluster"):
         compare([random_record(0, [0] * 24)], [random_record(1, [0] * 24)])
     with pytest.raises(StudyError, match="nearly all test pictures into one cluster"):
@@ -235,7 +236,7 @@ def test_what_cannot_be_compared_is_refused():
         del made["test_queries"]["text_of_caption"]
     with pytest.raises(StudyError, match="which captions are alike"):
         compare([a], [b])
-    assert compare([a], [b], cluster="picture").clusters == 12
+    assert compare([a], [b], Measure(cluster="picture")).clusters == 12
 
 
 def shifted(runs, seeds):
@@ -326,7 +327,7 @@ def test_a_pool_steadies_the_spread_over_seeds_and_counts_its_degrees_of_freedom
     untrained = [{**arms[0][0], "trained_parameters": {"total": 0}}]
     assert compare(untrained, arms[1], pool=pool).error < one.error, "nothing trained has no seeds"
     with pytest.raises(StudyError, match="pool is of another test set, score"):
-        compare(arms[0], arms[1], "i2t_r1", pool=pool)
+        compare(arms[0], arms[1], Measure("i2t_r1"), pool=pool)
     with pytest.raises(StudyError, match="two arms or more"):
         seed_spread(arms[:1])
 
@@ -360,7 +361,7 @@ def test_pictures_that_share_captions_must_not_count_one_by_one():
     for _ in range(experiments):
         a, b = world.records(gap=0)
         by_text.append(compare(a, b).p <= 0.05)
-        by_picture.append(compare(a, b, cluster="picture").p <= 0.05)
+        by_picture.append(compare(a, b, Measure(cluster="picture")).p <= 0.05)
     assert 0.015 <= np.mean(by_text) <= at_most(0.05, experiments)
     assert np.mean(by_picture) > at_most(0.05, experiments)
 
