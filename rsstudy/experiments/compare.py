@@ -31,6 +31,7 @@ from rsstudy.retrieval import KS, counts_of
 # before any record it judges.
 EQUIVALENCE_MARGIN = 1.0
 ALPHA = 0.05
+POWER = 0.8
 # O'Brien-Fleming's boundary for two looks, half the folds each, with the whole error at ALPHA
 # (Biometrics 35, 1979): the second look's z; the first's is larger by the root of two.
 BOUNDARY = 1.9774
@@ -148,11 +149,6 @@ class Contrast:
         way = more if self.estimate > 0 else less
         return {"clear": f"clearly {way}", "likely": f"likely {way}", "open": "open"}[self.word]
 
-    def excluded(self, more: str = "better", less: str = "worse") -> str:
-        """What an open contrast's 95 % interval leaves: at most so much worse, so much better."""
-        below, above = max(-self.low, 0.0), max(self.high, 0.0)
-        return f"at most {below:.1f} points {less}, at most {above:.1f} {more}"
-
 
 @dataclass(frozen=True)
 class FromBest:
@@ -171,8 +167,8 @@ class FromBest:
         return self.high > 0
 
 
-def mean_over_seeds(values: Sequence[float], level: float = 0.95) -> SeedMean:
-    """The mean of one score over seeds with its t-interval; of one seed without (NaN).
+def mean_over_seeds(values: Sequence[float]) -> SeedMean:
+    """The mean of one score over seeds with its 95 % t-interval; of one seed without (NaN).
 
     Raises:
         StudyError: there are no values.
@@ -183,7 +179,7 @@ def mean_over_seeds(values: Sequence[float], level: float = 0.95) -> SeedMean:
     if n == 1:
         return SeedMean(mean, np.nan, np.nan, np.nan, 1)
     deviation = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * deviation / n**0.5
+    half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * deviation / n**0.5
     return SeedMean(mean, mean - half, mean + half, deviation, n)
 
 
@@ -475,11 +471,11 @@ def best_group(
 
 
 def smallest_gap(
-    a: Side, b: Side, by: Measure = MEAN_RECALL, power: float = 0.8, pool: SeedSpread | None = None
+    a: Side, b: Side, by: Measure = MEAN_RECALL, pool: SeedSpread | None = None
 ) -> float:
-    """The smallest true difference, in points, that such runs show with the given power.
+    """The smallest true difference, in points, that such runs show four times in five.
 
-    (t(1 - alpha/2) + t(power)) times the standard error of ``compare``, before correction for a
+    (t(1 - alpha/2) + t(0.8)) times the standard error of ``compare``, before correction for a
     table: how much two such methods differ from query to query decides, and, with several seeds or
     a pool, how much seeds do.
 
@@ -490,7 +486,7 @@ def smallest_gap(
         StudyError: as ``compare``.
     """
     found = compare(a, b, by, pool=pool)
-    return float(stats.t.ppf([1 - ALPHA / 2, power], found.freedom).sum() * found.error)
+    return float(stats.t.ppf([1 - ALPHA / 2, POWER], found.freedom).sum() * found.error)
 
 
 @dataclass(frozen=True)

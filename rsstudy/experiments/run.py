@@ -159,19 +159,7 @@ def execute(
             has that status.
     """
     started, processes = time.monotonic(), together()
-    if out is not None and Path(out).exists() and not Path(out).is_dir():
-        raise StudyError(f"{out} is a file: give a folder")
-    before = None
-    if isinstance(run.after, Run):
-        before = execute(run.after, None, runs, data_root, device, progress, test)
-    elif run.after is not None:
-        before = read_record(Path(run.after) / RECORD), Path(run.after)
-        if before[0]["status"] not in ("validated", "finished"):
-            status = before[0]["status"]
-            raise StudyError(f"{run.after} holds a run that is {status}: name another")
-    job = _prepare(run, before, Path(runs), data_root, device, progress)
-    if out is not None:
-        job = replace(job, folder=Path(out))
+    job = _prepare(run, out, Path(runs), data_root, device, progress, test)
     if processes.first(lambda: job.key) != job.key:
         raise StudyError(
             f"process {processes.rank} would run another run than process 0: give every machine "
@@ -214,20 +202,28 @@ def execute(
 
 def _prepare(
     run: Run,
-    before: tuple[dict[str, Any], Path] | None,
+    out: Path | None,
     runs: Path,
     data_root: Path | None,
     device: str,
     progress: bool,
+    test: bool,
 ) -> Job:
-    """Open the sets, build the encoder, and name the run.
-
-    Args:
-        before: record and folder of the run that this one starts from.
+    """Open the sets, build the encoder, and name the run; do the run before it, if need be.
 
     Raises:
         StudyError: what does not exist or fit.
     """
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise StudyError(f"{out} is a file: give a folder")
+    before, start = None, None
+    if isinstance(run.after, Run):
+        before, start = execute(run.after, None, runs, data_root, device, progress, test)
+    elif run.after is not None:
+        start = Path(run.after)
+        before = read_record(start / RECORD)
+        if before["status"] not in ("validated", "finished"):
+            raise StudyError(f"{start} holds a run that is {before['status']}: name another")
     opened = open_splits(run.data, run.recipe, run.seed, data_root, run.fold)
     for split in ("train", "val", "test"):
         opened.whole.require(split)
@@ -236,17 +232,17 @@ def _prepare(
     reset_peak_memory(encoder.device)
     config = config_of(run, opened, encoder)
     if before is not None:
-        config["after"] = {"data": before[0]["config"]["data"], "identity": before[0]["identity"]}
-        if odd := _unlike(config, before[0]["config"]):
-            raise StudyError(f"a run cannot start from {before[0]['id']}: not the same {odd}")
+        config["after"] = {"data": before["config"]["data"], "identity": before["identity"]}
+        if odd := _unlike(config, before["config"]):
+            raise StudyError(f"a run cannot start from {before['id']}: not the same {odd}")
     if also:
         config["also"] = {name: other.manifest_digest for name, other in also.items()}
     key = identity_of(config)
     data, base = slug(str(config["data"])), slug(str(config["encoder"]))
     parts = [data, fold_name(run.fold), base, str(config["method"]), run.objective]
     name = "-".join([*filter(None, parts), f"s{run.seed}", key[:8]])
-    start = None if before is None else before[1]
-    return Job(run, opened, also, encoder, config, key, name, runs / name, progress, start)
+    folder = runs / name if out is None else Path(out)
+    return Job(run, opened, also, encoder, config, key, name, folder, progress, start)
 
 
 def config_of(run: Run, opened: Opened, encoder: DualEncoder) -> dict[str, Any]:
