@@ -19,7 +19,7 @@ from rsstudy.encoders.compat import import_torchvision
 
 import_torchvision()  # before any test imports open_clip itself
 
-from rsstudy.experiments import pretrain, run  # noqa: E402
+from rsstudy.experiments import run  # noqa: E402
 from rsstudy.training import loop  # noqa: E402
 
 
@@ -126,8 +126,7 @@ def last_epoch_best(monkeypatch) -> None:
         scores = count()
         return train(*given, validate=lambda _: float(next(scores)), **named)
 
-    for module in (run, pretrain):
-        monkeypatch.setattr(module, "train", rising)
+    monkeypatch.setattr(run, "train", rising)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,10 @@ from rsstudy.training.recipe import Recipe
 RECIPE = Recipe(epochs=3, batch=3, learning_rate=5e-3, precision="fp32")
 
 
+def pretraining(data, method="full", encoder="tiny", **more):
+    return Pretraining(str(data), encoder, method, recipe=RECIPE, **more)
+
+
 @pytest.fixture
 def data(rows, write_parquet, own_cache):
     return write_parquet(rows)
@@ -32,7 +36,7 @@ def data(rows, write_parquet, own_cache):
 def test_the_stored_delta_rebuilds_the_scored_encoder(
     data, tmp_path, method, settings, last_epoch_best
 ):
-    what = Pretraining("tiny", str(data), method, RECIPE, settings)
+    what = pretraining(data, method, method_settings=settings)
     record, delta = pretrain(what, tmp_path / "aligned", progress=False)
     rebuilt = create(f"tiny@random+{delta}")
     test = prepare(rebuilt, read_parquet(data).split("test"))
@@ -45,7 +49,7 @@ def test_the_stored_delta_rebuilds_the_scored_encoder(
 
 
 def test_an_aligned_encoder_can_be_aligned_again(data, tmp_path):
-    first = Pretraining("tiny@random", str(data), "lora", RECIPE, {"rank": 2})
+    first = pretraining(data, "lora", encoder="tiny@random", method_settings={"rank": 2})
     _, one = pretrain(first, tmp_path / "one", progress=False)
     again = dataclasses.replace(first, encoder=f"tiny@random+{one}")
     record, two = pretrain(again, tmp_path / "two", progress=False)
@@ -58,20 +62,20 @@ def test_an_aligned_encoder_can_be_aligned_again(data, tmp_path):
 def test_a_low_rank_delta_is_small(data, tmp_path):
     sizes = {}
     for method, settings in (("full", {}), ("lora", {"rank": 2})):
-        what = Pretraining("tiny", str(data), method, RECIPE, settings)
+        what = pretraining(data, method, method_settings=settings)
         _, delta = pretrain(what, tmp_path / method, progress=False)
         sizes[method] = delta.stat().st_size
     assert sizes["lora"] < sizes["full"] / 8
 
 
 def test_tiny_is_found_once_pretrained_and_not_made_twice(data, tmp_path, monkeypatch):
-    what = Pretraining("tiny", str(data), "full", RECIPE)
+    what = pretraining(data)
     monkeypatch.setattr("rsstudy.experiments.pretrain.usual", lambda _: what)
     record, delta = pretrain(what, progress=False)
     assert delta == tiny_delta()
     assert create("tiny").weights == {"delta/delta.safetensors": sha256_of(delta)}
     monkeypatch.setattr(
-        "rsstudy.experiments.pretrain.train", lambda *_, **__: pytest.fail("trained again")
+        "rsstudy.experiments.run.train", lambda *_, **__: pytest.fail("trained again")
     )
     assert pretrain(what, progress=False)[0] == record
     with pytest.raises(pytest.fail.Exception, match="trained again"):
@@ -80,12 +84,12 @@ def test_tiny_is_found_once_pretrained_and_not_made_twice(data, tmp_path, monkey
 
 def test_another_pretraining_does_not_take_the_name_tiny(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, delta = pretrain(Pretraining("tiny", str(data), "full", RECIPE), progress=False)
+    _, delta = pretrain(pretraining(data), progress=False)
     assert not tiny_delta().exists() and delta.is_relative_to(Path("runs/pretrained"))
     with pytest.raises(StudyError, match="holds another run"):
-        pretrain(Pretraining("tiny", str(data), "full", RECIPE, seed=1), delta.parent)
+        pretrain(pretraining(data, seed=1), delta.parent)
     with pytest.raises(StudyError, match="leaves no delta"):
-        pretrain(Pretraining("tiny", str(data), "mrs-adapter", RECIPE))
+        pretrain(pretraining(data, "mrs-adapter"))
 
 
 def test_the_committed_alignment_is_what_its_record_says():

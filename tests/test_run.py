@@ -47,26 +47,24 @@ def rsstudy(*arguments, **more):
 
 
 def train_arguments(data, out, *more):
-    return (
-        "train",
-        "--data",
-        data,
-        "--encoder",
-        "tiny@random",
-        "--method",
-        "mrs-adapter",
-        "--batch",
-        3,
-        "--out",
-        out,
-        *more,
-    )
+    asked = f"train --data {data} --encoder tiny@random --method mrs-adapter --batch 3 --out {out}"
+    return (*asked.split(), *more)
+
+
+@pytest.fixture
+def do(data, tmp_path):
+    """``do(out=None, **settings)``: a run on the small set, in a folder; its record and folder."""
+
+    def do(out: str | None = None, **settings):
+        run = Run(data, "tiny@random", **{"recipe": RECIPE, **settings})
+        return execute(run, out and tmp_path / out, runs=tmp_path, progress=False)
+
+    return do
 
 
 @pytest.mark.parametrize("method", ["mrs-adapter", "linear-probe", "full", "zero-shot", "lora"])
-def test_a_saved_adapter_scores_the_same_when_loaded(data, tmp_path, method, last_epoch_best):
-    run = Run(data, "tiny@random", method, "hmmc", RECIPE)
-    record, folder = execute(run, tmp_path / "run", progress=False)
+def test_a_saved_adapter_scores_the_same_when_loaded(data, do, method, last_epoch_best):
+    record, folder = do(method=method, objective="hmmc")
     assert record["status"] == "finished" and not (folder / "checkpoint.pt").exists()
     result, pairs, test = evaluate_split(load_adapter(folder), data, "test")
     assert result.scores == record["scores"]
@@ -74,70 +72,53 @@ def test_a_saved_adapter_scores_the_same_when_loaded(data, tmp_path, method, las
 
 
 def test_the_command_evaluates_to_the_record_of_training(data, tmp_path):
-    done = rsstudy(*train_arguments(data, tmp_path / "run", "--epochs", 1, "--json"))
-    assert done.returncode == 0, done.stderr
-    again = rsstudy(
-        "evaluate",
-        "--adapter",
-        tmp_path / "run",
-        "--data",
-        data,
-        "--json",
-        tmp_path / "scores.json",
-    )
-    assert again.returncode == 0, again.stderr
-    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
-    assert scores == json.loads(done.stdout)["scores"]
+    run, file = tmp_path / "run", tmp_path / "scores.json"
+    done = call(main, train_arguments(data, run, "--epochs", "1", "--json"), tmp_path)
+    assert done.code == 0, done.error
+    asked = f"evaluate --adapter {run} --data {data} --json {file}"
+    again = call(main, asked.split(), tmp_path)
+    assert again.code == 0, again.error
+    scores = json.loads(file.read_text())["scores"]
+    assert scores == json.loads(done.output)["scores"]
     assert scores == read_record(tmp_path / "run" / RECORD)["scores"]
 
 
-def test_the_same_run_is_not_done_twice_and_another_gets_another_id(data, tmp_path, monkeypatch):
-    first, folder = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
-    other, _ = execute(
-        Run(data, "tiny@random", recipe=RECIPE, seed=1), runs=tmp_path, progress=False
-    )
+def test_the_same_run_is_not_done_twice_and_another_gets_another_id(do, tmp_path, monkeypatch):
+    first, folder = do()
+    other, _ = do(seed=1)
     assert first["id"] != other["id"] and len(read_records(tmp_path)) == 2
     with pytest.raises(StudyError, match="holds another run"):
-        execute(Run(data, "tiny@random", recipe=RECIPE, seed=2), out=folder)
+        do(folder, seed=2)
     monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained again"))
-    again, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
-    assert again == first
+    assert do()[0] == first
     for versions, name in ((METHODS.versions, "mrs-adapter"), (OBJECTIVES.versions, "infonce")):
         with monkeypatch.context() as raised:
             raised.setitem(versions, name, versions[name] + 1)
             with pytest.raises(pytest.fail.Exception, match="trained again"):
-                execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
+                do()
     monkeypatch.setattr(room, "RECIPE_VERSION", room.RECIPE_VERSION + 1)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
-        execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
+        do()
 
 
-def test_the_mended_adapter_is_another_run_than_the_one_before(data, tmp_path):
-    """Its start was too wide in version 1, with equal settings."""
-    record, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
-    config = record["config"]
+def test_identity_is_of_versions_and_of_the_settings_that_differ_from_their_defaults(do):
+    """The adapter's start was too wide in version 1, with equal settings."""
+    record, _ = do()
+    config, identity = record["config"], record["identity"]
     assert config["method_version"] == METHODS.versions["mrs-adapter"] == 2
-    assert room.identity_of(config) == record["identity"]
-    assert room.identity_of({**config, "method_version": 1}) != record["identity"]
-
-
-def test_identity_is_of_the_settings_that_differ_from_their_defaults(data, tmp_path):
-    record, _ = execute(Run(data, "tiny@random", recipe=RECIPE), runs=tmp_path, progress=False)
-    config = record["config"]
-    for part in ("method_settings", "objective_settings", "recipe"):
-        assert len(config[part]) > 5  # a record tells all of them
-        for name in config[part]:
-            fewer = {n: value for n, value in config[part].items() if n != name}
-            at_default = config[part][name] == getattr(
-                {
-                    "recipe": Recipe,
-                    "method_settings": METHODS["mrs-adapter"],
-                    "objective_settings": Objective,
-                }[part](),
-                name,
-            )
-            same = room.identity_of({**config, part: fewer}) == record["identity"]
-            assert same == at_default, name
+    assert room.identity_of(config) == identity
+    assert room.identity_of({**config, "method_version": 1}) != identity
+    parts = {
+        "recipe": Recipe(),
+        "method_settings": METHODS["mrs-adapter"](),
+        "objective_settings": Objective(),
+    }
+    for part, default in parts.items():
+        assert len(config[part]) > 5  # a record names all of them
+        for name, value in config[part].items():
+            fewer = {n: v for n, v in config[part].items() if n != name}
+            same = room.identity_of({**config, part: fewer}) == identity
+            assert same == (value == getattr(default, name)), name
 
 
 @pytest.mark.parametrize(
@@ -210,9 +191,8 @@ def test_a_run_in_a_fold_is_tested_there_and_its_test_part_is_sealed_until_then(
     assert len(ids) == 4
 
 
-def test_a_record_keeps_the_counts_that_its_scores_come_from(data, tmp_path, monkeypatch):
-    run = Run(data, "tiny@random", recipe=RECIPE)
-    first, folder = execute(run, tmp_path / "run", progress=False)
+def test_a_record_keeps_the_counts_that_its_scores_come_from(do, monkeypatch):
+    first, _ = do()
     queries = first["test_queries"]
     assert first["scores_relaxed"] == scores(*counts_of(queries, "relaxed"))
     assert first["scores"] == scores(*counts_of(queries))
@@ -220,10 +200,10 @@ def test_a_record_keeps_the_counts_that_its_scores_come_from(data, tmp_path, mon
     assert len(queries["classes"]) == len(queries["captions_of_image"]) and all(queries["classes"])
     for work in ("train", "evaluate"):
         monkeypatch.setattr(room, work, lambda *_, **__: pytest.fail("done again"))
-    assert execute(run, folder, progress=False)[0] == first
+    assert do()[0] == first
 
 
-def test_the_test_split_is_not_opened_before_the_choice_is_made(data, tmp_path, monkeypatch):
+def test_the_test_split_is_not_opened_before_the_choice_is_made(do, monkeypatch):
     order = []
     prepare, train = room.prepare, room.train
 
@@ -238,22 +218,16 @@ def test_the_test_split_is_not_opened_before_the_choice_is_made(data, tmp_path, 
 
     monkeypatch.setattr(room, "prepare", watched_prepare)
     monkeypatch.setattr(room, "train", watched_train)
-    execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
+    do()
     assert order == ["val", "train", "chosen", "test"]
 
 
-def test_a_record_tells_how_it_was_made(data, tmp_path):
-    record, folder = execute(
-        Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False
-    )
+def test_a_record_tells_how_it_was_made(do, data, tmp_path):
+    record, folder = do()
     assert record == read_record(folder / RECORD)
     assert record["config"]["data"] == "set" and data not in (folder / RECORD).read_text()
-    assert record["trained_parameters"] == {
-        "method": 24_864,
-        "heads": 0,
-        "total": 24_864,
-        "temperature": 1,
-    }
+    counts = {"method": 24_864, "heads": 0, "total": 24_864, "temperature": 1}
+    assert record["trained_parameters"] == counts
     assert [row["epoch"] for row in record["history"]] == [0, 1, 2]
     assert set(record["pixel_digests"]) == {"train", "val", "test"}
     assert set(record["environment"]) >= {"versions", "commit", "dirty", "device", "device_name"}
@@ -271,31 +245,25 @@ def test_a_records_names_hold_no_path_of_the_machine():
     assert public_name("ViT-B-32@openai") == "ViT-B-32@openai"
 
 
-def test_an_adapter_is_refused_on_other_weights(data, tmp_path):
-    _, folder = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("weights", {"tiny": "0" * 64}, "trained on other weights"),
+        # the same weights fit it and the plain one
+        ("architecture", "ViT-B-32-quickgelu", "trained on ViT-B-32-quickgelu"),
+        ("method", None, "not an adapter's configuration"),
+    ],
+)
+def test_an_adapter_is_refused_on_another_base(do, name, value, message):
+    _, folder = do()
     config = json.loads((folder / "adapter.json").read_text())
-    config["weights"] = {"tiny": "0" * 64}
-    (folder / "adapter.json").write_text(json.dumps(config))
-    with pytest.raises(StudyError, match="trained on other weights"):
-        load_adapter(folder)
-    (folder / "adapter.json").write_text("{}")
-    with pytest.raises(StudyError, match="not an adapter's configuration"):
+    (folder / "adapter.json").write_text(json.dumps(config | {name: value}))
+    with pytest.raises(StudyError, match=message):
         load_adapter(folder)
 
 
-def test_an_adapter_is_refused_on_another_architecture(data, tmp_path):
-    _, folder = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
-    config = json.loads((folder / "adapter.json").read_text())
-    config["architecture"] = "ViT-B-32-quickgelu"  # the same weights fit it and the plain one
-    (folder / "adapter.json").write_text(json.dumps(config))
-    with pytest.raises(StudyError, match="trained on ViT-B-32-quickgelu"):
-        load_adapter(folder)
-
-
-def test_a_validation_split_drawn_at_random_is_drawn_again(data, tmp_path):
-    recipe = Recipe(epochs=2, batch=3, precision="fp32", validation="random")
-    run = Run(data, "tiny@random", "mrs-adapter", "infonce", recipe, seed=5)
-    record, folder = execute(run, tmp_path / "run", progress=False)
+def test_a_validation_split_drawn_at_random_is_drawn_again(do, data):
+    record, folder = do(recipe=replace(RECIPE, validation="random"), seed=5)
     found, _, _ = evaluate_split(load_adapter(folder), data, "val", adapter=folder)
     assert found.scores == record["validation_scores"]
 
@@ -305,27 +273,23 @@ def test_blank_training_captions_do_not_stop_a_random_validation_split(
 ):
     data = write_parquet(changed(0, captions=["", " "]), "blanks")
     for seed in range(4):
-        recipe = Recipe(epochs=1, batch=2, precision="fp32", validation="random")
+        recipe = replace(RECIPE, epochs=1, batch=2, validation="random")
         run = Run(str(data), "tiny@random", recipe=recipe, seed=seed)
         record, _ = execute(run, tmp_path / f"run{seed}", progress=False)
         assert record["dropped_empty_captions"] == 2
 
 
-def test_a_run_is_charged_for_its_own_memory_alone(data, tmp_path):
-    record, _ = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "a", progress=False)
-    before = record["cost"]["peak_memory_bytes"]
+def test_a_run_is_charged_for_its_own_memory_alone(do):
+    before = do()[0]["cost"]["peak_memory_bytes"]
     if before is None:
         pytest.skip("this system cannot tell one run's memory")
     hog = torch.ones(400, 1024, 1024, dtype=torch.uint8)
     del hog
-    record, _ = execute(
-        Run(data, "tiny@random", recipe=RECIPE, seed=1), tmp_path / "b", progress=False
-    )
-    assert record["cost"]["peak_memory_bytes"] < before + 200 * 2**20
+    assert do(seed=1)[0]["cost"]["peak_memory_bytes"] < before + 200 * 2**20
 
 
-def test_a_damaged_adapter_is_refused(data, tmp_path):
-    _, folder = execute(Run(data, "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
+def test_a_damaged_adapter_is_refused(do):
+    _, folder = do()
     file = folder / "adapter.safetensors"
     file.write_bytes(file.read_bytes()[:-50])
     with pytest.raises(StudyError, match="not a whole safetensors file"):
@@ -378,42 +342,36 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
         assert torch.equal(one, other)
 
 
+TRAIN = "train --data SET --encoder tiny@random"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("asked", "message"),
     [
-        (("train", "--data", "no/such/folder", "--encoder", "tiny@random"), "does not exist"),
-        (("train", "--data", "rsicdd", "--encoder", "tiny@random"), "did you mean rsicd"),
-        (("train", "--data", "SET", "--encoder", "tinny"), "did you mean tiny"),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--method", "mrs"), "mrs-adapter"),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--objective", "hmc"), "hmmc"),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--set", "method.x=1"), "x"),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--set", "x=1"), "PART.NAME=VALUE"),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--device", "cuba"), "no device"),
-        (("evaluate", "--adapter", "nowhere", "--data", "SET"), "no adapter in nowhere"),
-        (("evaluate", "--data", "SET"), "give --adapter DIR, or --encoder NAME"),
-        (
-            ("evaluate", "--encoder", "tiny@random", "--data", "SET", "--split", "tst"),
-            "has no tst split",
-        ),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--batch", "1"), "batch is 1"),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--epochs", "-1"), "epochs is -1"),
-        (
-            ("train", "--data", "SET", "--encoder", "tiny@random", "--learning-rate", "nan"),
-            "learning_rate is nan",
-        ),
-        (("train", "--data", "SET", "--encoder", "tiny@random", "--image-size", "3"), "32..2048"),
-        (
-            ("train", "--data", "SET", "--encoder", "tiny@random", "--set", "method.dropout=2"),
-            "dropout is '2'",
-        ),
-        (("train", "--data", "~no-such-user/x", "--encoder", "tiny@random"), "cannot look at ~no"),
-        (("data", "check", "x" * 300), "cannot look at"),
-        (("data", "check", "ucmm"), "did you mean ucm"),
+        ("train --data no/such/folder --encoder tiny@random", "does not exist"),
+        ("train --data rsicdd --encoder tiny@random", "did you mean rsicd"),
+        ("train --data SET --encoder tinny", "did you mean tiny"),
+        (f"{TRAIN} --method mrs", "mrs-adapter"),
+        (f"{TRAIN} --objective hmc", "hmmc"),
+        (f"{TRAIN} --set method.x=1", "x"),
+        (f"{TRAIN} --set x=1", "PART.NAME=VALUE"),
+        (f"{TRAIN} --device cuba", "no device"),
+        ("evaluate --adapter nowhere --data SET", "no adapter in nowhere"),
+        ("evaluate --data SET", "give --adapter DIR, or --encoder NAME"),
+        ("evaluate --encoder tiny@random --data SET --split tst", "has no tst split"),
+        (f"{TRAIN} --batch 1", "batch is 1"),
+        (f"{TRAIN} --epochs -1", "epochs is -1"),
+        (f"{TRAIN} --learning-rate nan", "learning_rate is nan"),
+        (f"{TRAIN} --image-size 3", "32..2048"),
+        (f"{TRAIN} --set method.dropout=2", "dropout is '2'"),
+        ("train --data ~no-such-user/x --encoder tiny@random", "cannot look at ~no"),
+        (f"data check {'x' * 300}", "cannot look at"),
+        ("data check ucmm", "did you mean ucm"),
     ],
 )
-def test_bad_input_is_answered_in_one_line(data, tmp_path, arguments, message):
+def test_bad_input_is_answered_in_one_line(data, tmp_path, asked, message):
     before = sorted(Path(data).parent.iterdir())
-    answer = call(main, [data if a == "SET" else a for a in arguments], tmp_path)
+    answer = call(main, [data if a == "SET" else a for a in asked.split()], tmp_path)
     assert answer.code == 1, answer
     assert answer.error.count("\n") == 1 and answer.error.startswith("error: ")
     assert message in answer.error
@@ -440,15 +398,16 @@ def call(main, arguments, folder) -> SimpleNamespace:
 def test_broken_pictures_and_absent_splits_stop_a_run_in_one_line(
     changed, rows, write_parquet, own_cache, tmp_path
 ):
-    broken = write_parquet(changed(0, content=b"no picture"), "broken")
-    with pytest.raises(StudyError, match="beach_0.png"):
-        execute(Run(str(broken), "tiny@random", recipe=RECIPE), tmp_path / "run", progress=False)
-    untested = write_parquet([row for row in rows if row.split != "test"], "untested")
-    with pytest.raises(StudyError, match="has no test split"):
-        execute(Run(str(untested), "tiny@random", recipe=RECIPE), tmp_path / "run")
-    blank = write_parquet(changed(9, captions=["a beach .", " "]), "blank")
-    with pytest.raises(StudyError, match="1 empty caption"):
-        execute(Run(str(blank), "tiny@random", recipe=RECIPE), tmp_path / "run")
+    for number, (damaged, message) in enumerate(
+        [
+            (changed(0, content=b"no picture"), "beach_0.png"),
+            ([row for row in rows if row.split != "test"], "has no test split"),
+            (changed(9, captions=["a beach .", " "]), "1 empty caption"),
+        ]
+    ):
+        run = Run(str(write_parquet(damaged, f"set{number}")), "tiny@random", recipe=RECIPE)
+        with pytest.raises(StudyError, match=message):
+            execute(run, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -466,10 +425,10 @@ def test_data_check_exits_1_when_broken_and_0_with_findings(
     assert answer.code == 1 and "beach_2.png" in answer.output
 
 
-def test_methods_are_counted_without_any_weights():
-    done = rsstudy("list", "methods", "--encoder", "ViT-B-32", "--json")
-    assert done.returncode == 0, done.stderr
-    counts = {row["name"]: row["trainable_parameters"] for row in json.loads(done.stdout)}
+def test_methods_are_counted_without_any_weights(tmp_path):
+    done = call(main, ["list", "methods", "--encoder", "ViT-B-32", "--json"], tmp_path)
+    assert done.code == 0, done.error
+    counts = {row["name"]: row["trainable_parameters"] for row in json.loads(done.output)}
     assert counts["mrs-adapter"] == 161_088 and counts["full"] == 151_277_313
 
 

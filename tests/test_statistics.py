@@ -16,6 +16,7 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments.compare import (
     EQUIVALENCE_MARGIN,
     LOOKS,
+    Measure,
     at_look,
     best_group,
     clusters_of,
@@ -145,7 +146,7 @@ def test_estimates_are_the_differences_of_the_records_scores():
         return np.mean([scores(*counts_of(r["test_queries"]))[name] for r in side])
 
     for name in ("mean_recall", "i2t_r1", "i2t_r10", "t2i_r5"):
-        found = compare(a, b, name)
+        found = compare(a, b, Measure(name))
         assert found.estimate == pytest.approx(score(a, name) - score(b, name))
     assert found.seeds == (3, 2) and found.clusters == 12
 
@@ -155,7 +156,7 @@ def test_the_protocol_decides_which_counts_are_compared():
     strict = compare(a, b).estimate
     a[0]["test_queries"]["relaxed"] = b[0]["test_queries"]["relaxed"]
     assert compare(a, b).estimate == strict
-    assert compare(a, b, protocol="relaxed").estimate == 0
+    assert compare(a, b, Measure(protocol="relaxed")).estimate == 0
 
 
 def test_with_equal_clusters_the_error_is_the_standard_error_of_the_mean():
@@ -214,28 +215,27 @@ def test_holm_rejects_what_the_closed_test_by_bonferroni_rejects(percents):
 def test_what_cannot_be_compared_is_refused():
     a, b = random_record(0), random_record(1)
     other = random_record(2, captions=(2, 1, 3, 2) * 3)
-    with pytest.raises(StudyError, match="do not share their test queries"):
-        compare([a], [other])
-    with pytest.raises(StudyError, match="one record a seed"):
-        compare([a, a], [b])
-    with pytest.raises(StudyError, match="one record a seed"):
-        smallest_gap([a], [])
-    with pytest.raises(StudyError, match="no score 'r1'"):
-        compare([a], [b], "r1")
-    with pytest.raises(StudyError, match="no clusters by 'word'"):
-        compare([a], [b], cluster="word")
-    with pytest.raises(StudyError, match="into one cluster"):
-        compare([random_record(0, [0] * 24)], [random_record(1, [0] * 24)])
-    with pytest.raises(StudyError, match="nearly all test pictures into one cluster"):
-        uneven = [0] * 23 + [1]  # a cluster beside one picture: an interval would be a guess
-        compare([random_record(0, uneven)], [random_record(1, uneven)])
-    with pytest.raises(StudyError, match="is not finished"):
-        compare([a], [{"id": "x", "config": {"seed": 0}}])
-    for made in (a, b):
-        del made["test_queries"]["text_of_caption"]
-    with pytest.raises(StudyError, match="which captions are alike"):
-        compare([a], [b])
-    assert compare([a], [b], cluster="picture").clusters == 12
+    joined, uneven = [0] * 24, [0] * 23 + [1]  # one cluster; one beside a single picture
+    unsaid = [{**one, "test_queries": {**one["test_queries"]}} for one in (a, b)]
+    for one in unsaid:
+        del one["test_queries"]["text_of_caption"]
+    for first, second, by, message in (
+        ([a], [other], Measure(), "do not share their test queries"),
+        ([a, a], [b], Measure(), "one record a seed"),
+        ([a], [], Measure(), "one record a seed"),
+        ([a], [b], Measure("r1"), "no score 'r1'"),
+        ([a], [b], Measure(cluster="word"), "no clusters by 'word'"),
+        *(
+            ([random_record(0, of)], [random_record(1, of)], Measure(), "into one cluster")
+            for of in (joined, uneven)
+        ),
+        ([a], [{"id": "x", "config": {"seed": 0}}], Measure(), "is not finished"),
+        (unsaid[:1], unsaid[1:], Measure(), "which captions are alike"),
+    ):
+        for ask in (compare, smallest_gap):
+            with pytest.raises(StudyError, match=message):
+                ask(first, second, by)
+    assert compare(unsaid[:1], unsaid[1:], Measure(cluster="picture")).clusters == 12
 
 
 def shifted(runs, seeds):
@@ -326,7 +326,7 @@ def test_a_pool_steadies_the_spread_over_seeds_and_counts_its_degrees_of_freedom
     untrained = [{**arms[0][0], "trained_parameters": {"total": 0}}]
     assert compare(untrained, arms[1], pool=pool).error < one.error, "nothing trained has no seeds"
     with pytest.raises(StudyError, match="pool is of another test set, score"):
-        compare(arms[0], arms[1], "i2t_r1", pool=pool)
+        compare(arms[0], arms[1], Measure("i2t_r1"), pool=pool)
     with pytest.raises(StudyError, match="two arms or more"):
         seed_spread(arms[:1])
 
@@ -360,7 +360,7 @@ def test_pictures_that_share_captions_must_not_count_one_by_one():
     for _ in range(experiments):
         a, b = world.records(gap=0)
         by_text.append(compare(a, b).p <= 0.05)
-        by_picture.append(compare(a, b, cluster="picture").p <= 0.05)
+        by_picture.append(compare(a, b, Measure(cluster="picture")).p <= 0.05)
     assert 0.015 <= np.mean(by_text) <= at_most(0.05, experiments)
     assert np.mean(by_picture) > at_most(0.05, experiments)
 
@@ -388,9 +388,6 @@ def test_a_run_less_itself_is_nothing_and_too_few_queries_leave_it_open():
     assert (same.estimate, same.error, same.p) == (0, 0, 1) and same.comparable
     noisy = compare([random_record(0)], [random_record(1)])
     assert noisy.p > 0.05 and noisy.word == "open" and not noisy.comparable
-    assert noisy.excluded() == (
-        f"at most {-noisy.low:.1f} points worse, at most {noisy.high:.1f} better"
-    )
 
 
 def test_changes_from_one_start_are_told_as_what_came_of_them():
@@ -498,15 +495,10 @@ def test_comparable_is_only_what_lies_within_the_margin():
     assert not corrected([contrast(0.4, 0.3)] * 10)[0].comparable
 
 
-def of_fold(number, first, assignment="first", digest=None, captions=(1, 2, 3, 2) * 3):
-    made = random_record(first, captions=captions)
-    fold = {
-        "number": number,
-        "assignment": assignment,
-        "grouped": False,
-        "digest": digest or f"d{number}",
-    }
-    return {**made, "config": {"seed": number, "fold": fold}}
+def of_fold(number, first, assignment="first", digest=None):
+    digest = digest or f"d{number}"
+    fold = {"number": number, "assignment": assignment, "grouped": False, "digest": digest}
+    return {**random_record(first), "config": {"seed": number, "fold": fold}}
 
 
 def test_folds_are_paired_and_their_error_knows_that_training_sets_overlap():
@@ -522,30 +514,28 @@ def test_folds_are_paired_and_their_error_knows_that_training_sets_overlap():
 
 
 def test_folds_that_are_not_the_same_are_refused():
-    a = [of_fold(k, k) for k in (3, 4)]
-    with pytest.raises(StudyError, match="differ in their folds"):
-        compare_folds(a, [of_fold(k, k) for k in (3, 5)])
-    with pytest.raises(StudyError, match="differ in their folds"):
-        compare_folds(a, [of_fold(3, 3), of_fold(4, 4, "second")])
-    with pytest.raises(StudyError, match="differ in their folds"):
-        compare_folds(a, [of_fold(3, 3), of_fold(4, 4, digest="other")])
-    with pytest.raises(StudyError, match="several assignments"):
-        mixed = [of_fold(3, 3), of_fold(4, 4, "second")]
-        compare_folds(mixed, mixed)
-    with pytest.raises(StudyError, match="one record a fold"):
-        compare_folds([a[0], a[0]], [a[0], a[0]])
-    for name, value in (("method", "full"), ("recipe", {"learning_rate": 2e-3})):
-        odd = {**a[1], "config": {**a[1]["config"], name: value}}
-        with pytest.raises(StudyError, match="holds several arms"):
-            compare_folds([a[0], odd], a)
-    with pytest.raises(StudyError, match="holds several arms"):
-        compare_folds(a, [a[0], {**a[1], "environment": {"device": "cuda"}}])
-    with pytest.raises(StudyError, match="of the published split"):
-        compare_folds([random_record(0)], [random_record(1)])
-    with pytest.raises(StudyError, match="two or more"):
-        compare_folds(a[:1], a[:1])
+    one, other = of_fold(3, 3), of_fold(4, 4)
+    a, mixed, seeds = [one, other], [one, of_fold(4, 4, "second")], [random_record(0)]
+    many = [
+        {**other, "config": {**other["config"], "method": "full"}},
+        {**other, "config": {**other["config"], "recipe": {"learning_rate": 2e-3}}},
+        {**other, "environment": {"device": "cuda"}},
+    ]
+    for first, second, message in (
+        (a, [one, of_fold(5, 5)], "differ in their folds"),
+        (a, mixed, "differ in their folds"),
+        (a, [one, of_fold(4, 4, digest="other")], "differ in their folds"),
+        (mixed, mixed, "several assignments"),
+        ([one, one], [one, one], "one record a fold"),
+        *(([one, odd], a, "holds several arms") for odd in many),
+        (a, [one, many[0]], "holds several arms"),
+        (seeds, seeds, "of the published split"),
+        (a[:1], a[:1], "two or more"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            compare_folds(first, second)
     with pytest.raises(StudyError, match="do not share their test queries"):
-        compare([a[0]], [of_fold(4, 3)])
+        compare([one], [of_fold(4, 3)])
 
 
 def test_a_look_is_judged_at_its_nominal_level():

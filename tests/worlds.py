@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from rsstudy.experiments.compare import Contrast, SeedSpread, _contrast, _Measure, _shared
+from rsstudy.experiments.compare import Contrast, Measure, SeedSpread, _judged, _shared, _TestSet
 
 CAPTIONS = 2  # of each picture
 
@@ -53,12 +53,11 @@ class World:
         shared = self.cluster + self.picture + self.arm_cluster + self.arm_picture
         return 1 - shared
 
-    def measure(self) -> _Measure:
+    def measure(self) -> _TestSet:
         sizes = np.array(self.sizes)
         size = np.stack([sizes, CAPTIONS * sizes])
-        effective = float(sizes.sum() ** 2 / (sizes**2).sum())
         label = np.repeat(np.arange(len(sizes)), sizes)
-        return _Measure("mean_recall", "standard", label, size, effective, "world")
+        return _TestSet(Measure(), label, size, "world")
 
     def truth(self, gap: float) -> float:
         """Points between two arms whose thresholds are ``gap`` apart, half to either side."""
@@ -157,8 +156,8 @@ def contrasts(
     for a, b in seen:
         pool = world.pool(seeds, variance, noise, random)
         for listed, prior in zip(found, (None, pool), strict=True):
-            terms = [(1.0, a), (-1.0, b)]
-            listed.append(_contrast(of, terms, 1.0, prior, (seeds, seeds)))
+            moments = of.moments([(1.0, a), (-1.0, b)], prior)
+            listed.append(_judged(*moments, 1.0, (seeds, seeds), len(world.sizes)))
     return found
 
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from rsstudy.errors import StudyError
-from rsstudy.experiments.compare import Contrast, corrected
+from rsstudy.experiments.compare import Contrast
+from study.comparison import judged
 from study.verdicts import Found, Said
 
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
@@ -231,14 +232,11 @@ def check(found: Sequence[Block], said: Said) -> list[Checked]:
         if isinstance(value, Contrast):
             of = families.setdefault((block.page, block.section), {})
             of[ast.unparse(claim.asked)] = value
-    judged = {
-        key: dict(zip(of, corrected(list(of.values())), strict=True))
-        for key, of in families.items()
-    }
+    gains = {key: judged(of) for key, of in families.items()}
     done = []
     for (block, source, claim), value in zip(asked, values, strict=True):
         if isinstance(value, Contrast):
-            value = Found.of(judged[block.page, block.section][ast.unparse(claim.asked)])
+            value = Found.of(gains[block.page, block.section][ast.unparse(claim.asked)])
         elif not isinstance(value, (str, Found)):
             value = Found(float(value))
         problems = (*claim.differs(value), *claim.unsaid(block, value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from rsstudy.experiments.compare import Contrast, SeedSpread, compare, corrected
 from rsstudy.retrieval import KS, counts_of, recall_interval
 
 Record = Mapping[str, Any]
+Name = TypeVar("Name")
 
 # Which row of the paper's tables is a method's; ``Ours`` is its adapter with HMMC. The VSE++ that
 # it quotes is another author's training of the same recipe.
@@ -121,17 +122,21 @@ def chosen_at_an_end(choices: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["arm", "learning_rate", "end"]]
 
 
+def judged(asked: Mapping[Name, Contrast]) -> dict[Name, Contrast]:
+    """The contrasts of one table by name, corrected over all of them."""
+    return dict(zip(asked, corrected(list(asked.values())), strict=True))
+
+
 def contrasted(
-    asked: Mapping[str, tuple[Sequence[Record], Sequence[Record]]], pool: SeedSpread | None = None
-) -> dict[str, Contrast]:
+    asked: Mapping[Name, tuple[Sequence[Record], Sequence[Record]]], pool: SeedSpread | None = None
+) -> dict[Name, Contrast]:
     """For each name, its first arm less its second, corrected over all that are asked.
 
     Args:
         asked: by name, the records of both arms, one a seed.
         pool: see ``rsstudy.experiments.compare.compare``.
     """
-    found = corrected([compare(one, other, pool=pool) for one, other in asked.values()])
-    return dict(zip(asked, found, strict=True))
+    return judged({name: compare(*sides, pool=pool) for name, sides in asked.items()})
 
 
 def interval(found: Any, unit: str = "") -> str:
@@ -218,18 +223,15 @@ def on_validation(rows: Sequence[Arm], records: Iterable[Record]) -> pd.DataFram
         percent), best_epoch, seconds (of training), record.
     """
     records = [record for record in records if "validation_scores" in record]
-    found = []
-    for arm in rows:
-        record = next((record for record in records if is_run(arm.run, record)), None)
-        if record is not None:
-            found.append(
-                {
-                    "name": arm.level,
-                    "trained": record["trained_parameters"]["total"],
-                    "mean_recall": record["validation_scores"]["mean_recall"],
-                    "best_epoch": record["best_epoch"],
-                    "seconds": record["cost"]["train_seconds"],
-                    "record": record,
-                }
-            )
-    return pd.DataFrame(found)
+    found = [(arm, r) for arm in rows for r in [r for r in records if is_run(arm.run, r)][:1]]
+    return pd.DataFrame(
+        {
+            "name": arm.level,
+            "trained": record["trained_parameters"]["total"],
+            "mean_recall": record["validation_scores"]["mean_recall"],
+            "best_epoch": record["best_epoch"],
+            "seconds": record["cost"]["train_seconds"],
+            "record": record,
+        }
+        for arm, record in found
+    )

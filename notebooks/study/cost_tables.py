@@ -174,7 +174,9 @@ def abstract_claims(counted: pd.DataFrame, steps: pd.DataFrame, others: Record) 
     seconds = steps["step"] / steps.loc["full", "step"]
     elsewhere = others["rows"]["ratios"]["mrs-adapter over full"]
     here, fp32, timed = "counted, ViT-B/32", "counted, ViT-B/32, fp32", "measured, bench encoder"
+    there = f"measured, ViT-B/32, batch {others['settings']['batch']}"
     plain = ", full fine-tuning with InfoNCE"
+    dearer = f"{flops['mrs-adapter, hmmc'] - 1:+.0%} of full fine-tuning's FLOPs a step"
     saved = "substantial savings in training cost (adapter with InfoNCE)"
     parts, bytes_ = (1 - ours[name] / full[name] for name in ("total", "stored_bytes"))
     rows = [
@@ -183,17 +185,9 @@ def abstract_claims(counted: pd.DataFrame, steps: pd.DataFrame, others: Record) 
         (saved, f"{1 - flops['mrs-adapter']:.0%} of a step's FLOPs", here),
         *(("", f"{1 - of:.0%} of the memory at batch {b}", fp32) for b, of in saving.items()),
         ("", f"{1 - seconds['mrs-adapter']:.0%} of a step's seconds", timed),
-        (
-            "",
-            f"{1 - elsewhere:.0%} of a step's seconds",
-            f"measured, ViT-B/32, batch {others['settings']['batch']}",
-        ),
+        ("", f"{1 - elsewhere:.0%} of a step's seconds", there),
         ("", f"{bytes_:.2%} of the file to store or send", here),
-        (
-            "the same with its objective, HMMC",
-            f"{flops['mrs-adapter, hmmc'] - 1:+.0%} of full fine-tuning's FLOPs a step",
-            here + plain,
-        ),
+        ("the same with its objective, HMMC", dearer, here + plain),
         *(("", f"{of - 1:+.0%} of its memory at batch {b}", fp32) for b, of in costing.items()),
         ("", f"{seconds['mrs-adapter, hmmc'] - 1:+.0%} of its seconds a step", timed + plain),
     ]

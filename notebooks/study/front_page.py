@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsstudy.experiments.compare import compare, corrected
+from rsstudy.experiments.compare import compare
 from rsstudy.files import whole_file
-from study.comparison import mean_with_interval
+from study.comparison import judged, mean_with_interval
 from study.suites import OBJECTIVES_RUNS, UPDATED
 from study.verdicts import records_of, spread, trained_runs
 
@@ -42,12 +42,14 @@ def picture_table(results: Path) -> pd.DataFrame:
         for name, arm in SHOWN.items()
     }
     trained = {key: runs[0]["trained_parameters"]["total"] for key, runs in found.items()}
-    asked = [(data, name) for data, name in found if name != ALL]
     pools = {data: spread(table, data) for data in (SECOND, FIRST)}
-    contrasts = corrected(
-        [compare(found[key], found[key[0], ALL], pool=pools[key[0]]) for key in asked]
+    contrasts = judged(
+        {
+            (data, name): compare(runs, found[data, ALL], pool=pools[data])
+            for (data, name), runs in found.items()
+            if name != ALL
+        }
     )
-    judged = dict(zip(asked, contrasts, strict=True))
     shown = ("estimate", "low", "high", "low_corrected", "high_corrected", "word")
     return pd.DataFrame(
         {
@@ -58,7 +60,7 @@ def picture_table(results: Path) -> pd.DataFrame:
             "trained": trained[data, name],
             "of": max(trained.values()),
             "records": " ".join(record["id"] for record in runs),
-            **{of: getattr(judged.get((data, name)), of, None) for of in shown},
+            **{of: getattr(contrasts.get((data, name)), of, None) for of in shown},
         }
         for (data, name), runs in found.items()
     )

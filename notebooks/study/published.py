@@ -54,17 +54,14 @@ def granularity(reported: pd.DataFrame, test_images: dict[str, int]) -> pd.DataF
         dataset, method, group, impossible (0 to 6) and cells, their names. Why such a cell stands
         there is not known: a mean over runs would do it, and so would a slip.
     """
-    table = reported[["dataset", "method", "group"]].copy()
-    found = [
-        [
-            name
-            for name in RECALLS
-            if not possible(
-                row[name], test_images[row["dataset"]] * (CAPTIONS if name[0] == "t" else 1)
-            )
-        ]
-        for row in reported.to_dict("records")
-    ]
+
+    def not_possible(row: dict[str, Any]) -> list[str]:
+        images = test_images[row["dataset"]]
+        queries = {name: images * (CAPTIONS if name[0] == "t" else 1) for name in RECALLS}
+        return [name for name in RECALLS if not possible(row[name], queries[name])]
+
+    table = reported[["dataset", "method", "group"]]
+    found = list(map(not_possible, reported.to_dict("records")))
     return table.assign(impossible=list(map(len, found)), cells=list(map(", ".join, found)))
 
 

@@ -26,13 +26,12 @@ from rsstudy.experiments.compare import (
     Word,
     best_group,
     compare,
-    corrected,
     holm,
     seed_spread,
     smallest_gap,
 )
 from rsstudy.experiments.record import before
-from study.comparison import mean_with_interval, name_of_row
+from study.comparison import contrasted, mean_with_interval, name_of_row
 from study.cost_tables import measured_steps, memory, read_benchmarks, read_counted
 from study.dials import curves, gains, raised_similarity, slopes
 from study.published import granularity, leads, read_reported, read_table, unsound_means
@@ -140,8 +139,7 @@ def others_beside(table: pd.DataFrame, data: str) -> dict[str, Contrast]:
     """The other small parts less the paper's adapter, the best first; corrected over all."""
     adapter, pool = records_of(table, "mrs-adapter", data), spread(table, data)
     others = other_parts(table, data)
-    contrasts = corrected([compare(own, adapter, pool=pool) for own in others.values()])
-    found = dict(zip(others, contrasts, strict=True))
+    found = contrasted({name: (own, adapter) for name, own in others.items()}, pool)
     return dict(sorted(found.items(), key=lambda item: -item[1].estimate))
 
 

@@ -103,21 +103,18 @@ def only(
     Raises:
         StudyError: no arm has a name that was asked for.
     """
-    for kind, asked, has in (
-        ("data set of this suite", data, {arm.run.data for arm in rows}),
-        ("method of this suite", methods, {label_of(arm.run) for arm in rows}),
-        ("objective of this suite", objectives, {arm.run.objective for arm in rows}),
+    kept = list(rows)
+    for kind, asked, name_in in (
+        ("data set", data, lambda arm: arm.run.data),
+        ("method", methods, lambda arm: label_of(arm.run)),
+        ("objective", objectives, lambda arm: arm.run.objective),
     ):
+        has = {name_in(arm) for arm in rows} if asked else set()
         for name in asked:
             if name not in has:
-                raise unknown(kind, name, has)
-    return [
-        arm
-        for arm in rows
-        if (not data or arm.run.data in data)
-        and (not methods or label_of(arm.run) in methods)
-        and (not objectives or arm.run.objective in objectives)
-    ]
+                raise unknown(f"{kind} of this suite", name, has)
+        kept = [arm for arm in kept if not asked or name_in(arm) in asked]
+    return kept
 
 
 def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
@@ -136,12 +133,15 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
     parts = [table.iloc[:0].assign(factor="", level="")]  # the columns, if there is no arm
     for arm in rows:
         run, wanted = arm.run, _recipe_of(settings_of(arm.run.recipe))
-        named = (table["data"] == run.data) & (table["encoder"] == run.encoder)
-        named &= (table["label"] == label_of(run)) & (
-            table["objective_label"] == objective_label(run)
+        repeats = arm.repeats(run)
+        named = (
+            (table["data"] == run.data)
+            & (table["encoder"] == run.encoder)
+            & (table["label"] == label_of(run))
+            & (table["objective_label"] == objective_label(run))
+            & table["seed"].isin([repeat.seed for repeat in repeats])
+            & table["fold"].isin([fold_name(repeat.fold) for repeat in repeats])
         )
-        named &= table["seed"].isin([repeat.seed for repeat in arm.repeats(run)])
-        named &= table["fold"].isin([fold_name(repeat.fold) for repeat in arm.repeats(run)])
         found = table[named].sort_values("seed")
         same = [
             _recipe_of(record["config"]["recipe"]) == wanted and _same_chain(run, record["config"])
@@ -149,7 +149,7 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
         ]
         found = found[np.array(same, dtype=bool)]
         found = found.assign(factor=arm.factor, level=arm.level)
-        first = found[found["seed"] == arm.repeats(run)[0].seed]
+        first = found[found["seed"] == repeats[0].seed]
         if len(first) > 1:
             raise StudyError(
                 f"{' and '.join(first['id'])} differ in learning rate or image size alone: keep one"

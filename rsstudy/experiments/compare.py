@@ -1,13 +1,13 @@
 """What scores allow to say: differences with intervals, in the words clear, likely and open.
 
-Chance has two sources: which pictures the test set happens to hold, and the seeds of training. The
-counts of a record's test queries carry the first, several records the second.
+Chance has two sources: which pictures the test set has, and the seeds of training. The counts of a
+record's test queries carry the first, several records the second.
 
-Test queries are not independent. The captions of a picture describe the same content, and where a
-caption labels several pictures its query is asked several times and its pictures compete. So test
-pictures count in clusters: a picture with its captions, or (the default) all pictures that a chain
-of shared captions joins. On RSICD and UCM-Captions no cluster swallows the set: the largest holds
-fewer than one picture in twenty (tests/test_statistics.py counts them).
+Test queries are not independent. The captions of a picture describe the same content. A caption of
+several pictures is asked several times, and its pictures compete. So test pictures count in
+clusters: a picture with its captions, or (the default) all pictures that a chain of shared captions
+joins. On RSICD and UCM-Captions the largest cluster has fewer than one picture in twenty
+(tests/test_statistics.py counts them).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from rsstudy.retrieval import KS, counts_of
 # before any record it judges.
 EQUIVALENCE_MARGIN = 1.0
 ALPHA = 0.05
+POWER = 0.8
 # O'Brien-Fleming's boundary for two looks, half the folds each, with the whole error at ALPHA
 # (Biometrics 35, 1979): the second look's z; the first's is larger by the root of two.
 BOUNDARY = 1.9774
@@ -45,7 +46,26 @@ TEST_OVER_TRAIN = 1 / FOLDS
 Word = Literal["clear", "likely", "open"]
 Correction = Literal["simultaneous", "holm"]
 Record = Mapping[str, Any]
-Pair = tuple[Record, Record]
+# The records of an arm, one a seed; or pairs of records, before and after, for its changes.
+Side = Sequence[Record] | Sequence[tuple[Record, Record]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is compared.
+
+    Attributes:
+        score: ``mean_recall`` or one of its six recalls, such as ``i2t_r1``.
+        protocol: standard or relaxed.
+        cluster: ``text`` or ``picture``; see ``clusters_of``.
+    """
+
+    score: str = "mean_recall"
+    protocol: str = "standard"
+    cluster: str = "text"
+
+
+MEAN_RECALL = Measure()
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,7 @@ class SeedSpread:
         freedom: degrees of freedom that it counts as a prior.
         noise: the part of that variance that is luck with single pictures.
         arms: with two seeds or more, from which it was estimated.
-        of: what it may moderate: test set, score, protocol and clusters.
+        of: what it may moderate: test set and measure.
     """
 
     variance: float
@@ -90,11 +110,11 @@ class Contrast:
         p: two-sided, of no difference; corrected with the interval.
         p_equivalence: of a difference of ``margin`` or more, the larger of two one-sided ones;
             corrected likewise.
-        alpha: two-sided level of the corrected interval before correction for the table.
-        seeds: of A and of B. With one on either side no spread over seeds is known there, and the
-            contrast speaks of that trained model, unless a pool tells the spread.
+        seeds: of A and of B. One seed shows no spread over seeds: the contrast then speaks of that
+            trained model, unless a pool gives the spread.
         clusters: of test pictures; 0 where folds are compared.
         folds: 0 where seeds are compared.
+        alpha: two-sided level of the corrected interval before correction for the table.
     """
 
     estimate: float
@@ -129,11 +149,6 @@ class Contrast:
         way = more if self.estimate > 0 else less
         return {"clear": f"clearly {way}", "likely": f"likely {way}", "open": "open"}[self.word]
 
-    def excluded(self, more: str = "better", less: str = "worse") -> str:
-        """What an open contrast's 95 % interval leaves: at most so much worse, so much better."""
-        below, above = max(-self.low, 0.0), max(self.high, 0.0)
-        return f"at most {below:.1f} points {less}, at most {above:.1f} {more}"
-
 
 @dataclass(frozen=True)
 class FromBest:
@@ -152,8 +167,8 @@ class FromBest:
         return self.high > 0
 
 
-def mean_over_seeds(values: Sequence[float], level: float = 0.95) -> SeedMean:
-    """The mean of one score over seeds with its t-interval; of one seed without (NaN).
+def mean_over_seeds(values: Sequence[float]) -> SeedMean:
+    """The mean of one score over seeds with its 95 % t-interval; of one seed without (NaN).
 
     Raises:
         StudyError: there are no values.
@@ -164,7 +179,7 @@ def mean_over_seeds(values: Sequence[float], level: float = 0.95) -> SeedMean:
     if n == 1:
         return SeedMean(mean, np.nan, np.nan, np.nan, 1)
     deviation = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * deviation / n**0.5
+    half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * deviation / n**0.5
     return SeedMean(mean, mean - half, mean + half, deviation, n)
 
 
@@ -177,7 +192,7 @@ def clusters_of(queries: Mapping[str, Any], cluster: str = "text") -> np.ndarray
             that are joined by an identical caption.
 
     Raises:
-        StudyError: another name, or a record that does not tell which captions are alike.
+        StudyError: another name, or a record that does not say which captions are alike.
     """
     captions = np.array(queries["captions_of_image"])
     if cluster == "picture":
@@ -198,11 +213,9 @@ def clusters_of(queries: Mapping[str, Any], cluster: str = "text") -> np.ndarray
 
 
 def compare(
-    a: Sequence[Record],
-    b: Sequence[Record],
-    score: str = "mean_recall",
-    protocol: str = "standard",
-    cluster: str = "text",
+    a: Side,
+    b: Side,
+    by: Measure = MEAN_RECALL,
     margin: float = EQUIVALENCE_MARGIN,
     pool: SeedSpread | None = None,
 ) -> Contrast:
@@ -227,9 +240,6 @@ def compare(
 
     Args:
         a, b: records of runs on one test set, one a seed.
-        score: ``mean_recall`` or one of its six recalls, such as ``i2t_r1``.
-        protocol: standard or relaxed.
-        cluster: ``text`` or ``picture``; see ``clusters_of``.
         margin: of equivalence, in points.
         pool: the spread over seeds of the table's arms, from ``seed_spread``; else each arm's own.
 
@@ -237,42 +247,33 @@ def compare(
         StudyError: a side has no records, or two of one seed; the records are of several test sets;
             they form fewer than two clusters of equal size; the pool is of something else.
     """
-    of = _Measure.on([*a, *b], score, protocol, cluster)
-    return _contrast(of, [(1.0, of.arm(a)), (-1.0, of.arm(b))], margin, pool, (len(a), len(b)))
+    return _weighted([(1.0, a), (-1.0, b)], by, margin, pool)
 
 
 def compare_changes(
-    a: Sequence[Pair],
-    b: Sequence[Pair] | None = None,
-    score: str = "mean_recall",
+    a: Side,
+    b: Side | None = None,
+    by: Measure = MEAN_RECALL,
     margin: float = EQUIVALENCE_MARGIN,
     pool: SeedSpread | None = None,
 ) -> Contrast:
-    """What a step changed a method's score by, less what it changed another's by.
+    """The change of one method's score in a step, less that of another's; or the change itself.
 
     The change of each run is one score, so what a seed did before the step cancels.
 
     Args:
-        a, b: pairs of records on one test set, before and after, each pair of one seed. Without b
-            the change itself.
-        score, margin: as ``compare``, whose standard protocol and clusters by text are taken.
-        pool: from ``seed_spread`` of such pairs.
-
-    Returns:
-        positive where A gained more, or lost less.
+        a, b: pairs of records on one test set, before and after, each pair of one seed.
+        by, margin, pool: as ``compare``; the pool is of such pairs.
 
     Raises:
         StudyError: as ``compare``; the records of a pair are of two seeds.
     """
-    of = _Measure.on([r for pair in (*a, *(b or ())) for r in pair], score)
-    terms = [(1.0, of.arm(a))] + ([] if b is None else [(-1.0, of.arm(b))])
-    return _contrast(of, terms, margin, pool, (len(a), len(b or ())))
+    return _weighted([(1.0, a)] + ([] if b is None else [(-1.0, b)]), by, margin, pool)
 
 
 def compare_factor(
-    pairs: Sequence[tuple[Sequence[Record], Sequence[Record]]],
-    score: str = "mean_recall",
-    protocol: str = "standard",
+    pairs: Sequence[tuple[Side, Side]],
+    by: Measure = MEAN_RECALL,
     margin: float = EQUIVALENCE_MARGIN,
     pool: SeedSpread | None = None,
 ) -> Contrast:
@@ -281,26 +282,20 @@ def compare_factor(
     It speaks of these methods, not of a population of methods. ``seeds`` are those of all sides.
 
     Args:
-        pairs: of records of two arms that differ in the factor alone, as sides of ``compare``.
+        pairs: of records of two arms that differ in the factor alone; all else as ``compare``.
 
     Raises:
         StudyError: as ``compare``.
     """
-    of = _Measure.on([r for pair in pairs for side in pair for r in side], score, protocol)
     weight = 1 / len(pairs)
-    terms = [
-        (sign * weight, of.arm(side))
-        for pair in pairs
-        for sign, side in zip((1, -1), pair, strict=True)
-    ]
-    seeds = (sum(len(one) for one, _ in pairs), sum(len(other) for _, other in pairs))
-    return _contrast(of, terms, margin, pool, seeds)
+    terms = [term for one, other in pairs for term in ((weight, one), (-weight, other))]
+    return _weighted(terms, by, margin, pool)
 
 
 def compare_folds(
     a: Sequence[Record],
     b: Sequence[Record],
-    score: str = "mean_recall",
+    by: Measure = MEAN_RECALL,
     margin: float = EQUIVALENCE_MARGIN,
 ) -> Contrast:
     """A less B over folds of one assignment, paired by fold: each fold has pictures of its own.
@@ -308,11 +303,11 @@ def compare_folds(
     The standard error is that of Nadeau and Bengio (Machine Learning 52, 2003): the variance of the
     F differences times 1/F + 1/8, by t with F - 1 degrees of freedom. The second part, test over
     training size, is for training sets that overlap. Each difference has other pictures and another
-    seed, so their variance holds both, and nothing is added for clusters within a fold.
+    seed, so their variance has both, and nothing is added for clusters within a fold.
 
     Args:
         a, b: records of the same folds, one a fold.
-        score, margin: as ``compare``; the protocol is standard.
+        by, margin: as ``compare``.
 
     Raises:
         StudyError: a record of no fold, two of one fold, fewer than two folds, or sides that differ
@@ -324,21 +319,18 @@ def compare_folds(
                 "a side holds several arms: give records of one method, objective, "
                 "recipe and learning rate, made on one kind of device"
             )
-    sides = [_by_fold(side) for side in (a, b)]
-    if [key for key, _ in sides[0]] != [key for key, _ in sides[1]]:
+    one, other = _by_fold(a), _by_fold(b)
+    if list(one) != list(other):
         raise StudyError(
             "the sides differ in their folds, assignments or digests: give records of the same "
             "folds on either side"
         )
-    if len({key[1:3] for key, _ in sides[0]}) > 1:
+    if len({key[1:3] for key in one}) > 1:
         raise StudyError("the folds are of several assignments: give those of one")
-    folds = len(sides[0])
+    folds = len(one)
     if folds < 2:
         raise StudyError(f"{folds} fold: give two or more")
-    differences = []
-    for (_, one), (_, other) in zip(*sides, strict=True):
-        of = _Measure.on([one, other], score)
-        differences.append(float(of.arm([one]).scores[0] - of.arm([other]).scores[0]))
+    differences = [compare([one[fold]], [other[fold]], by).estimate for fold in one]
     error = float(np.std(differences, ddof=1)) * (1 / folds + TEST_OVER_TRAIN) ** 0.5
     return _judged(float(np.mean(differences)), error, folds - 1, margin, (folds, folds), 0, folds)
 
@@ -357,12 +349,7 @@ def at_look(contrast: Contrast) -> Contrast:
     return _at(dataclasses.replace(contrast, alpha=LOOKS[contrast.folds]))
 
 
-def seed_spread(
-    arms: Sequence[Sequence[Record]] | Sequence[Sequence[Pair]],
-    score: str = "mean_recall",
-    protocol: str = "standard",
-    cluster: str = "text",
-) -> SeedSpread:
+def seed_spread(arms: Sequence[Side], by: Measure = MEAN_RECALL) -> SeedSpread:
     """The variance of one seed's score that the arms of a table share, and how far they share it.
 
     ``variance`` is the pooled one. ``freedom``, how closely arms share it, is fitted by moments to
@@ -373,7 +360,7 @@ def seed_spread(
     Args:
         arms: of records, or of pairs of records for ``compare_changes``; those with one seed are
             passed over.
-        score, protocol, cluster: as in the contrasts to come.
+        by: as in the contrasts to come.
 
     Raises:
         StudyError: fewer than two arms with two seeds; else as ``compare``.
@@ -381,9 +368,7 @@ def seed_spread(
     several = [arm for arm in arms if len(arm) > 1]
     if len(several) < 2:
         raise StudyError("a pool needs two arms or more with two seeds or more")
-    runs = [one for arm in several for one in arm]
-    flat = [r for one in runs for r in (one if isinstance(one, tuple) else (one,))]
-    of = _Measure.on(flat, score, protocol, cluster)
+    of = _TestSet.of(several, by)
     found = [of.arm(arm) for arm in several]
     freedom = np.array([len(arm.scores) - 1 for arm in found])
     variance, shared = _shared(np.array([arm.scores.var(ddof=1) for arm in found]), freedom)
@@ -405,7 +390,7 @@ def _shared(variance: np.ndarray, freedom: np.ndarray) -> tuple[float, float]:
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's step-down correction: p-values that may be held against alpha all at once.
+    """Holm's step-down correction: p-values that may be compared with alpha all at once.
 
     The chance of any false claim among the table's true null hypotheses stays within alpha, however
     its tests depend on each other (Holm, Scandinavian Journal of Statistics 6, 1979).
@@ -426,9 +411,9 @@ def corrected(table: Sequence[Contrast], by: Correction = "simultaneous") -> lis
     """The contrasts of one table, their corrected intervals, p-values and words for all at once.
 
     ``simultaneous`` (the default) is Bonferroni's: each corrected interval has level
-    1 - alpha / m. With a chance of 95 % all of them hold their true differences, however they
-    depend on each other. ``holm`` is for a few primary contrasts: each corrected interval has the
-    level at which Holm's procedure judges it, alpha * p / p corrected. It excludes zero exactly
+    1 - alpha / m. With a chance of 95 % all of them have their true differences within, however
+    they depend on each other. ``holm`` is for a few primary contrasts: each corrected interval has
+    the level at which Holm's procedure judges it, alpha * p / p corrected. It excludes zero exactly
     where Holm rejects, so a false *clear* in the table stays within alpha; its ends, unlike
     Bonferroni's, are no simultaneous bounds. In both a contrast is *clear* exactly if its corrected
     p is at most alpha. The 95 % intervals stay as they are.
@@ -440,29 +425,24 @@ def corrected(table: Sequence[Contrast], by: Correction = "simultaneous") -> lis
         p, p_equivalence = map(holm, families)
     else:
         p, p_equivalence = (np.minimum(1, np.multiply(len(table), own)) for own in families)
-    return [
-        dataclasses.replace(
-            _at(contrast, _factor(contrast.p, float(one)) if by == "holm" else len(table)),
-            p=float(one),
-            p_equivalence=float(other),
-        )
-        for contrast, one, other in zip(table, p, p_equivalence, strict=True)
-    ]
+    found = []
+    for contrast, one, other in zip(table, map(float, p), map(float, p_equivalence), strict=True):
+        # Holm multiplies a p-value by the number of contrasts that its level is shared among.
+        holms = one / contrast.p if contrast.p else 1.0
+        at = _at(contrast, holms if by == "holm" else len(table))
+        found.append(dataclasses.replace(at, p=one, p_equivalence=other))
+    return found
 
 
 def best_group(
-    arms: Mapping[str, Sequence[Record]],
-    score: str = "mean_recall",
-    protocol: str = "standard",
-    cluster: str = "text",
-    pool: SeedSpread | None = None,
+    arms: Mapping[str, Side], by: Measure = MEAN_RECALL, pool: SeedSpread | None = None
 ) -> dict[str, FromBest]:
     """Hsu's multiple comparisons with the best: which arms cannot be told from the best of all.
 
-    For each arm its mean less the highest mean among all others, with intervals that hold all at
-    once with 95 % (Hsu, Journal of the American Statistical Association 79, 1984). The one-sided
-    level of each of an arm's k - 1 contrasts is (1 - alpha)^(1 / (k - 1)): contrasts with one arm
-    in common correlate positively, so their joint level is at least as high (Slepian).
+    For each arm its mean less the highest mean among all others, with simultaneous 95 % intervals
+    (Hsu, Journal of the American Statistical Association 79, 1984). The one-sided level of each of
+    an arm's k - 1 contrasts is (1 - alpha)^(1 / (k - 1)): contrasts with one arm in common
+    correlate positively, so their joint level is at least as high (Slepian).
 
     Args:
         arms: two or more, by name; all else as ``compare``.
@@ -475,14 +455,14 @@ def best_group(
     """
     if len(arms) < 2:
         raise StudyError("one arm has no best among others: give two or more")
-    of = _Measure.on([r for side in arms.values() for r in side], score, protocol, cluster)
+    of = _TestSet.of(list(arms.values()), by)
     made = {name: of.arm(side) for name, side in arms.items()}
     level = (1 - ALPHA) ** (1 / (len(made) - 1))
     found = {}
     for name, own in made.items():
         ends = []
         for other in (arm for rival, arm in made.items() if rival != name):
-            estimate, error, freedom = _moments(of, [(1.0, own), (-1.0, other)], pool)
+            estimate, error, freedom = of.moments([(1.0, own), (-1.0, other)], pool)
             half = float(special.stdtrit(freedom, level)) * error
             ends.append((estimate, estimate - half, estimate + half))
         estimate, low, high = (min(column) for column in zip(*ends, strict=True))
@@ -491,17 +471,11 @@ def best_group(
 
 
 def smallest_gap(
-    a: Sequence[Record],
-    b: Sequence[Record],
-    score: str = "mean_recall",
-    protocol: str = "standard",
-    cluster: str = "text",
-    power: float = 0.8,
-    pool: SeedSpread | None = None,
+    a: Side, b: Side, by: Measure = MEAN_RECALL, pool: SeedSpread | None = None
 ) -> float:
-    """The smallest true difference, in points, that such runs show with the given power.
+    """The smallest true difference, in points, that such runs show four times in five.
 
-    (t(1 - alpha/2) + t(power)) times the standard error of ``compare``, before correction for a
+    (t(1 - alpha/2) + t(0.8)) times the standard error of ``compare``, before correction for a
     table: how much two such methods differ from query to query decides, and, with several seeds or
     a pool, how much seeds do.
 
@@ -511,8 +485,8 @@ def smallest_gap(
     Raises:
         StudyError: as ``compare``.
     """
-    found = compare(a, b, score, protocol, cluster, pool=pool)
-    return float(stats.t.ppf([1 - ALPHA / 2, power], found.freedom).sum() * found.error)
+    found = compare(a, b, by, pool=pool)
+    return float(stats.t.ppf([1 - ALPHA / 2, POWER], found.freedom).sum() * found.error)
 
 
 @dataclass(frozen=True)
@@ -525,57 +499,83 @@ class _Arm:
 
 
 @dataclass(frozen=True)
-class _Measure:
-    """One score on one test set: clusters, and how records become arms."""
+class _TestSet:
+    """One measure on one test set: clusters, and how records become arms."""
 
-    score: str
-    protocol: str
+    by: Measure
     label: np.ndarray
     size: np.ndarray  # pictures and captions of each cluster (2, G)
-    effective: float
     name: str
 
     @classmethod
-    def on(
-        cls,
-        records: Sequence[Record],
-        score: str = "mean_recall",
-        protocol: str = "standard",
-        cluster: str = "text",
-    ) -> _Measure:
-        queries = _one_test_set(records)
-        label = clusters_of(queries, cluster)
+    def of(cls, sides: Sequence[Side], by: Measure) -> _TestSet:
+        """The test set that all records of some sides share.
+
+        Raises:
+            StudyError: they do not, or there is none, or its clusters are fewer than two.
+        """
+        records = [r for side in sides for column in _columns(side) for r in column]
+        if not records:
+            raise StudyError("give one record a seed, and at least one, on either side")
+        for record in records:
+            if "test_queries" not in record:
+                name = record.get("id", "a run")
+                raise StudyError(f"{name} is not finished: it has no test queries")
+            if _asked(record) != _asked(records[0]):
+                raise StudyError(
+                    f"{record.get('id')} and {records[0].get('id')} do not share their test "
+                    "queries: compare runs on one set, all scored by one version"
+                )
+        queries = records[0]["test_queries"]
+        label = clusters_of(queries, by.cluster)
         size = np.stack([np.bincount(label), np.bincount(label, queries["captions_of_image"])])
-        effective = float(size[0].sum() ** 2 / (size[0] ** 2).sum())
-        if effective < 2:
+        asked = hashlib.sha256(json.dumps(_asked(records[0]), default=int).encode()).hexdigest()
+        found = cls(by, label, size, f"{asked[:12]}-{by.score}-{by.protocol}-{by.cluster}")
+        if found.effective < 2:
             raise StudyError(
                 "shared captions join nearly all test pictures into one cluster: too few say "
                 "anything of chance"
             )
-        asked = hashlib.sha256(json.dumps(_asked(records[0]), default=int).encode()).hexdigest()
-        name = f"{asked[:12]}-{score}-{protocol}-{cluster}"
-        return cls(score, protocol, label, size, effective, name)
+        return found
 
-    def arm(self, side: Sequence[Record] | Sequence[Pair]) -> _Arm:
-        """Of records, or of the changes between the two records of each pair."""
-        pairs = [one for one in side if isinstance(one, tuple)]
-        records = [one for one in side if not isinstance(one, tuple)]
-        if pairs:
-            return self.change(pairs)
-        _seeds(records)
-        trained = any(r.get("trained_parameters", {}).get("total", 1) for r in records)
-        return self.weigh(_cluster_sums(records, self.score, self.protocol, self.label), trained)
+    @property
+    def effective(self) -> float:
+        """The number of clusters of equal size that would be as uneven."""
+        return float(self.size[0].sum() ** 2 / (self.size[0] ** 2).sum())
 
-    def change(self, pairs: Sequence[Pair]) -> _Arm:
-        """After less before, for each pair."""
-        befores, afters = ([pair[which] for pair in pairs] for which in (0, 1))
-        if _seeds(befores) != _seeds(afters):
+    @property
+    def few(self) -> float:
+        """What makes up for few and unequal clusters."""
+        return self.effective / (self.effective - 1)
+
+    def arm(self, side: Side) -> _Arm:
+        """Of records, or of the changes from the first to the second record of each pair."""
+        columns = _columns(side)
+        if _seeds(columns[0]) != _seeds(columns[-1]):
             raise StudyError("before and after are of different seeds: give pairs of one run each")
-        then, now = (
-            _cluster_sums(records, self.score, self.protocol, self.label)
-            for records in (befores, afters)
-        )
-        return self.weigh(now - then)
+        sums = self.sums(columns[-1])
+        if len(columns) > 1:
+            return self.weigh(sums - self.sums(columns[0]))
+        totals = [r.get("trained_parameters", {}).get("total", 1) for r in columns[0]]
+        return self.weigh(sums, any(totals))
+
+    def sums(self, records: Sequence[Record]) -> np.ndarray:
+        """What each cluster adds to the score, in percent: records x (images, captions) x G."""
+        names = [f"{direction}_r{k}" for direction in ("i2t", "t2i") for k in KS]
+        score = self.by.score
+        if score not in ("mean_recall", *names):
+            raise StudyError(f"no score {score!r}: give mean_recall or one of {', '.join(names)}")
+        taken = names if score == "mean_recall" else [score]
+        of_caption = np.repeat(self.label, records[0]["test_queries"]["captions_of_image"])
+        found = np.zeros((len(records), *self.size.shape))
+        for record, own in zip(records, found, strict=True):
+            i2t, t2i = counts_of(record["test_queries"], self.by.protocol)
+            for k in KS:
+                if f"i2t_r{k}" in taken:
+                    own[0] += np.bincount(self.label, i2t.recall(k))
+                if f"t2i_r{k}" in taken:
+                    own[1] += np.bincount(of_caption, t2i.recall(k))
+        return 100 / len(taken) * found
 
     def weigh(self, sums: np.ndarray, trained: bool = True) -> _Arm:
         """From sums over clusters (n, 2, G); an influence is the derivative of the ratio."""
@@ -584,31 +584,49 @@ class _Measure:
         influence = ((sums - ratio[:, :, None] * self.size) / whole[:, None]).sum(axis=1)
         return _Arm(ratio.sum(axis=1), influence, trained)
 
-    @property
-    def few(self) -> float:
-        """What makes up for few and unequal clusters."""
-        return self.effective / (self.effective - 1)
-
     def noise(self, arm: _Arm) -> float:
         """The part of an arm's variance over seeds that is luck with single pictures."""
         apart = arm.influence - arm.influence.mean(axis=0)
         return float(self.few * (apart**2).sum() / (len(arm.scores) - 1))
 
-
-def _one_test_set(records: Sequence[Record]) -> Mapping[str, Any]:
-    """The test queries of the first of some records, that all must share."""
-    for record in records:
-        if "test_queries" not in record:
-            raise StudyError(f"{record.get('id', 'a run')} is not finished: it has no test queries")
-        if _asked(record) != _asked(records[0]):
+    def moments(
+        self, terms: Sequence[tuple[float, _Arm]], pool: SeedSpread | None
+    ) -> tuple[float, float, float]:
+        """Estimate, standard error, degrees of freedom of a weighted sum; see ``compare``."""
+        if pool and pool.of != self.name:
             raise StudyError(
-                f"{record.get('id')} and {records[0].get('id')} do not share their test queries: "
-                "compare runs on one set, all scored by one version"
+                "the pool is of another test set, score, protocol or clusters than the contrast"
             )
-    if not records:
-        raise StudyError("give one record a seed, and at least one, on either side")
-    queries: Mapping[str, Any] = records[0]["test_queries"]
-    return queries
+        weights: dict[bytes, tuple[float, _Arm]] = {}
+        for weight, arm in terms:  # an arm that is on both sides cancels
+            key = arm.scores.tobytes() + arm.influence.tobytes()
+            weights[key] = (weight + weights.get(key, (0.0, arm))[0], arm)
+        merged = list(weights.values())
+        estimate = float(sum(weight * arm.scores.mean() for weight, arm in merged))
+        influence = sum(weight * arm.influence.mean(axis=0) for weight, arm in merged)
+        variance = float(self.few * np.square(influence).sum())
+        uncertain = variance**2 / (self.effective - 1)
+        for weight, arm in merged:
+            n = len(arm.scores)
+            prior = pool if arm.trained else None
+            freedom = n - 1 + (prior.freedom if prior else 0)
+            if not freedom:
+                continue
+            total = float(np.square(arm.scores - arm.scores.mean()).sum())
+            total += prior.freedom * prior.variance if prior else 0
+            noise = self.noise(arm) if n > 1 else prior.noise if prior else 0.0
+            part = weight**2 * max(total / freedom - noise, 0.0) / n
+            variance += part
+            uncertain += part**2 / freedom
+        return estimate, variance**0.5, variance**2 / uncertain if uncertain else self.effective - 1
+
+
+def _columns(side: Side) -> list[list[Record]]:
+    """The records of a side; of pairs, those before and those after."""
+    pairs = [one for one in side if isinstance(one, tuple)]
+    if pairs:
+        return [list(column) for column in zip(*pairs, strict=True)]
+    return [[one for one in side if not isinstance(one, tuple)]]
 
 
 def _asked(record: Record) -> tuple:
@@ -618,7 +636,7 @@ def _asked(record: Record) -> tuple:
 
 
 def _seeds(side: Sequence[Record]) -> list[int]:
-    """The seeds of a side's records, of which none may stand twice."""
+    """The seeds of a side's records, each once."""
     seeds = [record["config"]["seed"] for record in side]
     if not seeds or len(set(seeds)) < len(seeds):
         raise StudyError(f"seeds {seeds}: give one record a seed, and at least one, on either side")
@@ -627,86 +645,33 @@ def _seeds(side: Sequence[Record]) -> list[int]:
 
 def _arm_of(record: Record) -> str:
     """What the records of one arm have in common: all but fold, seed and digests of pictures."""
-    left_out = ("fold", "seed")
-    config = {k: v for k, v in record["config"].items() if k not in left_out}
+    config = {k: v for k, v in record["config"].items() if k not in ("fold", "seed")}
     return repr((sorted(config.items(), key=str), record.get("environment", {}).get("device")))
 
 
-def _by_fold(side: Sequence[Record]) -> list[tuple[tuple, Record]]:
+def _by_fold(side: Sequence[Record]) -> dict[tuple, Record]:
     """A side's records by number, assignment, grouping and digest of their fold."""
-    found = []
+    found = {}
     for record in side:
         fold = record["config"].get("fold")
         if not fold:
             name = record.get("id", "a run")
             raise StudyError(f"{name} is of the published split: give records of folds")
-        names = ("number", "assignment", "grouped", "digest")
-        found.append((tuple(fold[name] for name in names), record))
-    if len({key[0] for key, _ in found}) < len(found):
+        key = tuple(fold[name] for name in ("number", "assignment", "grouped", "digest"))
+        found[key] = record
+    if len({number for number, *_ in found}) < len(side):
         raise StudyError("give one record a fold on either side")
-    return sorted(found, key=lambda item: item[0])
+    return dict(sorted(found.items()))
 
 
-def _cluster_sums(
-    side: Sequence[Record], score: str, protocol: str, label: np.ndarray
-) -> np.ndarray:
-    """What each cluster adds to a score, in percent: records x (image, caption queries) x G."""
-    names = [f"{direction}_r{k}" for direction in ("i2t", "t2i") for k in KS]
-    if score not in ("mean_recall", *names):
-        raise StudyError(f"no score {score!r}: give mean_recall or one of {', '.join(names)}")
-    taken = names if score == "mean_recall" else [score]
-    of_caption = np.repeat(label, side[0]["test_queries"]["captions_of_image"])
-    sums = np.zeros((len(side), 2, label.max() + 1))
-    for record, found in zip(side, sums, strict=True):
-        i2t, t2i = counts_of(record["test_queries"], protocol)
-        for k in KS:
-            if f"i2t_r{k}" in taken:
-                found[0] += np.bincount(label, i2t.recall(k))
-            if f"t2i_r{k}" in taken:
-                found[1] += np.bincount(of_caption, t2i.recall(k))
-    return 100 / len(taken) * sums
-
-
-def _moments(
-    of: _Measure, terms: Sequence[tuple[float, _Arm]], pool: SeedSpread | None
-) -> tuple[float, float, float]:
-    """Estimate, standard error, degrees of freedom of a weighted sum of arms; see ``compare``."""
-    if pool and pool.of != of.name:
-        raise StudyError(
-            "the pool is of another test set, score, protocol or clusters than the contrast"
-        )
-    weights: dict[bytes, tuple[float, _Arm]] = {}
-    for weight, arm in terms:  # an arm that stands on both sides cancels
-        key = arm.scores.tobytes() + arm.influence.tobytes()
-        weights[key] = (weight + weights.get(key, (0.0, arm))[0], arm)
-    merged = list(weights.values())
-    estimate = float(sum(weight * arm.scores.mean() for weight, arm in merged))
-    influence = sum(weight * arm.influence.mean(axis=0) for weight, arm in merged)
-    variance = float(of.few * np.square(influence).sum())
-    uncertain = variance**2 / (of.effective - 1)
-    for weight, arm in merged:
-        n = len(arm.scores)
-        freedom = n - 1 + (pool.freedom if pool and arm.trained else 0)
-        if not freedom:
-            continue
-        total = float(np.square(arm.scores - arm.scores.mean()).sum())
-        total += pool.freedom * pool.variance if pool and arm.trained else 0
-        noise = of.noise(arm) if n > 1 else pool.noise if pool else 0.0
-        part = weight**2 * max(total / freedom - noise, 0.0) / n
-        variance += part
-        uncertain += part**2 / freedom
-    return estimate, variance**0.5, variance**2 / uncertain if uncertain else of.effective - 1
-
-
-def _contrast(
-    of: _Measure,
-    terms: Sequence[tuple[float, _Arm]],
-    margin: float,
-    pool: SeedSpread | None,
-    seeds: tuple[int, int],
+def _weighted(
+    terms: Sequence[tuple[float, Side]], by: Measure, margin: float, pool: SeedSpread | None
 ) -> Contrast:
-    estimate, error, freedom = _moments(of, terms, pool)
-    return _judged(estimate, error, freedom, margin, seeds, of.size.shape[1])
+    """The contrast that is a weighted sum of arms."""
+    of = _TestSet.of([side for _, side in terms], by)
+    seeds = [sum(len(s) for weight, s in terms if sign * weight > 0) for sign in (1, -1)]
+    moments = of.moments([(weight, of.arm(side)) for weight, side in terms], pool)
+    return _judged(*moments, margin, (seeds[0], seeds[1]), of.size.shape[1])
 
 
 def _judged(
@@ -720,31 +685,15 @@ def _judged(
 ) -> Contrast:
     """A contrast with its intervals and p-values by t, corrected for nothing yet."""
     half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error
+    ends = (estimate - half, estimate + half)
 
     def beyond(distance: float) -> float:
         """The chance of an estimate this far above the truth, or farther."""
         return float(special.stdtr(freedom, -distance / error)) if error else float(distance <= 0)
 
-    return Contrast(
-        estimate,
-        error,
-        freedom,
-        estimate - half,
-        estimate + half,
-        estimate - half,
-        estimate + half,
-        p=min(1.0, 2 * beyond(abs(estimate))),
-        p_equivalence=beyond(margin - abs(estimate)),
-        margin=margin,
-        seeds=seeds,
-        clusters=clusters,
-        folds=folds,
-    )
-
-
-def _factor(p: float, adjusted: float) -> float:
-    """By what Holm multiplied a p-value: how many contrasts its level is shared among."""
-    return adjusted / p if p else 1.0
+    p = min(1.0, 2 * beyond(abs(estimate)))
+    tests = (p, beyond(margin - abs(estimate)), margin)
+    return Contrast(estimate, error, freedom, *ends, *ends, *tests, seeds, clusters, folds)
 
 
 def _at(contrast: Contrast, among: float = 1) -> Contrast:

@@ -1,7 +1,7 @@
 """Pretraining and alignment: make an encoder's towers meet on a set, and keep what changed.
 
-The result is a delta (see ``rsstudy.encoders.delta``) in half precision with its record beside it;
-the scores in the record are those of the encoder rebuilt from the stored file.
+A pretraining is a run with InfoNCE whose result is a delta (see ``rsstudy.encoders.delta``) in half
+precision. Its record has the scores of the encoder rebuilt from the stored file.
 """
 
 from __future__ import annotations
@@ -9,33 +9,28 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rsstudy import __version__
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create, tiny_delta
 from rsstudy.encoders.delta import DOWN, UP
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
 from rsstudy.experiments.cost import reset_peak_memory, training_cost
-from rsstudy.experiments.environment import environment
-from rsstudy.experiments.names import identity_of, public_name, slug
+from rsstudy.experiments.names import identity_of, slug
 from rsstudy.experiments.record import RECORD, read_record, write_record
-from rsstudy.experiments.run import CHECKPOINT, RECIPE_VERSION
-from rsstudy.experiments.splits import Opened, data_label, open_splits
+from rsstudy.experiments.run import CHECKPOINT, Job, Run, config_of, fit, made_with
+from rsstudy.experiments.splits import open_splits
 from rsstudy.files import hold, sha256_of
 from rsstudy.methods import attach, count_trained, create_method, trained
-from rsstudy.objectives import named_objective
-from rsstudy.registry import METHODS, OBJECTIVES
 from rsstudy.settings import settings_of
 from rsstudy.tensors import save_tensors
-from rsstudy.training.loop import train
-from rsstudy.training.recipe import SHORT, Recipe
+from rsstudy.training.recipe import SHORT
 
 DELTA = "delta.safetensors"
 
@@ -43,22 +38,20 @@ DELTA = "delta.safetensors"
 STARTS = {"tiny": "tiny@random", "vits14-minilm": "vits14-minilm@unaligned"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Pretraining:
-    """What to pretrain: an encoder, on a set, by a method, with InfoNCE.
+@dataclass(frozen=True)
+class Pretraining(Run):
+    """A run that makes a delta. ``lora`` keeps it small; ``full`` is for small encoders."""
 
-    Attributes:
-        method: ``lora`` keeps the delta small; ``full`` for small encoders.
-        train_heads: train the heads, too (``full`` does anyway).
-    """
-
-    encoder: str
-    data: str
-    method: str
-    recipe: Recipe
-    method_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     train_heads: bool = True
-    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """``full`` trains the heads in any case: here that is no reason to refuse ``train_heads``.
+
+        Raises:
+            StudyError: no such method or setting.
+        """
+        create_method(self.method, self.method_settings)
+        self.resolved_objective()
 
 
 def usual(encoder: str, data: str | None = None, device: str = "auto") -> Pretraining:
@@ -69,11 +62,12 @@ def usual(encoder: str, data: str | None = None, device: str = "auto") -> Pretra
     """
     if encoder == "tiny":
         recipe = replace(SHORT, epochs=9, learning_rate=1.5e-3, precision="fp32")
-        return Pretraining(encoder, data or "scenes-ground?images=2000", "full", recipe)
+        return Pretraining(data or "scenes-ground?images=2000", encoder, "full", recipe=recipe)
     size = 224 if pick_device(device).type == "cuda" else 112
     recipe = replace(SHORT, epochs=4, batch=128, learning_rate=1e-3, image_size=size)
     settings = {"rank": 16, "norms_and_biases": True}
-    return Pretraining(encoder, data or "flickr8k", "lora", recipe, settings)
+    data = data or "flickr8k"
+    return Pretraining(data, encoder, "lora", recipe=recipe, method_settings=settings)
 
 
 def pretrain(
@@ -98,44 +92,27 @@ def pretrain(
     started = time.monotonic()
     if "+" in str(out or ""):
         raise StudyError(f"{out}: a + in the folder's name would read as a second delta")
-    start = STARTS.get(what.encoder, what.encoder)
-    create(start, what.recipe.image_size or None, meta=True)  # an unknown name ends here
-    opened = open_splits(what.data, what.recipe, what.seed, data_root)
-    whole = opened.whole
-    encoder = create(start, what.recipe.image_size or None).to(pick_device(device))
-    method = create_method(what.method, what.method_settings)
-    objective = named_objective("infonce")
+    run = replace(what, encoder=STARTS.get(what.encoder, what.encoder))
+    size = run.recipe.image_size or None
+    create(run.encoder, size, meta=True)  # an unknown name ends here
+    opened = open_splits(run.data, run.recipe, run.seed, data_root)
+    encoder = create(run.encoder, size).to(pick_device(device))
     reset_peak_memory(encoder.device)
-    config = {
-        "data": data_label(what.data, whole),
-        "encoder": public_name(start),
-        "method": what.method,
-        "method_version": METHODS.versions[what.method],
-        "objective": "infonce",
-        "objective_version": OBJECTIVES.versions["infonce"],
-        "seed": what.seed,
-        "train_heads": what.train_heads,
-        "image_size": encoder.image_size,
-        "method_settings": settings_of(method),
-        "objective_settings": settings_of(objective),
-        "recipe": settings_of(what.recipe),
-        "recipe_version": RECIPE_VERSION,
-        "manifest_digest": opened.manifest_digest,
-        "pictures_digest": whole.fingerprint(),
-        "weights": encoder.weights,
-    }
+    # The configuration of a pretraining has no fold, and the size as it was asked for.
+    config = {**config_of(run, opened, encoder), "recipe": settings_of(run.recipe)}
+    del config["fold"]
     key = identity_of(config)
+    name = f"{slug(what.encoder)}-{slug(opened.whole.name)}-{key[:8]}"
     if out is None:
-        name = f"{slug(what.encoder)}-{slug(whole.name)}-{key[:8]}"
         # only the usual one is what the name `tiny` stands for
         ours = what.encoder == "tiny" and what == usual("tiny")
         out = tiny_delta().parent if ours else Path("runs/pretrained") / name
+    job = Job(run, opened, {}, encoder, config, key, f"pretrain-{name}", out, progress, None)
     record = _found(out, key)
     if record is None:
         with hold(out, wait=True):
-            record = _found(out, key)  # another process may have made it meanwhile
-            if record is None:
-                record = _align(what, encoder, opened, config, out, started, progress)
+            # another process may have made it meanwhile
+            record = _found(out, key) or _align(job, f"pretraining {what.encoder}", started)
     return record, out / DELTA
 
 
@@ -156,51 +133,27 @@ def _found(out: Path, key: str) -> dict[str, Any] | None:
     return None
 
 
-def _align(
-    what: Pretraining,
-    encoder: DualEncoder,
-    opened: Opened,
-    config: dict[str, Any],
-    out: Path,
-    started: float,
-    progress: bool,
-) -> dict[str, Any]:
+def _align(job: Job, label: str, started: float) -> dict[str, Any]:
     """Train, write the delta, score what it makes, and write its record."""
-    key, whole = identity_of(config), opened.whole
-    method = create_method(what.method, what.method_settings)
-    attach(encoder, method, what.train_heads, what.seed)
+    run, encoder, out = job.run, job.encoder, job.folder
+    attach(encoder, create_method(run.method, run.method_settings), run.train_heads, run.seed)
     outside = [name for name in trained(encoder) if not name.startswith("model.")]
     if outside or not trained(encoder):
-        raise StudyError(f"{what.method} leaves no delta of the encoder: use full or lora")
-    checkpoint = out / f"{key[:8]}.{CHECKPOINT}"
+        raise StudyError(f"{run.method} leaves no delta of the encoder: use full or lora")
     counts = count_trained(encoder)
-    validation = prepare(encoder, whole.split("val"))
-    pairs = prepare(encoder, whole.split("train"))
-    training = train(
-        encoder,
-        pairs,
-        named_objective("infonce"),
-        what.recipe,
-        validate=lambda e: evaluate(e, validation).scores["mean_recall"],
-        seed=what.seed,
-        checkpoint=checkpoint,
-        identity=key,
-        label=f"pretraining {what.encoder}",
-        progress=progress,
-    )
+    checkpoint = out / f"{job.key[:8]}.{CHECKPOINT}"
+    training, _, validation = fit(job, checkpoint, label)
     _write_delta(out / DELTA, encoder)
-    start = STARTS.get(what.encoder, what.encoder)
-    rebuilt = create(f"{start}+{out / DELTA}", encoder.image_size).to(encoder.device)
-    test = prepare(rebuilt, whole.split("test"))
+    rebuilt = create(f"{run.encoder}+{out / DELTA}", encoder.image_size).to(encoder.device)
+    test = prepare(rebuilt, job.opened.whole.split("test"))
     record = {
-        "id": f"pretrain-{slug(what.encoder)}-{slug(whole.name)}-{key[:8]}",
-        "identity": key,
+        "id": job.name,
+        "identity": job.key,
         "status": "finished",
-        "config": config,
+        "config": job.config,
         "trained_parameters": {**dataclasses.asdict(counts), "temperature": 1},
-        "dropped_empty_captions": opened.dropped,
-        "rsstudy": __version__,
-        "environment": environment(encoder.device),
+        "dropped_empty_captions": job.opened.dropped,
+        **made_with(encoder),
         "best_epoch": training.best_epoch,
         "validation_scores": evaluate(rebuilt, validation).scores,
         "scores": evaluate(rebuilt, test).scores,

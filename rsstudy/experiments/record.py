@@ -106,7 +106,7 @@ def read_records(*folders: Path) -> pd.DataFrame:
 
 def before(results: Path, *suites: str) -> pd.DataFrame:
     """The finished runs of some suites of the record of before; see ``read_records``."""
-    choices = [choice for suite in suites for choice in _choices_of(results, suite).values()]
+    choices = _choices_of(results, *suites).values()
     return _chosen(records_before(results, *suites), choices)
 
 
@@ -163,36 +163,35 @@ def choices_in(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_choices(folder: Path) -> pd.DataFrame:
-    """What the searches of a folder of runs compared; see ``choices_table``."""
-    return choices_table(records_in(folder), choices_in(Path(folder) / CHOICES))
+    """What the searches of a folder of runs compared; see ``choices_before``."""
+    return _compared(records_in(folder), choices_in(Path(folder) / CHOICES))
 
 
 def choices_before(results: Path, suite: str) -> pd.DataFrame:
-    """What the searches of a suite of the record of before compared; see ``choices_table``."""
-    return choices_table(records_before(results, suite), _choices_of(results, suite))
+    """What the searches of a suite of the record of before compared on validation.
+
+    Returns:
+        a row a candidate (see ``protocol.choose``): search (its file's name), arm (data, method and
+        objective, settings off their defaults named), learning_rate, mean_recall (on validation,
+        percent), best_epoch (of the candidate's first run), chosen, id (of that run).
+
+    Raises:
+        StudyError: the record of a candidate is not there.
+    """
+    return _compared(records_before(results, suite), _choices_of(results, suite))
 
 
-def _choices_of(results: Path, suite: str) -> dict[str, dict[str, Any]]:
+def _choices_of(results: Path, *suites: str) -> dict[str, dict[str, Any]]:
     folder = Path(results) / CHOICES
-    found = {n: choice for n, choice in choices_in(folder).items() if choice.get("suite") == suite}
+    found = {n: choice for n, choice in choices_in(folder).items() if choice.get("suite") in suites}
     for name in found:
         note(folder / f"{name}.json")
     return found
 
 
-def choices_table(
+def _compared(
     records: Iterable[Mapping[str, Any]], choices: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """What searches compared on validation, one row a candidate; see ``protocol.choose``.
-
-    Returns:
-        columns search (its file's name), arm (data, method and objective, settings off their
-        defaults named), learning_rate, mean_recall (on validation, percent), best_epoch (of the
-        candidate's first run), chosen, id (of that run).
-
-    Raises:
-        StudyError: the record of a candidate is not there.
-    """
     by_id = {record["id"]: record for record in records}
     rows = []
     for search, choice in choices.items():
@@ -279,11 +278,14 @@ def fold_name(fold: Fold | Mapping[str, Any] | None) -> str:
     """A fold in short, such as f3 or f3-second-grouped; nothing for the published splits."""
     if fold is None:
         return ""
-    number, assignment, grouped = (
-        (fold[name] if isinstance(fold, Mapping) else getattr(fold, name))
-        for name in ("number", "assignment", "grouped")
-    )
-    return f"f{number}{'-second' * (assignment == 'second')}{'-grouped' * grouped}"
+    of = fold if isinstance(fold, Mapping) else vars(fold)
+    second, grouped = of["assignment"] == "second", of["grouped"]
+    return f"f{of['number']}{'-second' * second}{'-grouped' * grouped}"
+
+
+# The columns that a table of records has even without a row.
+ALWAYS = ["id", "label", "objective_label", "data", "encoder", "seed", "fold"]
+ALWAYS += ["learning_rate", "image_size", "record"]
 
 
 def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -313,19 +315,7 @@ def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
                     "record": record,
                 }
             )
-    always = [
-        "id",
-        "label",
-        "objective_label",
-        "data",
-        "encoder",
-        "seed",
-        "fold",
-        "learning_rate",
-        "image_size",
-        "record",
-    ]
-    return pd.DataFrame(rows, columns=None if rows else always)
+    return pd.DataFrame(rows, columns=None if rows else ALWAYS)
 
 
 def readable(record: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rsstudy.data.sources import some_of
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create, encoder_version
 from rsstudy.errors import StudyError
-from rsstudy.evaluation import evaluate, prepare, query_counts
+from rsstudy.evaluation import Pairs, evaluate, prepare, query_counts
 from rsstudy.experiments.cost import reset_peak_memory, training_cost
 from rsstudy.experiments.environment import environment
 from rsstudy.experiments.names import identity_of, label_of, objective_label, public_name, slug
@@ -41,7 +41,7 @@ from rsstudy.objectives import Objective, named_objective
 from rsstudy.registry import METHODS, OBJECTIVES
 from rsstudy.settings import no_effect, settings_of
 from rsstudy.training.checkpoint import Diverged
-from rsstudy.training.loop import train
+from rsstudy.training.loop import Training, train
 from rsstudy.training.parallel import together
 from rsstudy.training.recipe import Recipe, default_recipe, recipe_name
 
@@ -113,14 +113,13 @@ class Job:
     """
 
     run: Run
-    whole: ImageTextSet
+    opened: Opened
     also: Mapping[str, Opened]
     encoder: DualEncoder
     config: Mapping[str, Any]
     key: str
     name: str
     folder: Path
-    dropped: int
     progress: bool
     start: Path | None
 
@@ -160,8 +159,7 @@ def execute(
             has that status.
     """
     started, processes = time.monotonic(), together()
-    before = _before(run, runs, data_root, device, progress, test)
-    job = _prepare(run, before, out, runs, data_root, device, progress)
+    job = _prepare(run, out, Path(runs), data_root, device, progress, test)
     if processes.first(lambda: job.key) != job.key:
         raise StudyError(
             f"process {processes.rank} would run another run than process 0: give every machine "
@@ -196,79 +194,58 @@ def execute(
             (job.folder / CHECKPOINT).unlink(missing_ok=True)
         if test:
             if later:
-                record["tested"] = _made_with(job)
+                record["tested"] = made_with(job.encoder)
                 started -= record["cost"]["wall_seconds"]
             record = processes.first(lambda: _test(job, record, until, started, untouched))
     return record, job.folder
 
 
-def _before(
-    run: Run, runs: Path, data_root: Path | None, device: str, progress: bool, test: bool
-) -> tuple[dict[str, Any], Path] | None:
-    """The run that this one comes after, done if need be: its record and its folder.
-
-    Raises:
-        StudyError: there is no such run, or its loss stopped being finite.
-    """
-    if run.after is None:
-        return None
-    if isinstance(run.after, Run):
-        return execute(run.after, None, runs, data_root, device, progress, test)
-    record = read_record(Path(run.after) / RECORD)
-    if record["status"] not in ("validated", "finished"):
-        raise StudyError(f"{run.after} holds a run that is {record['status']}: name another")
-    return record, Path(run.after)
-
-
 def _prepare(
     run: Run,
-    before: tuple[dict[str, Any], Path] | None,
     out: Path | None,
     runs: Path,
     data_root: Path | None,
     device: str,
     progress: bool,
+    test: bool,
 ) -> Job:
-    """Open the sets, build the encoder, and name the run.
+    """Open the sets, build the encoder, and name the run; do the run before it, if need be.
 
     Raises:
         StudyError: what does not exist or fit.
     """
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise StudyError(f"{out} is a file: give a folder")
+    before, start = None, None
+    if isinstance(run.after, Run):
+        before, start = execute(run.after, None, runs, data_root, device, progress, test)
+    elif run.after is not None:
+        start = Path(run.after)
+        before = read_record(start / RECORD)
+        if before["status"] not in ("validated", "finished"):
+            raise StudyError(f"{start} holds a run that is {before['status']}: name another")
     opened = open_splits(run.data, run.recipe, run.seed, data_root, run.fold)
     for split in ("train", "val", "test"):
         opened.whole.require(split)
     also = _also(run, opened.whole, data_root)
     encoder = create(run.encoder, run.recipe.image_size or None).to(pick_device(device))
     reset_peak_memory(encoder.device)
-    config = _config(run, opened, encoder)
+    config = config_of(run, opened, encoder)
     if before is not None:
-        config["after"] = {"data": before[0]["config"]["data"], "identity": before[0]["identity"]}
-        if odd := _unlike(config, before[0]["config"]):
-            raise StudyError(f"a run cannot start from {before[0]['id']}: not the same {odd}")
+        config["after"] = {"data": before["config"]["data"], "identity": before["identity"]}
+        if odd := _unlike(config, before["config"]):
+            raise StudyError(f"a run cannot start from {before['id']}: not the same {odd}")
     if also:
         config["also"] = {name: other.manifest_digest for name, other in also.items()}
     key = identity_of(config)
     data, base = slug(str(config["data"])), slug(str(config["encoder"]))
     parts = [data, fold_name(run.fold), base, str(config["method"]), run.objective]
     name = "-".join([*filter(None, parts), f"s{run.seed}", key[:8]])
-    return Job(
-        run=run,
-        whole=opened.whole,
-        also=also,
-        encoder=encoder,
-        config=config,
-        key=key,
-        name=name,
-        folder=Path(out) if out is not None else Path(runs) / name,
-        dropped=opened.dropped,
-        progress=progress,
-        start=None if before is None else before[1],
-    )
+    folder = runs / name if out is None else Path(out)
+    return Job(run, opened, also, encoder, config, key, name, folder, progress, start)
 
 
-def _config(run: Run, opened: Opened, encoder: DualEncoder) -> dict[str, Any]:
+def config_of(run: Run, opened: Opened, encoder: DualEncoder) -> dict[str, Any]:
     """What a record says of its run."""
     version = encoder_version(run.encoder)
     return {
@@ -300,11 +277,11 @@ def _also(run: Run, own: ImageTextSet, data_root: Path | None) -> dict[str, Open
     Raises:
         StudyError: one is not there, has no test split, or has the name of another.
     """
-    published = dataclasses.replace(run.recipe, validation="published")
+    published = replace(run.recipe, validation="published")
     found: dict[str, Opened] = {}
     for name in run.also:
         # pictures are grouped for training; other sets are only scored
-        fold = run.fold and dataclasses.replace(run.fold, grouped=False)
+        fold = run.fold and replace(run.fold, grouped=False)
         opened = open_splits(name, published, run.seed, data_root, fold)
         opened.whole.require("test")
         label = data_label(name, opened.whole)
@@ -364,17 +341,53 @@ def _on_record(job: Job, test: bool) -> tuple[dict[str, Any], bool]:
     return record, status == "finished" or not test
 
 
-def _made_with(job: Job) -> dict[str, Any]:
-    return {"rsstudy": __version__, "environment": environment(job.encoder.device)}
+def made_with(encoder: DualEncoder) -> dict[str, Any]:
+    """What a record says of the program and the machine."""
+    return {"rsstudy": __version__, "environment": environment(encoder.device)}
+
+
+def fit(
+    job: Job, checkpoint: Path, label: str, deadline: float = math.inf
+) -> tuple[Training, Pairs, Pairs]:
+    """Train, and leave the encoder at the epoch that validation prefers.
+
+    Args:
+        label: of the progress bar.
+        deadline: as ``execute``.
+
+    Returns:
+        the training, and the prepared pairs of training and of validation.
+
+    Raises:
+        Diverged, OutOfTime: as ``execute``.
+    """
+    run, encoder, whole = job.run, job.encoder, job.opened.whole
+    validation = prepare(encoder, whole.split("val"))
+    shown = some_of(whole.split("train"), run.recipe.fraction, run.seed)
+    pairs = prepare(encoder, shown) if trained(encoder) else validation
+    training = train(
+        encoder,
+        pairs,
+        run.resolved_objective(),
+        run.recipe,
+        validate=lambda e: evaluate(e, validation).scores["mean_recall"],
+        seed=run.seed,
+        checkpoint=checkpoint,
+        identity=job.key,
+        label=label,
+        progress=job.progress,
+        deadline=deadline,
+    )
+    return training, pairs, validation
 
 
 def _train(job: Job, started: float, deadline: float) -> dict[str, Any]:
-    """Train, leave the encoder at the epoch that validation prefers, keep it, and record it.
+    """Train, keep what was trained, and record it.
 
     Raises:
         Diverged: the loss stopped being finite; that is recorded, too.
     """
-    run, encoder, objective = job.run, job.encoder, job.run.resolved_objective()
+    run, encoder, processes = job.run, job.encoder, together()
     if job.start is not None:
         load_trained(encoder, read_adapter(job.start), str(job.start / ADAPTER))
     record = {
@@ -385,28 +398,13 @@ def _train(job: Job, started: float, deadline: float) -> dict[str, Any]:
         "status": "validated",
         "recipe": recipe_name(run.recipe),
         "config": job.config,
-        "trained_parameters": _trained_parameters(encoder, objective),
-        "dropped_empty_captions": job.dropped,
-        **_made_with(job),
+        "trained_parameters": _trained_parameters(encoder, run.resolved_objective()),
+        "dropped_empty_captions": job.opened.dropped,
+        **made_with(encoder),
     }
-    validation, saved = prepare(encoder, job.whole.split("val")), trained(encoder)
-    shown = some_of(job.whole.split("train"), run.recipe.fraction, run.seed)
-    pairs = prepare(encoder, shown) if saved else validation
-    processes = together()
+    saved, label = trained(encoder), f"{run.method} {run.objective} s{run.seed}"
     try:
-        training = train(
-            encoder,
-            pairs,
-            objective,
-            run.recipe,
-            validate=lambda e: evaluate(e, validation).scores["mean_recall"],
-            seed=run.seed,
-            checkpoint=job.folder / CHECKPOINT,
-            identity=job.key,
-            label=f"{run.method} {run.objective} s{run.seed}",
-            progress=job.progress,
-            deadline=deadline,
-        )
+        training, pairs, validation = fit(job, job.folder / CHECKPOINT, label, deadline)
     except Diverged as problem:
         if processes.leads:
             reason = {"status": "diverged", "reason": str(problem)}
@@ -445,7 +443,7 @@ def _test(
     Raises:
         StudyError: a choice is not on record yet.
     """
-    split = Sealed(job.whole, (job.folder / RECORD, *until)).open()
+    split = Sealed(job.opened.whole, (job.folder / RECORD, *until)).open()
     pairs = prepare(job.encoder, split)
     result = evaluate(job.encoder, pairs, job.progress)
     record["cost"]["wall_seconds"] = round(time.monotonic() - started, 2)

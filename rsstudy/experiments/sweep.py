@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,38 +62,40 @@ def run_arms(
     several = len({arm.run.data for arm in rows}) > 1
     bars = [Progress(name_of(arm, several), arm.count(), arm.epochs()) for arm in rows]
     with Board(label, bars, progress) as board:
-        sweep = Sweep(rows, Path(runs), data_root, device, say, progress, slot, board)
-        while any(not work.over for work in sweep.works):
+        validated: dict[str, dict[str, Any] | None] = {}  # arms may share a search
+        works = [Work(arm, validated) for arm in rows]
+        sweep = Sweep(works, Path(runs), data_root, device, say, progress, slot, board)
+        while any(not work.over for work in works):
             did, waits = sweep.turn()
             if slot is not None and not did and (slot.over or not waits):
                 break  # what is left does not fit
             if not did:
                 time.sleep(POLL_SECONDS)  # what is left is under way elsewhere
-    return [r for work in sweep.works for r in work.records() if r is not None]
+    return [r for work in works for r in work.records() if r is not None]
 
 
+@dataclass
 class Sweep:
-    """One process's part of ``run_arms``."""
+    """One process's part of ``run_arms``, whose arguments these are.
 
-    def __init__(
-        self,
-        rows: Sequence[Arm],
-        runs: Path,
-        data_root: Path | None,
-        device: str,
-        say: Callable[[str], None],
-        progress: bool,
-        slot: Slot | None,
-        board: Board,
-    ) -> None:
-        validated: dict[str, dict[str, Any] | None] = {}  # arms may share a search
-        self.works = [Work(arm, validated) for arm in rows]
-        self.runs, self.data_root, self.device = runs, data_root, device
-        self.say, self.progress, self.slot, self.board = say, progress, slot, board
-        self.pictures: dict[str, int] = {}
-        self.ready: set[str] = set()
-        self.seen: dict[str, tuple[str, str]] = {}
-        self.busy: dict[str, Path] = {}
+    Attributes:
+        pictures: of the published training split of each set.
+        seen: the digests of each set, as its first run recorded them.
+        busy: the folder of each run that another process works on.
+    """
+
+    works: list[Work]
+    runs: Path
+    data_root: Path | None
+    device: str
+    say: Callable[[str], None]
+    progress: bool
+    slot: Slot | None
+    board: Board
+    pictures: dict[str, int] = field(default_factory=dict)
+    ready: set[str] = field(default_factory=set)
+    seen: dict[str, tuple[str, str]] = field(default_factory=dict)
+    busy: dict[str, Path] = field(default_factory=dict)
 
     def turn(self) -> tuple[bool, bool]:
         """Do what can be done now of every arm.
@@ -252,11 +254,10 @@ class Work:
             self.candidates[further] = self.arm.candidate(further)
             return
         # A rate counts where none of its runs diverged.
-        found = {rate: [r for r in records if r is not None] for rate, records in tried.items()}
         found = {
-            rate: records
-            for rate, records in found.items()
-            if len(records) == len(self.candidates[rate])
+            rate: [r for r in records if r is not None]
+            for rate, records in tried.items()
+            if None not in records
         }
         if not found:
             self.over = True
