@@ -52,27 +52,25 @@ def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto")
         StudyError: a file is absent or damaged, or the base weights are not those it was made on.
     """
     config = read_adapter_config(folder)
-    name, size = encoder or config["encoder"], config["image_size"]
+    name, trained_on = encoder or config["encoder"], config["architecture"]
     method = create_method(config["method"], config["method_settings"])
-    heads, weights = config["train_heads"], sorted(config["weights"].values())
-    architecture = config["architecture"]
 
     def checked(base: DualEncoder) -> DualEncoder:
-        if base.architecture != architecture:
+        if base.architecture != trained_on:
             raise StudyError(
-                f"the adapter in {folder} was trained on {architecture}, not on "
-                f"{base.architecture}: leave --encoder out, or let it name {architecture}"
+                f"the adapter in {folder} was trained on {trained_on}, not on "
+                f"{base.architecture}: leave --encoder out, or let it name {trained_on}"
             )
         return base
 
     if encoder is not None:
         checked(create(name, meta=True))  # another encoder may not even come in this image size
-    base = checked(create(name, size)).to(pick_device(device))
-    if sorted(base.weights.values()) != weights:
+    base = checked(create(name, config["image_size"])).to(pick_device(device))
+    if sorted(base.weights.values()) != sorted(config["weights"].values()):
         raise StudyError(
             f"the adapter in {folder} was trained on other weights than {name} has here"
         )
-    attach(base, method, heads)
+    attach(base, method, config["train_heads"])
     load_trained(base, read_adapter(folder), str(Path(folder) / ADAPTER))
     return base.eval()
 
@@ -117,8 +115,7 @@ def read_adapter(folder: Path) -> dict[str, Tensor]:
     """
     path = Path(folder) / ADAPTER
     tensors = read_tensors(path)
-    expected = read_adapter_config(folder)["sha256"]
-    if expected is not None and sha256_of(path) != expected:
+    if read_adapter_config(folder)["sha256"] not in (None, sha256_of(path)):
         raise StudyError(
             f"{path} is damaged: its sha256 is not the one in {ADAPTER_CONFIG}; get it again, or "
             "delete the folder and run again"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.pixels import pixels
 from rsstudy.encoders import DualEncoder
 from rsstudy.retrieval import Ranks, distinct, distinct_rows, rank, scores
+
+Chunk = TypeVar("Chunk", Tensor, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -89,33 +91,23 @@ def embed(
 ) -> tuple[Tensor, Tensor]:
     """Unit vectors of the images (N, d) and of the distinct texts (D, d), in full precision."""
     encoder.eval()
-    bar = tqdm(
-        total=len(pairs.images) + len(pairs.tokens),
-        desc="embedding",
-        unit="item",
-        delay=2,
-        leave=False,
-        disable=not progress,
-    )
-
-    def run(embed_chunk: Callable[[Tensor], Tensor], chunks: Iterable[Tensor]) -> Tensor:
-        parts = []
-        for items in chunks:
-            parts.append(embed_chunk(items))
-            bar.update(len(items))
-        return torch.cat(parts)
-
     # Texts of one length together, so that hardly any padding is read.
     by_length = np.argsort(pairs.lengths, kind="stable")
-    chunks = (by_length[at : at + chunk] for at in range(0, len(by_length), chunk))
-    with bar:
-        images = run(encoder.embed_images, pairs.images.split(chunk))
-        sorted_texts = run(encoder.embed_texts, (pairs.words(rows)[0] for rows in chunks))
+    rows = np.split(by_length, range(chunk, len(by_length), chunk))
+    total = len(pairs.images) + len(pairs.tokens)
+    style: dict[str, Any] = {"desc": "embedding", "unit": "item", "delay": 2, "leave": False}
+    with tqdm(total=total, disable=not progress, **style) as bar:
+
+        def shown(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+            for items in chunks:
+                yield items
+                bar.update(len(items))
+
+        images = torch.cat([encoder.embed_images(i) for i in shown(pairs.images.split(chunk))])
+        texts = torch.cat([encoder.embed_texts(pairs.words(of)[0]) for of in shown(rows)])
     if pairs.first_of is not None:  # a shorter last batch rounds differently: copies would not tie
         images = take(images, pairs.first_of)
-    texts = torch.empty_like(sorted_texts)
-    texts[torch.as_tensor(by_length, device=texts.device)] = sorted_texts
-    return images, texts
+    return images, take(texts, np.argsort(by_length))
 
 
 def evaluate(encoder: DualEncoder, pairs: Pairs, progress: bool = False) -> Evaluation:
@@ -126,33 +118,28 @@ def evaluate(encoder: DualEncoder, pairs: Pairs, progress: bool = False) -> Eval
 
 
 def query_counts(
-    evaluation: Evaluation,
-    image_of: np.ndarray,
-    classes: Sequence[str | None],
-    relaxed: bool = True,
+    evaluation: Evaluation, image_of: np.ndarray, classes: Sequence[str | None], relaxed=True
 ) -> dict[str, Any]:
     """For every query the counts its recalls come from, which captions are alike, and the classes.
 
-    By the standard protocol a caption query owns one image; ``relaxed`` holds the counts of that
-    protocol. The captions stand image by image; ``image_of`` gives the image of each. Captions with
-    one text have one number in ``text_of_caption``. ``classes`` has one name an image, or none.
+    By the standard protocol a caption query owns one image, so its ``own`` is left out.
+
+    Args:
+        image_of: the image of each caption, image by image.
+        classes: one name an image, or none.
+        relaxed: add the counts of the relaxed protocol.
     """
 
-    def counts(ranks: Ranks, *names: str) -> dict[str, list[int]]:
-        return {name: getattr(ranks, name).tolist() for name in names}
-
-    i2t, t2i = evaluation.standard
-    i2t_relaxed, t2i_relaxed = evaluation.relaxed
-    found = {
-        "image_to_text": counts(i2t, "above", "tie", "own"),
-        "text_to_image": counts(t2i, "above", "tie"),
-        "captions_of_image": np.bincount(image_of, minlength=len(i2t.above)).tolist(),
-        "text_of_caption": evaluation.text_of.tolist(),
-        "classes": list(classes),
-    }
-    if relaxed:
-        found["relaxed"] = {
-            "image_to_text": counts(i2t_relaxed, "above", "tie", "own"),
-            "text_to_image": counts(t2i_relaxed, "above", "tie", "own"),
+    def counts(both: tuple[Ranks, Ranks]) -> dict[str, dict[str, list[int]]]:
+        return {
+            direction: {name: getattr(ranks, name).tolist() for name in ("above", "tie", "own")}
+            for direction, ranks in zip(("image_to_text", "text_to_image"), both, strict=True)
         }
+
+    found: dict[str, Any] = counts(evaluation.standard)
+    del found["text_to_image"]["own"]
+    found["captions_of_image"] = np.bincount(image_of, minlength=len(classes)).tolist()
+    found |= {"text_of_caption": evaluation.text_of.tolist(), "classes": list(classes)}
+    if relaxed:
+        found["relaxed"] = counts(evaluation.relaxed)
     return found

@@ -25,7 +25,7 @@ NOTE = "rsstudy.note"
 
 
 def note(path: Path) -> None:
-    """Tell whoever watches (``study.report``) that a table takes what this file holds."""
+    """Report to a watcher (``study.report``) that a table reads this file."""
     sys.audit(NOTE, path)
 
 
@@ -38,8 +38,7 @@ def cache_folder() -> Path:
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds.
 
-    On any failure (a full disk, Ctrl-C) the temporary file is removed and ``path`` keeps what it
-    held before.
+    On any failure (a full disk, Ctrl-C) the temporary file is removed and ``path`` is unchanged.
 
     Raises:
         StudyError: the file system refused (no space, no permission); the message names the path.
@@ -69,15 +68,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 def hold(folder: Path, wait: bool = False) -> Iterator[None]:
     """Within the block, be the only process at work in a folder.
 
-    The lock goes when its process ends, in whatever way; what a killed process left half-written
-    is removed by the next that holds it.
+    The lock ends with its process. The next process removes the half-written files of a killed one.
 
     Args:
-        wait: for whoever holds it.
+        wait: until the folder is free.
 
     Raises:
-        Busy: another process holds it.
-        StudyError: nothing can be written there.
+        Busy: another process has the lock.
+        StudyError: the folder cannot be written.
     """
     folder = Path(folder)
     lock = FileLock(folder / LOCK, fallback_to_soft=False)
@@ -124,10 +122,10 @@ def is_held(folder: Path) -> bool:
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Remove what ``whole_file`` left when its process was killed; only whoever holds a lock may.
+    """Remove the temporary files of a killed process. The caller must have the folder's lock.
 
     Args:
-        name: of the file that was being written; any if empty.
+        name: the file that was written; any file if empty.
     """
     for leftover in folder.glob(f".{name or '*'}.*{TEMPORARY}"):
         leftover.unlink(missing_ok=True)
@@ -169,10 +167,14 @@ def check_form(content: Any, form: type[Form], message: str) -> None:
     try:
         form.model_validate(content)
     except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        why = f"{where}: {first['msg']}" if where else first["msg"]
-        raise StudyError(f"{message} ({' '.join(why.split())})") from None
+        raise StudyError(f"{message} ({first_misfit(problem)})") from None
+
+
+def first_misfit(problem: ValidationError) -> str:
+    """The first entry that does not fit, and why, in one line."""
+    first = problem.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return " ".join(f"{where + ': ' if where else ''}{first['msg']}".split())
 
 
 def sha256_of(path: Path) -> str:

@@ -92,14 +92,10 @@ def explained(cls: type) -> list[dict[str, Any]]:
         for name in names.split(", ")
     }
     hints = get_type_hints(cls)
-    return [
-        {
-            "name": f.name,
-            "default": None if f.default is MISSING else f.default,
-            "choices": list(get_args(hints[f.name]))
-            if get_origin(hints[f.name]) is Literal
-            else [],
-            "what": what.get(f.name, ""),
-        }
-        for f in fields(cls)
-    ]
+    rows = []
+    for f in fields(cls):
+        default, hint = None if f.default is MISSING else f.default, hints[f.name]
+        choices = list(get_args(hint)) if get_origin(hint) is Literal else []
+        row = {"name": f.name, "default": default, "choices": choices, "what": what.get(f.name, "")}
+        rows.append(row)
+    return rows

@@ -29,13 +29,13 @@ from rsstudy.adapters import load_adapter
 from rsstudy.data.audit import audit
 from rsstudy.data.karpathy import read_karpathy
 from rsstudy.data.parquet import read_parquet
-from rsstudy.data.pixels import _read_cache
+from rsstudy.data.pixels import _checksum, _read_cache
 from rsstudy.data.reading import decode_bytes
 from rsstudy.encoders import create
-from rsstudy.encoders.delta import apply_delta
+from rsstudy.encoders.delta import DOWN, UP, apply_delta
 from rsstudy.errors import StudyError
 from rsstudy.experiments.environment import environment
-from rsstudy.experiments.protocol import read_choice
+from rsstudy.experiments.protocol import choose, read_choice
 from rsstudy.experiments.record import read_choices, read_record, read_records, readable
 from rsstudy.experiments.run import Run, execute
 from rsstudy.files import whole_file
@@ -106,69 +106,75 @@ def made_up(draw, document: object) -> bytes:
     return json.dumps(changed).encode()
 
 
-def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy, Callable[[bytes], object]]]:
-    """For each reader the files it gets, and how it is used on one."""
+Targets = dict[str, tuple[st.SearchStrategy, Callable[[bytes], object]]]
+
+
+def put(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def set_targets(folder: Path) -> Targets:
+    """A set in both layouts and its pictures: the files each reader gets, and its use on one."""
     random = np.random.default_rng(0)
     pictures = [
         encode(random.integers(0, 256, (9, 11, 3), dtype=np.uint8), kind)
         for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")
     ]
     splits = ["train", "train", "val", "test"]
-
-    def put(name: str, content: bytes) -> Path:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return path
-
-    # a set in both layouts
-    shards = {}
     for split in ("train", "val", "test"):
         count = splits.count(split)
-        table = pa.table(
-            {
-                "filename": [f"{split}_{n}.png" for n in range(count)],
-                "image": pa.array(
-                    [{"bytes": pictures[0], "path": None}] * count,
-                    pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-                ),
-                "captions": pa.array([["a b .", "c ."]] * count, pa.list_(pa.string())),
-            }
-        )
-        file = folder / "set" / f"{split}-00000-of-00001.parquet"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, file, compression="none")
-        shards[split] = file.read_bytes()
-    document = {
-        "images": [
-            {
-                "filename": f"beach_{n}.png",
-                "split": split,
-                "imgid": n,
-                "sentences": [{"raw": "a b ."}],
-            }
-            for n, split in enumerate(splits)
-        ],
-        "dataset": "made",
-    }
-    for entry in document["images"]:
-        put(f"karpathy/images/{entry['filename']}", pictures[0])
+        columns = {
+            "filename": [f"{split}_{n}.png" for n in range(count)],
+            "image": [{"bytes": pictures[0], "path": None}] * count,
+            "captions": [["a b .", "c ."]] * count,
+        }
+        file = put(folder / "set" / f"{split}-00000-of-00001.parquet", b"")
+        pq.write_table(pa.table(columns), file, compression="none")
+    shard = folder / "set" / "train-00000-of-00001.parquet"
+    good_shard = shard.read_bytes()
+    images = []
+    for number, split in enumerate(splits):
+        name, sentences = f"beach_{number}.png", [{"raw": "a b ."}]
+        put(folder / "karpathy" / "images" / name, pictures[0])
+        entry = {"filename": name, "split": split, "imgid": number, "sentences": sentences}
+        images.append(entry)
+    document = {"images": images, "dataset": "made"}
 
     def parquet(content: bytes) -> None:
-        put("set/train-00000-of-00001.parquet", content)
+        shard.write_bytes(content)
         audit(read_parquet(folder / "set"))
 
     def karpathy(content: bytes) -> None:
-        whole = read_karpathy(put("karpathy/dataset.json", content))
+        whole = read_karpathy(put(folder / "karpathy" / "dataset.json", content))
         for path in whole.images.paths:
             real = (whole.images.folder / path).resolve()
             assert real.is_relative_to((folder / "karpathy").resolve()), path
         audit(whole)
 
-    # a run, with its adapter, its record and a choice
-    put("set/train-00000-of-00001.parquet", shards["train"])
+    def picture(content: bytes) -> None:
+        decode_bytes(content, "picture")
+
+    cached = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 32, dtype=torch.uint8)
+    cache_entry = dict(zip(("images", "digests"), cached, strict=True))
+    save_tensors(folder / "cache.safetensors", cache_entry, {"sha256": _checksum(*cached)})
+
+    def cache(content: bytes) -> None:
+        _read_cache(put(folder / "damaged" / "cache", content), (2, 3, 4, 4))
+
+    return {
+        "Parquet shards": (damaged(good_shard), parquet),
+        "Karpathy JSON": (made_up(document), karpathy),
+        "picture caches": (damaged((folder / "cache.safetensors").read_bytes()), cache),
+        "pictures": (st.sampled_from(pictures).flatmap(damaged), picture),
+    }
+
+
+def run_targets(folder: Path) -> Targets:
+    """A run with its adapter, checkpoint, record and choice, and a delta; likewise."""
     recipe = Recipe(epochs=1, batch=2, precision="fp32")
-    run = Run(str(folder / "set"), "tiny@random", "bitfit", recipe=recipe)
+    run = Run("scenes?images=30&size=32", "tiny@random", "bitfit", recipe=recipe)
     record, made = execute(run, folder / "run", progress=False, device="cpu")
     config = json.loads((made / "adapter.json").read_text())
     adapter = (made / "adapter.safetensors").read_bytes()
@@ -176,110 +182,54 @@ def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy, Callable[[bytes]
     attach(encoder, create_method("bitfit"))
     parameters = trained(encoder)
     optimizer = make_optimizer(parameters, recipe)
-    state = {
-        "identity": "x",
-        "epoch": 0,
-        "step": 1,
-        "losses": 0.0,
-        "epoch_seconds": 0.0,
-        "images": 2,
-        "history": [],
-        "best_epoch": 0,
-        "best_score": 0.0,
-        "best": {},
-        "trained": {n: p.detach() for n, p in parameters.items()},
-        "optimizer": optimizer.state_dict(),
-        "random": [torch.get_rng_state()],
-        "device_random": [],
-    }
-    torch.save(state, folder / "checkpoint.pt")
-    choice = {
-        "candidates": [
-            {
-                "learning_rate": 0.001,
-                "validation_mean_recall": 3.0,
-                "runs": [
-                    {
-                        "id": record["id"],
-                        "identity": "x",
-                        "best_epoch": 1,
-                        "validation_mean_recall": 3.0,
-                    }
-                ],
-            }
-        ],
-        "chosen": 0.001,
-        "rule": "r",
-    }
+    State(parameters, optimizer, folder / "checkpoint.pt", "x").save()
+    choose({0.001: [record]}, folder / "choice.json")
+    choice = json.loads((folder / "choice.json").read_text())
     small = {k: v for k, v in record.items() if k != "test_queries"}
     small["environment"] = {}
-    cached = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 32, dtype=torch.uint8)
-    save_tensors(folder / "cache.safetensors", {"images": cached[0], "digests": cached[1]})
     plain = create("tiny@random").model
     name, weight = next((n, p) for n, p in plain.named_parameters() if p.dim() == 2)
-    low = {
-        f"{name}.low_rank_up": torch.zeros(weight.shape[0], 1),
-        f"{name}.low_rank_down": torch.zeros(1, weight.shape[1]),
-    }
-    save_tensors(folder / "delta.safetensors", low)
+    low_rank = {name + UP: weight[:, :1], name + DOWN: weight[:1]}
+    save_tensors(folder / "delta.safetensors", low_rank)
 
     def adapter_tensors(content: bytes) -> None:
-        tensors = read_tensors(put("other/adapter.safetensors", content))
+        tensors = read_tensors(put(folder / "other" / "adapter.safetensors", content))
         load_trained(encoder, tensors, "adapter")
 
     def adapter_config(content: bytes) -> None:
-        put("other/adapter.safetensors", adapter)
-        put("other/adapter.json", content)
+        put(folder / "other" / "adapter.safetensors", adapter)
+        put(folder / "other" / "adapter.json", content)
         load_adapter(folder / "other", device="cpu")
 
     def one_record(content: bytes) -> None:
-        read_record(put("records/one/record.json", content))
+        read_record(put(folder / "records" / "one" / "record.json", content))
         read_records(folder / "records")
 
     def one_choice(content: bytes) -> None:
-        put("choices/one/record.json", json.dumps(small).encode())
-        read_choice(put("choices/choices/one.json", content))
+        put(folder / "choices" / "one" / "record.json", json.dumps(small).encode())
+        read_choice(put(folder / "choices" / "choices" / "one.json", content))
         read_choices(folder / "choices")
         read_records(folder / "choices")
 
     def delta(content: bytes) -> None:
-        apply_delta(plain, read_tensors(put("delta", content)), "delta")
+        apply_delta(plain, read_tensors(put(folder / "delta", content)), "delta")
 
     def checkpoint(content: bytes) -> None:
-        State(parameters, optimizer, put("checkpoint", content), "x").stored()
-
-    def cache(content: bytes) -> None:
-        _read_cache(put("cache", content), (2, 3, 4, 4))
-
-    def picture(content: bytes) -> None:
-        decode_bytes(content, "picture")
+        State(parameters, optimizer, put(folder / "checkpoint", content), "x").stored()
 
     return {
-        "Parquet shards": (damaged(shards["train"]), parquet),
-        "Karpathy JSON": (made_up(document), karpathy),
         "adapters": (damaged(adapter), adapter_tensors),
         "adapters' configurations": (made_up(config), adapter_config),
         "records": (made_up(small), one_record),
         "choices": (made_up(choice), one_choice),
         "deltas": (damaged((folder / "delta.safetensors").read_bytes()), delta),
         "checkpoints": (damaged((folder / "checkpoint.pt").read_bytes()), checkpoint),
-        "picture caches": (damaged((folder / "cache.safetensors").read_bytes()), cache),
-        "pictures": (st.sampled_from(pictures).flatmap(damaged), picture),
     }
 
 
-NAMES = (
-    "Parquet shards",
-    "Karpathy JSON",
-    "adapters",
-    "adapters' configurations",
-    "records",
-    "choices",
-    "deltas",
-    "checkpoints",
-    "picture caches",
-    "pictures",
-)
+OF_SETS = ("Parquet shards", "Karpathy JSON", "picture caches", "pictures")
+OF_RUNS = ("adapters", "adapters' configurations", "records", "choices", "deltas", "checkpoints")
+NAMES = OF_SETS + OF_RUNS
 
 
 def fuzz(name: str, folder: Path, examples: int) -> Counter[str]:
@@ -289,7 +239,7 @@ def fuzz(name: str, folder: Path, examples: int) -> Counter[str]:
         anything but StudyError that the reader raised.
     """
     folder.mkdir(exist_ok=True)
-    files, use = targets(folder)[name]
+    files, use = (set_targets if name in OF_SETS else run_targets)(folder)[name]
     tally: Counter[str] = Counter()
 
     @settings(
@@ -320,19 +270,12 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as scratch:
             began = time.monotonic()
             tally = fuzz(name, Path(scratch), chosen.examples)
-            row = {
-                "reader": name,
-                "examples": tally.total(),
-                **tally,
-                "seconds": round(time.monotonic() - began, 1),
-            }
+            row = {"reader": name, "examples": tally.total(), **tally}
+            row["seconds"] = round(time.monotonic() - began, 1)
             print(row, flush=True)
             rows.append(row)
-    facts = {
-        "examples": sum(row["examples"] for row in rows),
-        "rows": rows,
-        "environment": environment(torch.device("cpu")),
-    }
+    facts = {"examples": sum(row["examples"] for row in rows), "rows": rows}
+    facts["environment"] = environment(torch.device("cpu"))
     if chosen.out is not None:
         with whole_file(chosen.out / "fuzz.json") as temporary:
             temporary.write_text(readable(facts), encoding="utf-8")

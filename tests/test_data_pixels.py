@@ -29,7 +29,7 @@ def never(*_):
 
 
 def cached(own_cache):
-    return sorted(file.name for file in (own_cache / "pixels").iterdir() if file.suffix != ".lock")
+    return [file for file in (own_cache / "pixels").iterdir() if file.suffix != ".lock"]
 
 
 def test_each_picture_lies_at_its_own_place(small):
@@ -51,25 +51,23 @@ def test_geometry_is_that_of_clip(shape):
     assert np.array_equal(fit(picture, 224), expected.numpy())
 
 
-def test_second_call_reads_the_cache_and_decodes_nothing(small, monkeypatch):
-    first = pixels(small, 16)
-    monkeypatch.setattr("rsstudy.data.parquet.decode_bytes", never)
-    second = pixels(small, 16)
+def assert_same(first, second):
     assert torch.equal(first.images, second.images) and first.digest == second.digest
 
 
-def test_sizes_are_kept_apart(small, monkeypatch):
-    for size in (16, 8):
-        pixels(small, size)
+def test_a_second_call_reads_the_cache_of_its_size_and_decodes_nothing(small, monkeypatch):
+    first = [pixels(small, size) for size in (16, 8)]
     monkeypatch.setattr("rsstudy.data.parquet.decode_bytes", never)
-    assert [pixels(small, size).images.shape[-1] for size in (16, 8)] == [16, 8]
+    for found, size in zip(first, (16, 8), strict=True):
+        assert_same(found, pixels(small, size))
+        assert found.images.shape[-1] == size
     with pytest.raises(AssertionError, match="decoded again"):
         pixels(small, 4)
 
 
 def test_threads_that_finish_out_of_order_change_nothing(small, own_cache, monkeypatch):
     first = pixels(small, 16)
-    for file in (own_cache / "pixels").glob("*.safetensors"):
+    for file in cached(own_cache):
         file.unlink()
     decode, last_done = type(small.images).decode, threading.Event()
 
@@ -82,8 +80,7 @@ def test_threads_that_finish_out_of_order_change_nothing(small, own_cache, monke
 
     monkeypatch.setattr(room.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(type(small.images), "decode", first_waits)
-    second = pixels(small, 16)
-    assert torch.equal(first.images, second.images) and first.digest == second.digest
+    assert_same(first, pixels(small, 16))
 
 
 def test_pixel_digest_tells_encoded_anew_from_reordered(rows, write_parquet, own_cache):
@@ -91,27 +88,20 @@ def test_pixel_digest_tells_encoded_anew_from_reordered(rows, write_parquet, own
         return pixels(read_parquet(write_parquet(changed, folder)), 16).digest
 
     plain = digest_of(rows, "plain")
-    pictures = [np.asarray(Image.open(io.BytesIO(row.content))) for row in rows]
-    jpeg = [
-        replace(row, content=encode(picture, "JPEG"))
-        for row, picture in zip(rows, pictures, strict=True)
-    ]
-    lossless = [
-        replace(row, content=encode(picture, "WEBP", lossless=True))
-        for row, picture in zip(rows, pictures, strict=True)
-    ]
-    assert digest_of(rows[::-1], "reversed") == plain
-    assert digest_of(lossless, "lossless") == plain
-    assert digest_of(jpeg, "jpeg") != plain
+
+    def encoded(row, *form, **options):
+        picture = np.asarray(Image.open(io.BytesIO(row.content)))
+        return replace(row, content=encode(picture, *form, **options))
+
+    lossless = [encoded(row, "WEBP", lossless=True) for row in rows]
+    assert digest_of(rows[::-1], "reversed") == plain == digest_of(lossless, "lossless")
+    assert digest_of([encoded(row, "JPEG") for row in rows], "jpeg") != plain
 
 
 def test_digest_from_the_cache_follows_the_names(small, rows, write_parquet):
     pixels(small, 16)
-    names = [row.filename for row in rows]
-    renamed = [
-        replace(row, filename=name)
-        for row, name in zip(rows, names[1::-1] + names[2:], strict=True)
-    ]
+    first, second = rows[0].filename, rows[1].filename
+    renamed = [replace(rows[0], filename=second), replace(rows[1], filename=first), *rows[2:]]
     other = read_parquet(write_parquet(renamed, "renamed"))
     assert other.fingerprint() == small.fingerprint()
     assert pixels(other, 16).digest != pixels(small, 16).digest
@@ -119,12 +109,11 @@ def test_digest_from_the_cache_follows_the_names(small, rows, write_parquet):
 
 def test_damaged_cache_is_made_anew_with_a_warning(small, own_cache, caplog):
     first = pixels(small, 16)
-    images = first.images.clone()
-    (file,) = (own_cache / "pixels").glob("*.safetensors")
+    first = replace(first, images=first.images.clone())
+    (file,) = cached(own_cache)
     file.write_bytes(file.read_bytes()[:-10])
     with caplog.at_level(logging.WARNING):
-        second = pixels(small, 16)
-    assert torch.equal(second.images, images) and second.digest == first.digest
+        assert_same(first, pixels(small, 16))
     (warning,) = caplog.messages
     assert str(file) in warning and "\n" not in warning
     caplog.clear()
@@ -145,7 +134,7 @@ def test_interrupted_writing_leaves_nothing(small, own_cache, monkeypatch):
 
 def test_full_disk_leaves_nothing_and_gives_the_pictures(small, own_cache, caplog):
     expected = pixels(small, 16).images.clone()
-    for file in (own_cache / "pixels").glob("*.safetensors"):
+    for file in cached(own_cache):
         file.unlink()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))

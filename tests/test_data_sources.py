@@ -57,17 +57,20 @@ def test_absent_set_says_where_it_was_looked_for_and_its_source(root, name):
         (root / name).mkdir(exist_ok=True)
 
 
-def test_unknown_name_has_near_matches(root):
-    assert "did you mean rsicd" in complaint(load, "rsidc")
-
-
-def test_absent_and_foreign_paths(root):
-    assert "does not exist" in complaint(load, "no/such/folder")
-    assert "does not exist" in complaint(load, "dataset_x.json")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rsidc", "did you mean rsicd"),
+        ("no/such/folder", "does not exist"),
+        ("dataset_x.json", "does not exist"),
+        ("other", "holds no image-text set"),
+        ("notes.txt", "is no Karpathy JSON"),
+    ],
+)
+def test_unknown_names_and_absent_and_foreign_paths_are_answered(root, name, message):
     (root / "other").mkdir()
-    assert "holds no image-text set" in complaint(load, "other")
     (root / "notes.txt").write_text("not JSON")
-    assert "is no Karpathy JSON" in complaint(load, "notes.txt")
+    assert message in complaint(load, name)
 
 
 def test_settings_in_the_name_reach_the_scenes():
@@ -105,30 +108,24 @@ def test_blank_train_captions_are_dropped_and_counted(changed, rows, write_parqu
     texts = rows[0].captions
     some = changed(0, captions=[texts[0], " ", texts[1], ""])
     some[1] = changed(1, captions=["\t"])[1]
-    write_parquet(some)
-    found, dropped = usable(load("set"))
+    whole = load(str(write_parquet(some)))
+    found, dropped = usable(whole)
     assert dropped == 3 and len(found) == len(rows) - 1
     assert rows[1].filename not in found.filenames
-    place = found.filenames.index(rows[0].filename)
-    assert found.captions[place] == (texts[0], texts[1])
-    whole = load("set").filenames.index(rows[2].filename)
-    kept = found.filenames.index(rows[2].filename)
-    assert (found.images.decode(kept) == load("set").images.decode(whole)).all()
+    assert found.captions[found.filenames.index(rows[0].filename)] == (texts[0], texts[1])
+    kept, all_ = (of.filenames.index(rows[2].filename) for of in (found, whole))
+    assert (found.images.decode(kept) == whole.images.decode(all_)).all()
 
 
-def test_set_without_blank_captions_is_used_as_it_is(rows, write_parquet, root):
-    write_parquet(rows)
-    found = load("set")
+def test_set_without_blank_captions_is_used_as_it_is(rows, write_parquet):
+    found = load(str(write_parquet(rows)))
     assert usable(found) == (found, 0) and usable(found)[0] is found
 
 
 @pytest.mark.parametrize("captions", [[""], ["a beach .", " "], []])
 @pytest.mark.parametrize("number", [7, 9])
-def test_blank_caption_outside_train_is_an_error(
-    changed, rows, write_parquet, root, captions, number
-):
-    write_parquet(changed(number, captions=captions))
-    message = complaint(usable, load("set"))
+def test_blank_caption_outside_train_is_an_error(changed, rows, write_parquet, captions, number):
+    message = complaint(usable, load(str(write_parquet(changed(number, captions=captions)))))
     assert rows[number].filename in message and rows[number].split in message
 
 

@@ -27,6 +27,18 @@ def data(rows, write_parquet, own_cache):
     return write_parquet(rows)
 
 
+@pytest.fixture
+def trained(data, tmp_path):
+    """``trained("lora", epochs=2)``: the record and the folder of a run."""
+
+    def train(method: str, encoder="tiny@random", **settings):
+        recipe = Recipe(batch=3, precision="fp32", **settings)
+        run = Run(str(data), encoder, method, recipe=recipe)
+        return execute(run, tmp_path / "run", progress=False)
+
+    return train
+
+
 def scores_by_open_clip(model, tokenizer, data, size):
     """Test scores of a plain open_clip model, with nothing of ours between it and its vectors."""
     test = read_parquet(data).split("test")
@@ -43,12 +55,9 @@ def scores_by_open_clip(model, tokenizer, data, size):
 
 @pytest.mark.parametrize("method", ["lora", "dora", "bitfit", "ssf", "full", "linear-probe"])
 def test_open_clip_loads_a_merged_adapter_by_path_and_scores_the_same(
-    data, tmp_path, method, last_epoch_best
+    data, trained, tmp_path, method, last_epoch_best
 ):
-    recipe = Recipe(epochs=2, batch=3, precision="fp32", learning_rate=1e-2)
-    record, folder = execute(
-        Run(str(data), "tiny@random", method, recipe=recipe), tmp_path / "run", progress=False
-    )
+    record, folder = trained(method, epochs=2, learning_rate=1e-2)
     made: dict = {"open_clip": open_clip}
     exec(export(folder, tmp_path / "merged.safetensors"), made)
     model = made["model"]
@@ -60,14 +69,13 @@ def test_open_clip_loads_a_merged_adapter_by_path_and_scores_the_same(
     assert any(not torch.equal(base[key], value) for key, value in model.state_dict().items())
 
 
-def test_a_real_models_merged_adapter_is_loaded_by_the_line_that_the_command_prints(data, tmp_path):
-    recipe = Recipe(epochs=1, batch=3, precision="fp32", learning_rate=1e-3)
-    run = Run(str(data), "ViT-B-32@random", "bitfit", recipe=recipe)
-    record, folder = execute(run, tmp_path / "run", progress=False)
-    command = ["export", "--adapter", folder, "--out", tmp_path / "merged.safetensors"]
-    done = subprocess.run(
-        [sys.executable, "-m", "rsstudy", *map(str, command)], capture_output=True, text=True
-    )
+def test_a_real_models_merged_adapter_is_loaded_by_the_line_that_the_command_prints(
+    data, trained, tmp_path
+):
+    record, folder = trained("bitfit", "ViT-B-32@random", epochs=1, learning_rate=1e-3)
+    command = [sys.executable, "-m", "rsstudy", "export"]
+    command += ["--adapter", folder, "--out", tmp_path / "merged.safetensors"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "mean (0.4815, 0.4578, 0.4082)" in done.stdout
     made: dict = {"open_clip": open_clip}
@@ -78,11 +86,8 @@ def test_a_real_models_merged_adapter_is_loaded_by_the_line_that_the_command_pri
 
 
 @pytest.mark.parametrize("method", ["mrs-adapter", "vl-prompt"])
-def test_what_cannot_be_merged_says_so(data, tmp_path, method):
-    recipe = Recipe(epochs=1, batch=3, precision="fp32")
-    _, folder = execute(
-        Run(str(data), "tiny@random", method, recipe=recipe), tmp_path / "run", progress=False
-    )
+def test_what_cannot_be_merged_says_so(trained, tmp_path, method):
+    _, folder = trained(method, epochs=1)
     with pytest.raises(StudyError, match="cannot be merged"):
         export(folder, tmp_path / "merged.safetensors")
     assert not (tmp_path / "merged.safetensors").exists()
@@ -108,15 +113,14 @@ def of_a_training(state):
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "form"),
-    [
-        ("RemoteCLIP-ViT-B-32.pt", dict),
-        ("RS5M_ViT-B-32.pt", lambda state: {k: v.half() for k, v in state.items()}),
-        ("SkyCLIP_ViT_B32_top50pct/epoch_20.pt", of_a_training),
-    ],
-    ids=["RemoteCLIP", "GeoRSCLIP", "SkyCLIP"],
-)
+PUBLISHED = {
+    "RemoteCLIP-ViT-B-32.pt": dict,
+    "RS5M_ViT-B-32.pt": lambda state: {k: v.half() for k, v in state.items()},
+    "SkyCLIP_ViT_B32_top50pct/epoch_20.pt": of_a_training,
+}
+
+
+@pytest.mark.parametrize(("name", "form"), PUBLISHED.items(), ids=PUBLISHED)
 def test_remote_sensing_clips_load_by_path(vit, tmp_path, name, form):
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)

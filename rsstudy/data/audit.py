@@ -56,8 +56,7 @@ class Audit:
         errors: reasons why the set cannot be used.
         findings: what a user of the set must know.
 
-    The last picture counts are None if the pictures were not decoded. ``pixel_digest`` is also
-    None if one is broken.
+    Counts of pictures are None if these were not decoded; ``pixel_digest`` also if one is broken.
     """
 
     name: str
@@ -100,7 +99,7 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
     every = pd.DataFrame(rows, columns=["image", "split", "text"], dtype=object)
     train, test = (every[every["split"] == split] for split in ("train", "test"))
     known, shared = every[every["split"].isin(["train", "val"])], _shared(test)
-    words = [len(text.split()) for text in every["text"]] or [0]
+    words = np.array([len(text.split()) for text in every["text"]] or [0])
     empty = [i for i, _, text in rows if not text.strip()]
     without = [i for i, texts in enumerate(set.captions) if not texts]
     in_test = [texts for i, texts in enumerate(set.captions) if set.splits[i] == "test"]
@@ -120,23 +119,15 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
         if counts[name]:
             share = 100 * counts[name] / whole
             findings.append(f"{counts[name]} of {whole} ({share:.1f} %) test {what}")
-    captions = Counter(every["split"])
+    captions, pictured = Counter(every["split"]), Counter(set.splits)
+    spread = {"least": min, "median": np.median, "mean": np.mean, "most": max}
     return Audit(
         name=set.name,
         images=len(set),
-        splits={
-            split: {"images": set.splits.count(split), "captions": captions[split]}
-            for split in USES
-            if split in set.splits
-        },
+        splits={s: {"images": pictured[s], "captions": captions[s]} for s in USES if pictured[s]},
         classes=dict(sorted(Counter(c for c in set.classes if c is not None).items())),
         captions_per_image=dict(sorted(Counter(map(len, set.captions)).items())),
-        caption_words={
-            "least": min(words),
-            "median": float(np.median(words)),
-            "mean": float(np.mean(words)),
-            "most": max(words),
-        },
+        caption_words={name: of(words).item() for name, of in spread.items()},
         empty_captions=[set.filenames[i] for i in empty],
         images_without_captions=[set.filenames[i] for i in without],
         batches_with_repeats=_repeats(train),

@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -136,16 +138,11 @@ def _drawn(set: ImageTextSet, assignment: str) -> list[int]:
 
 def _groups(set: ImageTextSet, images: list[int]) -> list[list[int]]:
     """The images that identical texts join, directly or through others; in the given order."""
-    texts: dict[str, int] = {}
-    joined = [
-        (image, len(set) + texts.setdefault(text, len(texts)))
-        for image, own in enumerate(set.captions)
-        for text in own
-    ]
+    image_of = np.repeat(np.arange(len(set)), [len(own) for own in set.captions])
+    text_of, texts = pd.factorize(np.array([*chain(*set.captions)], dtype=object))
     nodes = len(set) + len(texts)
-    rows, columns = np.array(joined, int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(joined)), (rows, columns)), shape=(nodes, nodes))
-    _, group_of = connected_components(graph, directed=False)
+    edges = (np.ones(len(image_of)), (image_of, len(set) + text_of))
+    _, group_of = connected_components(coo_array(edges, shape=(nodes, nodes)), directed=False)
     groups = defaultdict(list)
     for image in images:
         groups[group_of[image]].append(image)
@@ -165,10 +162,10 @@ def _require_room(set: ImageTextSet, fold: np.ndarray, largest: int) -> None:
         if scene is not None and len(folds) > 2
         if any({k, k % FOLDS + 1}.issuperset(folds) for k in range(1, FOLDS + 1))
     ]
-    if largest > room or absent:
-        what = (
-            f"join {largest} images, a fold takes {room}"
-            if largest > room
-            else f"would leave some fold no image of {', '.join(sorted(absent)[:3])} to train on"
-        )
-        raise StudyError(f"{set.name}: identical captions {what}; use folds without grouping")
+    if largest > room:
+        what = f"join {largest} images, a fold takes {room}"
+    elif absent:
+        what = f"would leave some fold no image of {', '.join(sorted(absent)[:3])} to train on"
+    else:
+        return
+    raise StudyError(f"{set.name}: identical captions {what}; use folds without grouping")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -65,18 +65,11 @@ class ImageTextSet:
     def take(self, indices: Sequence[int]) -> ImageTextSet:
         """The set of the given images, in the given order."""
         indices = tuple(int(i) for i in indices)
-
-        def pick(values):
-            return tuple(values[i] for i in indices)
-
-        return replace(
-            self,
-            filenames=pick(self.filenames),
-            captions=pick(self.captions),
-            splits=pick(self.splits),
-            classes=pick(self.classes),
-            images=Taken(self.images, indices),
-        )
+        taken: dict[str, Any] = {
+            name: tuple(getattr(self, name)[i] for i in indices)
+            for name in ("filenames", "captions", "splits", "classes")
+        }
+        return replace(self, images=Taken(self.images, indices), **taken)
 
     def require(self, split: str) -> None:
         """Make sure that the set has a split.

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from rsstudy.data.imagetext import BrokenImage, ImageTextSet
 from rsstudy.data.reading import SPLITS, assemble, decode_bytes
 from rsstudy.errors import StudyError
+from rsstudy.files import first_misfit
 
 JSON = "dataset*.json"
 CLASS_NAME = re.compile(r"([A-Za-z]+)_\d+\.\w+")
@@ -72,7 +73,7 @@ def read_karpathy(path: Path, name: str | None = None) -> ImageTextSet:
             are absent or lie outside the folder, or none. The message names the file.
     """
     path = Path(path)
-    file = path if path.is_file() else _only(captions_files(path), path)
+    file = path if path.is_file() else _only_json(path)
     published = _parse(file)
     for number, entry in enumerate(published.images):
         if entry.split not in SPLITS:
@@ -104,13 +105,14 @@ def captions_files(folder: Path) -> list[Path]:
     return sorted(folder.glob(JSON))
 
 
-def _only(files: list[Path], folder: Path) -> Path:
-    if len(files) == 1:
-        return files[0]
+def _only_json(folder: Path) -> Path:
+    files = captions_files(folder)
     if not files:
         raise StudyError(f"{folder} holds no {JSON}; give the folder or the file that does")
-    names = ", ".join(file.name for file in files)
-    raise StudyError(f"{folder} holds several sets ({names}); give the path of one of the files")
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise StudyError(f"{folder} holds several sets ({names}); give the path of one of them")
+    return files[0]
 
 
 def _parse(file: Path) -> Published:
@@ -119,11 +121,8 @@ def _parse(file: Path) -> Published:
     except OSError as problem:
         raise StudyError(f"{file} cannot be read ({problem.strerror})") from problem
     except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        why = f"{where}: {first['msg']}" if where else first["msg"]
         raise StudyError(
-            f"{file} is no Karpathy JSON ({why}); it needs "
+            f"{file} is no Karpathy JSON ({first_misfit(problem)}); it needs "
             '{"images": [{"filename", "split", "sentences": [{"raw"}]}]}'
         ) from problem
 

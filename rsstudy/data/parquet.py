@@ -47,29 +47,21 @@ def read_parquet(folder: Path, name: str | None = None) -> ImageTextSet:
         StudyError: the folder or a shard is missing, unreadable or not in this layout; a filename
             stands twice; an image has no bytes. The message names the file.
     """
-    folder = Path(folder)
-    name = name or folder.name
-    filenames: list[str] = []
-    captions: list[Sequence[str]] = []
-    splits: list[str] = []
-    classes: list[str | None] = []
-    contents: list[pa.Buffer] = []
+    folder, rows = Path(folder), []
     for split, shard in _shards(folder):
-        rows = _read_shard(shard)
-        for filename, texts, scene, content in zip(*rows, strict=True):
+        for filename, texts, scene, content in zip(*_read_shard(shard), strict=True):
             if not filename:
                 raise StudyError(f"{shard}: a row has no filename; name every image")
             if content is None:
                 raise StudyError(
                     f"{shard}: image {filename} has no bytes; embed the pictures in the shards"
                 )
-            filenames.append(filename)
             texts = [texts] if isinstance(texts, str) else texts or []
-            captions.append([text or "" for text in texts])
-            splits.append(split)
-            classes.append(None if scene is None else str(scene))
-            contents.append(content)
-    return assemble(name, filenames, captions, splits, classes, Encoded(filenames, contents))
+            texts = [text or "" for text in texts]
+            rows.append((filename, texts, split, None if scene is None else str(scene), content))
+    filenames, captions, splits, classes, contents = zip(*rows, strict=True) if rows else [()] * 5
+    images = Encoded(filenames, contents)
+    return assemble(name or folder.name, filenames, captions, splits, classes, images)
 
 
 def parquet_files(folder: Path) -> list[Path]:

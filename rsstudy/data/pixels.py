@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -107,15 +107,10 @@ def each_picture(
 ) -> Iterator[Result]:
     """``work(index)`` for every picture, in parallel; the results come in the set's order."""
     pool = ThreadPoolExecutor(os.cpu_count())
+    shown: dict[str, Any] = {"desc": f"decoding {set.name}", "unit": " images", "delay": 1}
     try:
-        yield from tqdm(
-            pool.map(work, range(len(set))),
-            total=len(set),
-            desc=f"decoding {set.name}",
-            unit=" images",
-            delay=1,
-            disable=not progress,
-        )
+        done = pool.map(work, range(len(set)))
+        yield from tqdm(done, total=len(set), disable=not progress, **shown)
     finally:  # after a broken image or Ctrl-C, what has not begun is not begun
         pool.shutdown(cancel_futures=True)
 
@@ -129,8 +124,6 @@ def _read_cache(path: Path, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch
             checksum = (file.metadata() or {}).get("sha256")
         if images.shape != shape or digests.shape != (shape[0], 32):
             raise SafetensorError("other shapes than the set's")
-        if checksum is None:
-            return None  # from before entries had one
         if checksum != _checksum(images, digests):
             raise SafetensorError("another checksum")
     except (SafetensorError, OSError) as problem:

@@ -53,10 +53,12 @@ def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
         return _generate(name, settings)
     if name_or_path in SETS:
         read, folder = SETS[name], _folder(name, data_root)
-        if not folder.is_dir():
-            raise StudyError(f"{folder} is absent; {_how_to_get(name, folder)}")
-        if not any(folder.iterdir()):
-            raise StudyError(f"{folder} is empty; {_how_to_get(name, folder)}")
+        if not _has_files(folder):
+            raise StudyError(
+                f"{folder} is {'empty' if folder.is_dir() else 'absent'}; put *.parquet, or {JSON} "
+                f"and the pictures, into {folder} (the root is set by --data-root or RSSTUDY_DATA)."
+                f" Source: {about(name)['source']}"
+            )
         known: ImageTextSet = read(folder)
         return known
     try:
@@ -92,8 +94,7 @@ def known_sets(data_root: Path | None = None) -> list[SetInfo]:
         where, present, source = "generated", True, f"{name}?images=800&seed=0 sets the dials"
         if not is_generated(name):
             folder = _folder(name, data_root)
-            present = folder.is_dir() and any(folder.iterdir())
-            where, source = str(folder), known["source"]
+            where, present, source = str(folder), _has_files(folder), known["source"]
         rows.append(SetInfo(name, known["images"], known["captions"], where, present, source))
     return sorted(rows, key=lambda row: row.where == "generated")
 
@@ -107,22 +108,19 @@ def usable(set: ImageTextSet) -> tuple[ImageTextSet, int]:
         StudyError: an image of another split has a blank caption, or none: scores would change
             with what is left out.
     """
-    keep, captions, dropped = [], [], 0
-    for index, (filename, split) in enumerate(zip(set.filenames, set.splits, strict=True)):
-        texts = tuple(text for text in set.captions[index] if text.strip())
-        blank = len(set.captions[index]) - len(texts)
-        if split != "train" and (blank or not texts):
+    written = [tuple(text for text in own if text.strip()) for own in set.captions]
+    blank = [len(own) - len(texts) for own, texts in zip(set.captions, written, strict=True)]
+    for index, split in enumerate(set.splits):
+        if split != "train" and (blank[index] or not written[index]):
             raise StudyError(
-                f"{set.name}: {filename} ({split}) has {f'{blank} empty' if blank else 'no'} "
-                "caption(s); write them or take the image out"
+                f"{set.name}: {set.filenames[index]} ({split}) has "
+                f"{f'{blank[index]} empty' if blank[index] else 'no'} caption(s); "
+                "write them or take the image out"
             )
-        dropped += blank
-        if texts:
-            keep.append(index)
-            captions.append(texts)
-    if not dropped and len(keep) == len(set):
+    if all(written) and not any(blank):
         return set, 0
-    return replace(set.take(keep), captions=tuple(captions)), dropped
+    kept = [index for index, texts in enumerate(written) if texts]
+    return replace(set, captions=tuple(written)).take(kept), sum(blank)
 
 
 def hold_out_validation(set: ImageTextSet, fraction: float = 0.2, seed: int = 0) -> ImageTextSet:
@@ -150,7 +148,7 @@ def hold_out_validation(set: ImageTextSet, fraction: float = 0.2, seed: int = 0)
 def some_of(set: ImageTextSet, fraction: float, seed: int = 0) -> ImageTextSet:
     """A share of a set's images, rounded up, in the set's order.
 
-    The draw depends on the filenames and the seed alone; a larger share holds a smaller one.
+    The draw depends on the filenames and the seed alone. A larger share contains a smaller one.
     """
     if fraction == 1:
         return set
@@ -164,11 +162,8 @@ def _folder(name: str, data_root: Path | None) -> Path:
     return Path(root) / name
 
 
-def _how_to_get(name: str, folder: Path) -> str:
-    return (
-        f"put *.parquet, or {JSON} and the pictures, into {folder} (the root is set by "
-        f"--data-root or RSSTUDY_DATA). Source: {about(name)['source']}"
-    )
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def read_folder(path: Path, name: str | None = None) -> ImageTextSet:

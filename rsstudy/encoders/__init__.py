@@ -18,32 +18,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rsstudy.encoders.compat import import_torchvision
-
-import_torchvision()
-
-from rsstudy.encoders.delta import apply_delta  # noqa: E402
-from rsstudy.encoders.dual import DualEncoder  # noqa: E402
-from rsstudy.encoders.places import MODALITIES, PLACES, Block, Modality  # noqa: E402
-from rsstudy.errors import StudyError, unknown  # noqa: E402
-from rsstudy.files import cache_folder, sha256_of  # noqa: E402
-from rsstudy.registry import ENCODERS  # noqa: E402
-from rsstudy.tensors import read_tensors  # noqa: E402
-
-__all__ = [
-    "MODALITIES",
-    "PLACES",
-    "Block",
-    "DualEncoder",
-    "EncoderInfo",
-    "Modality",
-    "aligned_delta",
-    "create",
-    "encoder_version",
-    "list_encoders",
-    "register",
-    "tiny_delta",
-]
+from rsstudy.encoders import compat  # noqa: F401 (the first of all: see there)
+from rsstudy.encoders.delta import apply_delta
+from rsstudy.encoders.dual import DualEncoder
+from rsstudy.encoders.places import MODALITIES, PLACES, Block, Modality  # noqa: F401
+from rsstudy.errors import StudyError, unknown
+from rsstudy.files import cache_folder, sha256_of
+from rsstudy.registry import ENCODERS
+from rsstudy.tensors import read_tensors
 
 register = ENCODERS.register
 # Raised when what `rsstudy pretrain tiny` makes changes its meaning.
@@ -134,16 +116,10 @@ def list_encoders() -> list[EncoderInfo]:
         EncoderInfo(name, about["what"], ready.get(name, "yes, with the extra `towers`"))
         for name, about in sorted(ENCODERS.about.items(), key=lambda row: row[0] != "tiny")
     ]
-    first = ["ViT-B-32"]
-    rest = [m for m in open_clip.list_models() if m not in first]
-    return ours + [
-        EncoderInfo(
-            m,
-            "open_clip; tags: " + (", ".join(open_clip.list_pretrained_tags_by_model(m)) or "none"),
-            "fetched on first use",
-        )
-        for m in first + rest
-    ]
+    for name in sorted(open_clip.list_models(), key=lambda model: model != "ViT-B-32"):
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        ours.append(EncoderInfo(name, f"open_clip; tags: {tags}", "fetched on first use"))
+    return ours
 
 
 def _size_of_alignment(deltas: list[Path]) -> int | None:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class SelfAttention(nn.MultiheadAttention):
-    """The same parameters and the same results; other queries than keys go the library's way."""
+    """The same parameters and results. Where queries differ from keys, the library's forward."""
 
     def forward(
         self,
@@ -27,22 +27,14 @@ class SelfAttention(nn.MultiheadAttention):
         key_padding_mask: Tensor | None = None,
         need_weights: bool = True,
         attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
+        *others: Any,
+        **named: Any,
     ) -> tuple[Tensor, Tensor | None]:
         # True hides in the library's masks, and shows in those of the function below.
         hides = attn_mask is not None and attn_mask.dtype == torch.bool
         if need_weights or key_padding_mask is not None or hides or not query is key is value:
-            return super().forward(
-                query,
-                key,
-                value,
-                key_padding_mask,
-                need_weights,
-                attn_mask,
-                average_attn_weights,
-                is_causal,
-            )
+            given = (key_padding_mask, need_weights, attn_mask, *others)
+            return super().forward(query, key, value, *given, **named)
         projected = functional.linear(query, self.in_proj_weight, self.in_proj_bias)
         of_heads = projected.unflatten(-1, (3, self.num_heads, self.head_dim))
         q, k, v = of_heads.permute(2, 0, 3, 1, 4)  # (B, heads, L, d / heads) each

@@ -15,7 +15,6 @@ It keeps the CNN frozen (method ``text-tower`` with ``heads``), or trains it beh
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import timm
@@ -25,7 +24,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rsstudy.encoders import register
-from rsstudy.encoders.dual import DualEncoder
+from rsstudy.encoders.dual import DualEncoder, seeded
 from rsstudy.encoders.tiny import tokenize
 from rsstudy.encoders.vits14_minilm import package_file, wordpieces, words_of
 
@@ -94,11 +93,7 @@ def cnn_gru(weights: str = "", image_size: int | None = None, meta: bool = False
     Raises:
         StudyError: the package is not installed, or its file is not the one this study knows.
     """
-    with (
-        torch.random.fork_rng(devices=[]),
-        torch.device("meta") if meta else contextlib.nullcontext(),
-    ):
-        torch.manual_seed(0)
+    with seeded(meta):
         model = CNNAndGRU()
     random, sources = weights == "random", {}
     if not meta and not random:

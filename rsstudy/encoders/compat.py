@@ -33,3 +33,4 @@ def import_torchvision() -> None:
 
 
 _kept_alive: list[torch.library.Library] = []
+import_torchvision()

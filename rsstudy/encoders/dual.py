@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsstudy.encoders.places import Block, Modality, find_blocks
+from rsstudy.encoders.places import MODALITIES, Block, Modality, find_blocks
 
 # nn.MultiheadAttention has a fused path in eval mode that rounds differently from the path used in
 # training and skips hooks; one path everywhere keeps equal things bit-equal.
@@ -19,7 +19,7 @@ torch.backends.mha.set_fastpath_enabled(False)
 
 
 class DualEncoder(nn.Module):
-    """Two towers behind one interface, whatever library they come from.
+    """Two towers of any library behind one interface.
 
     Args:
         name: the encoder's full name, weights included.
@@ -33,13 +33,13 @@ class DualEncoder(nn.Module):
         mean, std: of the channels, on the scale 0 to 1.
         weights: where each weights file came from -> its sha256.
         architecture: tells apart models that the same weights would fit.
-        length_of: token ids (B, L) -> (B,), behind how many of its tokens each text may be cut;
-            None where the model reads them all.
+        length_of: token ids (B, L) -> (B,), the number of tokens that the model needs of each
+            text; None where it reads them all.
     """
 
     mean: Tensor
     std: Tensor
-    method: Any  # an nn.Module; each method decides what it holds
+    method: Any  # an nn.Module with the modules that a method adds
 
     def __init__(
         self,
@@ -69,13 +69,11 @@ class DualEncoder(nn.Module):
         self._length_of = length_of
         self._towers = [towers["image"], towers["text"]]  # a list: already registered in model
         # What a method does to the joint space's vectors before they get unit length.
-        self.after_heads: dict[Modality, list[Callable[[Tensor], Tensor]]] = {
-            "image": [],
-            "text": [],
-        }
-        device = self.device  # buffers beside the weights (on the meta device, too)
-        self.register_buffer("mean", torch.tensor(mean, device=device), persistent=False)
-        self.register_buffer("std", torch.tensor(std, device=device), persistent=False)
+        self.after_heads: dict[Modality, list[Callable[[Tensor], Tensor]]]
+        self.after_heads = {modality: [] for modality in MODALITIES}
+        for channels, values in (("mean", mean), ("std", std)):  # beside the weights, on meta too
+            buffer = torch.tensor(values, device=self.device)
+            self.register_buffer(channels, buffer, persistent=False)
 
     @property
     def device(self) -> torch.device:
@@ -99,7 +97,7 @@ class DualEncoder(nn.Module):
         return self._length_of is not None
 
     def lengths(self, tokens: Tensor) -> Tensor:
-        """How many of its tokens (B, L) each text needs, (B,): the rest says nothing."""
+        """The number of tokens (B, L) that the model needs of each text, (B,)."""
         if self._length_of is None:
             return torch.full((len(tokens),), tokens.shape[1])
         return self._length_of(tokens)
@@ -162,13 +160,21 @@ class DualEncoder(nn.Module):
                 second = functional.dropout(second, probability)
             return (torch.cat([first, second]), *args[1:])
 
-        firsts = [self.blocks(modality)[0].module for modality in ("image", "text")]
+        firsts = [self.blocks(modality)[0].module for modality in MODALITIES]
         handles = [module.register_forward_pre_hook(drop) for module in firsts]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+@contextmanager
+def seeded(meta: bool = False) -> Iterator[None]:
+    """Within the block, modules are built with weights from seed 0, or on the meta device."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
+        torch.manual_seed(0)
+        yield
 
 
 def state_sha256(module: nn.Module) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import warnings
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 import open_clip
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsstudy.encoders.attention import attend_as_they_lie
-from rsstudy.encoders.dual import DualEncoder, state_sha256
+from rsstudy.encoders.dual import DualEncoder, seeded, state_sha256
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import sha256_of
 from rsstudy.registry import ENCODERS
@@ -64,16 +65,10 @@ def openclip(
         path = _download(name, tag)
     trained_with = (open_clip.get_pretrained_cfg(name, tag) if tag else None) or {}
     quick_gelu = bool(config.get("quick_gelu") or trained_with.get("quick_gelu"))
+    forced = {"force_quick_gelu": quick_gelu, "force_image_size": image_size}
     device = "meta" if meta else "cpu"
-    with torch.random.fork_rng(devices=[]), torch.device(device), _quiet():
-        torch.manual_seed(0)
-        model = open_clip.create_model(
-            name,
-            device=device,
-            force_quick_gelu=quick_gelu,
-            force_image_size=image_size,
-            pretrained_text=False,
-        )
+    with seeded(meta), _quiet():
+        model = open_clip.create_model(name, device=device, pretrained_text=False, **forced)
     if tag:
         _set_preprocessing(model, name, tag)
     form = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if quick_gelu else ''}"
@@ -83,14 +78,8 @@ def openclip(
         sources[f"{form}/{tag or path.name}"] = sha256_of(path)
     elif not meta:
         sources[f"{form}/random"] = state_sha256(model)
-    return wrap(
-        f"{name}@{weights}",
-        model,
-        lambda texts: _tokenizer(name)(texts),
-        config["embed_dim"],
-        sources,
-        form,
-    )
+    width = config["embed_dim"]
+    return wrap(f"{name}@{weights}", model, partial(_tokens, name), width, sources, form)
 
 
 def wrap(
@@ -100,9 +89,7 @@ def wrap(
     text = getattr(model, "text", model)
     attend_as_they_lie(model)
     for module in model.modules():
-        if hasattr(
-            module, "get_cast_dtype"
-        ):  # the stream keeps its type however weights are stored
+        if hasattr(module, "get_cast_dtype"):  # however weights are stored, the stream is in fp32
             module.get_cast_dtype = lambda: torch.float32
     length_of = None
     causal = getattr(model, "attn_mask", None) is not None
@@ -137,15 +124,14 @@ def wrap(
     )
 
 
+def _tokens(name: str, texts: list[str]) -> Tensor:
+    return _tokenizer(name)(texts)  # fetched when it is first asked
+
+
 @cache
 def _tokenizer(name: str):
-    try:
-        with _quiet():
-            return open_clip.get_tokenizer(name)
-    except Exception as problem:  # the hub's and the network's many errors
-        raise StudyError(
-            f"could not fetch the tokenizer of {name} ({type(problem).__name__})"
-        ) from problem
+    with _fetching(f"the tokenizer of {name}"):
+        return open_clip.get_tokenizer(name)
 
 
 def _set_preprocessing(model, name: str, tag: str) -> None:
@@ -163,15 +149,9 @@ def _download(name: str, tag: str) -> Path:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if tag not in tags:
         raise unknown(f"weights tag of {name}", tag, [*tags, "random"])
-    try:
-        with _quiet():
-            found = open_clip.download_pretrained(open_clip.get_pretrained_cfg(name, tag))
-    except Exception as problem:  # any of the hub's and the network's many errors
-        raise StudyError(
-            f"could not fetch the {tag} weights of {name} ({type(problem).__name__}); with a "
-            f"network try again, without one give a file: {name}@/path/to/weights.safetensors"
-        ) from problem
-    return Path(found)
+    cure = f"with a network try again, without one give a file: {name}@/path/to/weights.safetensors"
+    with _fetching(f"the {tag} weights of {name}", f"; {cure}"):
+        return Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(name, tag)))
 
 
 def _load(model, path: Path, name: str) -> None:
@@ -188,8 +168,17 @@ def _load(model, path: Path, name: str) -> None:
         ) from None
 
 
-@contextlib.contextmanager
-def _quiet():
+@contextmanager
+def _fetching(what: str, cure: str = "") -> Iterator[None]:
+    try:
+        with _quiet():
+            yield
+    except Exception as problem:  # any of the hub's and the network's many errors
+        raise StudyError(f"could not fetch {what} ({type(problem).__name__}){cure}") from problem
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Hide warnings of random weights (ours come later) and of each retry of a download."""
     logging.disable(logging.WARNING)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import open_clip
@@ -10,33 +9,16 @@ import torch
 from torch import Tensor
 
 from rsstudy.encoders import register
-from rsstudy.encoders.dual import DualEncoder, state_sha256
+from rsstudy.encoders.dual import DualEncoder, seeded, state_sha256
 from rsstudy.encoders.openclip import wrap
 
 VOCABULARY = 4096
 CONTEXT = 48
-IMAGE_SIZE = 64
 JOINT_WIDTH = 128
-
-
+VISION = {"layers": 4, "width": 128, "head_width": 32, "patch_size": 8, "image_size": 64}
+TEXT = {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 96, "heads": 4, "layers": 3}
 # As open_clip writes a model down.
-CONFIG: dict[str, Any] = {
-    "embed_dim": JOINT_WIDTH,
-    "vision_cfg": {
-        "layers": 4,
-        "width": 128,
-        "head_width": 32,
-        "patch_size": 8,
-        "image_size": IMAGE_SIZE,
-    },
-    "text_cfg": {
-        "context_length": CONTEXT,
-        "vocab_size": VOCABULARY,
-        "width": 96,
-        "heads": 4,
-        "layers": 3,
-    },
-}
+CONFIG: dict[str, Any] = {"embed_dim": JOINT_WIDTH, "vision_cfg": VISION, "text_cfg": TEXT}
 
 
 def tokenize(texts: list[str]) -> Tensor:
@@ -61,16 +43,10 @@ def tokenize(texts: list[str]) -> Tensor:
 )
 def tiny(weights: str = "", image_size: int | None = None, meta: bool = False) -> DualEncoder:
     """The tiny encoder with random weights drawn from seed 0."""
-    size = image_size or IMAGE_SIZE
-    with (
-        torch.random.fork_rng(devices=[]),
-        torch.device("meta") if meta else contextlib.nullcontext(),
-    ):
-        torch.manual_seed(0)
+    vision = {**VISION, "image_size": image_size or VISION["image_size"]}
+    with seeded(meta):
         model = open_clip.CLIP(
-            embed_dim=JOINT_WIDTH,
-            vision_cfg=open_clip.CLIPVisionCfg(**{**CONFIG["vision_cfg"], "image_size": size}),
-            text_cfg=open_clip.CLIPTextCfg(**CONFIG["text_cfg"]),
+            JOINT_WIDTH, open_clip.CLIPVisionCfg(**vision), open_clip.CLIPTextCfg(**TEXT)
         )
     sources = {} if meta else {"tiny/random": state_sha256(model)}
     return wrap("tiny", model, tokenize, JOINT_WIDTH, sources)

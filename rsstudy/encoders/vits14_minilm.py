@@ -7,18 +7,20 @@ sha256; none of the packages' code runs.
 
 from __future__ import annotations
 
-import contextlib
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from rsstudy.encoders import register
-from rsstudy.encoders.dual import DualEncoder
+from rsstudy.encoders.dual import DualEncoder, seeded
 from rsstudy.errors import StudyError
 from rsstudy.files import sha256_of
 from rsstudy.tensors import read_tensors
@@ -40,6 +42,10 @@ TOKENIZER_FILE = (
 )
 WIDTH = 384
 LONGEST_TEXT = 64
+WIDTHS = {"vocab_size": 30522, "hidden_size": WIDTH, "intermediate_size": 1536}
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+TEXT_TOWER: dict[str, Any] = {"num_hidden_layers": 6, "num_attention_heads": 12}
+TEXT_TOWER |= WIDTHS | NO_DROPOUT
 
 
 class JoinedTowers(nn.Module):
@@ -53,18 +59,7 @@ class JoinedTowers(nn.Module):
         super().__init__()
         self.visual = timm.create_model("vit_small_patch14_dinov2", num_classes=0, img_size=518)
         self.visual.set_input_size(img_size=image_size)
-        self.text = BertModel(
-            BertConfig(
-                vocab_size=30522,
-                hidden_size=WIDTH,
-                num_hidden_layers=6,
-                num_attention_heads=12,
-                intermediate_size=1536,
-                hidden_dropout_prob=0.0,
-                attention_probs_dropout_prob=0.0,
-            ),
-            add_pooling_layer=False,
-        )
+        self.text = BertModel(BertConfig(**TEXT_TOWER), add_pooling_layer=False)
         self.image_head = nn.Linear(2 * WIDTH, WIDTH, bias=False)
         self.text_head = nn.Linear(WIDTH, WIDTH, bias=False)
         self.logit_scale = nn.Parameter(torch.log(torch.tensor(1 / 0.07)))
@@ -102,11 +97,7 @@ def vits14_minilm(
     size = image_size or 224
     if size % 14:
         raise StudyError(f"vits14-minilm needs an image size that 14 divides, not {size}")
-    with (
-        torch.random.fork_rng(devices=[]),
-        torch.device("meta") if meta else contextlib.nullcontext(),
-    ):
-        torch.manual_seed(0)
+    with seeded(meta):
         model = JoinedTowers(518 if not meta else size)
     sources = {}
     if not meta and weights != "random":
@@ -170,12 +161,8 @@ def read_dinov2_onnx(path: Path) -> dict[str, Tensor]:
     for layer in range(12):
         old, new = f"backbone.encoder.layer.{layer}.", f"blocks.{layer}."
         for kind in ("weight", "bias"):
-            state[f"{new}attn.qkv.{kind}"] = torch.cat(
-                [
-                    initial[f"{old}attention.attention.{part}.{kind}"]
-                    for part in ("query", "key", "value")
-                ]
-            )
+            stored = [f"{old}attention.attention.{of}.{kind}" for of in ("query", "key", "value")]
+            state[f"{new}attn.qkv.{kind}"] = torch.cat([initial[name] for name in stored])
             state[f"{new}attn.proj.{kind}"] = initial[f"{old}attention.output.dense.{kind}"]
             for part in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
                 state[f"{new}{part}.{kind}"] = initial[f"{old}{part}.{kind}"]
@@ -186,16 +173,15 @@ def read_dinov2_onnx(path: Path) -> dict[str, Tensor]:
 
 def wordpieces(texts: list[str]) -> Tensor:
     """MiniLM's token ids (B, L), padded with 0 to the longest text of at most 64 tokens."""
-    from tokenizers import Tokenizer
-
-    if not _tokenizer:
-        _tokenizer.append(Tokenizer.from_str(package_file(*TOKENIZER_FILE).read_text("utf-8")))
-        _tokenizer[0].enable_padding(pad_id=0, pad_token="[PAD]")
-        _tokenizer[0].enable_truncation(LONGEST_TEXT)
-    return torch.tensor([code.ids for code in _tokenizer[0].encode_batch(texts)])
+    return torch.tensor([code.ids for code in _tokenizer().encode_batch(texts)])
 
 
-_tokenizer: list = []
+@cache
+def _tokenizer() -> Tokenizer:
+    made = Tokenizer.from_str(package_file(*TOKENIZER_FILE).read_text("utf-8"))
+    made.enable_padding(pad_id=0, pad_token="[PAD]")
+    made.enable_truncation(LONGEST_TEXT)
+    return made
 
 
 def package_file(package: str, inside: str, sha256: str) -> Path:
