@@ -146,7 +146,7 @@ class State:
             "trained": {name: p.detach().cpu() for name, p in self.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
             "random": processes.all(torch.get_rng_state()),
-            "gpu_random": processes.all(torch.cuda.get_rng_state(self.device)) if gpu else [],
+            "device_random": processes.all(torch.cuda.get_rng_state(self.device)) if gpu else [],
         }
 
         def write() -> None:
@@ -178,7 +178,7 @@ class State:
         mine = slice(processes.rank, processes.rank + 1)
         for state in stored["random"][mine]:
             torch.set_rng_state(state)
-        for state in stored["gpu_random"][mine] if self.device.type == "cuda" else []:
+        for state in stored["device_random"][mine] if self.device.type == "cuda" else []:
             torch.cuda.set_rng_state(state, self.device)
 
     def stored(self) -> dict[str, Any] | None:
@@ -215,7 +215,7 @@ class State:
         shapes = {name: value.shape for name, value in found["trained"].items()}
         groups = found["optimizer"]["param_groups"]
         return (
-            {*KEPT, "random", "gpu_random"} <= set(found)
+            {*KEPT, "random", "device_random"} <= set(found)
             and shapes == {name: p.shape for name, p in self.parameters.items()}
             and len(groups) == len(self.optimizer.param_groups)
         )
