@@ -11,45 +11,31 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from processes import Stopped, stop_at
 
 from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import create
 from rsstudy.evaluation import prepare
 from rsstudy.methods import attach, count_trained, create_method, trained
-from rsstudy.objectives import Objective, false_negatives
+from rsstudy.objectives import Objective, false_negatives, named_objective
 from rsstudy.training.loop import train
 from rsstudy.training.parallel import joined, together
 from rsstudy.training.recipe import Recipe
 
 # Nothing is drawn in the towers, so that there is one right answer; the second views differ all
 # the same, by their captions.
+STILL = {"token_dropout": 0.0, "sibling_captions": True}
+MEANS = {"negatives": "all", "reduction": "mean", "mask_false_negatives": True}
 OBJECTIVES = {
     "infonce": Objective(),
     "infonce, false negatives masked": Objective(mask_false_negatives=True),
-    "hmmc": Objective(
-        "hinge", image_weight=1.0, text_weight=1.0, token_dropout=0.0, sibling_captions=True
+    "hmmc": named_objective("hmmc", **STILL),
+    "hmmc, means over all negatives": named_objective(
+        "hmmc", image_weight=0.5, text_weight=2.0, **STILL, **MEANS
     ),
-    "hmmc, means over all negatives": Objective(
-        "hinge",
-        image_weight=0.5,
-        text_weight=2.0,
-        token_dropout=0.0,
-        sibling_captions=True,
-        negatives="all",
-        reduction="mean",
-        mask_false_negatives=True,
-    ),
-    "hmmc-infonce": Objective(
-        image_weight=1.0, text_weight=1.0, token_dropout=0.0, sibling_captions=True
-    ),
-    "both views": Objective(
-        "hinge", both_views=True, token_dropout=0.0, sibling_captions=True, reduction="mean"
-    ),
+    "hmmc-infonce": named_objective("hmmc-infonce", **STILL),
+    "both views": named_objective("hinge-two-views", reduction="mean", **STILL),
 }
-
-
-class Stopped(Exception):
-    """In the place of a crash."""
 
 
 def of_embeddings(pairs: int, objective: Objective) -> tuple[float, torch.Tensor]:
@@ -125,16 +111,12 @@ def main(folder: Path, scratch: Path) -> None:
             assert size > rows
         dist.all_reduce = reduce
 
-        # dropout is drawn, and an interrupted run goes on as if nothing had been
-        def stop(step: int) -> None:
-            if step == 5:  # the first epoch is on file
-                raise Stopped
-
-        drawn = Objective("hinge", image_weight=1.0, text_weight=1.0)
+        # dropout is drawn; a run interrupted after its first epoch goes on as if nothing had been
+        drawn = named_objective("hmmc")
         whole = trained_on(pairs, drawn, 7)
         file = scratch / "checkpoint.pt"
         with contextlib.suppress(Stopped):
-            trained_on(pairs, drawn, 7, checkpoint=file, after_step=stop)
+            trained_on(pairs, drawn, 7, checkpoint=file, after_step=stop_at(5))
         losses, weights, _ = trained_on(pairs, drawn, 7, checkpoint=file)
         assert losses == whole[0], (losses, whole[0])
         assert all(torch.equal(weights[name], value) for name, value in whole[1].items())

@@ -9,10 +9,12 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from processes import Stopped, python, stop_at
 from test_workers import rows_on
 
 import rsstudy.training.loop as loop
@@ -35,24 +37,12 @@ def data(rows, write_parquet, own_cache):
     return str(write_parquet(rows))
 
 
-class Stopped(Exception):
-    """In the place of a crash."""
-
-
 def interrupted(data, folder, monkeypatch):
     """A run that a crash left in its second epoch, with a checkpoint of the third step."""
     run = Run(data, "tiny@random", recipe=RECIPE)
-    train = loop.train
-
-    def stopping(*arguments, **named):
-        def stop(step):
-            if step == 3:
-                raise Stopped
-
-        return train(*arguments, **named, after_step=stop)
-
     with monkeypatch.context() as patched:
         patched.setattr("rsstudy.training.checkpoint.CHECKPOINT_SECONDS", 0.0)
+        stopping = partial(loop.train, after_step=stop_at(3))
         patched.setattr("rsstudy.experiments.run.train", stopping)
         with pytest.raises(Stopped):
             execute(run, folder, progress=False)
@@ -63,21 +53,8 @@ def interrupted(data, folder, monkeypatch):
 def test_kills_at_random_moments_leave_whole_files_and_the_same_weights(tmp_path):
     """A few here; results/robustness/kills.json has the tally of many."""
     script = Path(__file__).with_name("kill_at_random.py")
-    done = subprocess.run(
-        [
-            sys.executable,
-            script,
-            "--kills",
-            "6",
-            "--seed",
-            str(time.monotonic_ns() % 1000),
-            "--out",
-            tmp_path,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    seed = time.monotonic_ns() % 1000
+    done = python(script, *f"--kills 6 --seed {seed} --out {tmp_path}".split())
     assert done.returncode == 0, done.stderr[-3000:]
     tally = json.loads((tmp_path / "kills.json").read_text())
     assert tally["kills"] == 6 and tally["suites that ended as the undisturbed one"] >= 1
@@ -151,11 +128,6 @@ def test_a_set_that_changes_under_a_suite_stops_it(rows, write_parquet, own_cach
     folder = write_parquet(rows)
     changed = write_parquet([*rows[:1], replace(rows[1], captions=["other ."] * 5), *rows[2:]], "x")
     arms = rows_on(str(folder))[:3]
-    done = []
-
-    def watch(text):
-        done.append(text)
-
     execute_once = sweep.execute
 
     def then_change(*arguments, **named):
@@ -167,11 +139,11 @@ def test_a_set_that_changes_under_a_suite_stops_it(rows, write_parquet, own_cach
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sweep, "execute", then_change)
         with pytest.raises(StudyError, match="changed while the suite was running") as problem:
-            sweep.run_arms(arms, tmp_path / "runs", say=watch, progress=False)
+            sweep.run_arms(arms, tmp_path / "runs", progress=False)
     assert "\n" not in str(problem.value)
     records = [read_record(path) for path in (tmp_path / "runs").glob("*/record.json")]
     assert len({record["config"]["manifest_digest"] for record in records}) == 2
-    sweep.run_arms(arms, tmp_path / "anew", say=watch, progress=False)
+    sweep.run_arms(arms, tmp_path / "anew", progress=False)
 
 
 def test_a_clock_that_goes_back_changes_nothing(data, tmp_path, monkeypatch):
@@ -216,7 +188,7 @@ save_tensors(Path({str(tmp_path / "x.safetensors")!r}), {{"w": torch.zeros(10000
 """
     save_tensors(tmp_path / "x.safetensors", {"w": torch.ones(3)})
     before = (tmp_path / "x.safetensors").read_bytes()
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = python("-c", program)
     assert "StudyError: could not write" in done.stderr.splitlines()[-1]
     assert (tmp_path / "x.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
@@ -237,32 +209,15 @@ def test_a_results_folder_that_cannot_be_written_is_said_before_training(rows, w
         home = Path(scratch)
         home.chmod(0o755)
         source = write_parquet(rows)
-        (home / "set").mkdir()
-        for shard in source.iterdir():
-            (home / "set" / shard.name).write_bytes(shard.read_bytes())
+        shutil.copytree(source, home / "set")
         for name in ("cache", "runs", "work"):
             (home / name).mkdir()
             (home / name).chmod(0o777)
 
         def train(out):
+            small = f"--data {home / 'set'} --encoder tiny@random --epochs 1 --batch 3 --out {out}"
             return subprocess.run(
-                [
-                    *unprivileged(),
-                    sys.executable,
-                    "-m",
-                    "rsstudy",
-                    "train",
-                    "--data",
-                    str(home / "set"),
-                    "--encoder",
-                    "tiny@random",
-                    "--epochs",
-                    "1",
-                    "--batch",
-                    "3",
-                    "--out",
-                    str(out),
-                ],
+                [*unprivileged(), sys.executable, "-m", "rsstudy", "train", *small.split()],
                 capture_output=True,
                 text=True,
                 cwd=home / "work",
@@ -294,8 +249,7 @@ with whole_file(Path({str(tmp_path / "record.json")!r})) as temporary:
     os.kill(os.getpid(), signal.SIGKILL)
 """
     (tmp_path / "record.json").write_text("whole")
-    done = subprocess.run([sys.executable, "-c", program])
-    assert done.returncode == -signal.SIGKILL
+    assert python("-c", program).returncode == -signal.SIGKILL
     assert (tmp_path / "record.json").read_text() == "whole"
     assert len(list(tmp_path.glob(".record.json.*.tmp"))) == 1
     with whole_file(tmp_path / "record.json") as temporary:

@@ -5,6 +5,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import pytest
 import torch
@@ -12,16 +13,7 @@ from torch import Tensor, nn
 
 from rsstudy.encoders import PLACES, create
 from rsstudy.errors import StudyError
-from rsstudy.methods import (
-    METHODS,
-    attach,
-    count_trained,
-    create_method,
-    detach,
-    load_trained,
-    merge,
-    trained,
-)
+from rsstudy.methods import METHODS, attach, count_trained, create_method, detach, merge, trained
 from rsstudy.objectives import named_objective
 from rsstudy.training.batch import batch_loss
 from rsstudy.training.recipe import Recipe
@@ -51,54 +43,25 @@ def embeddings(encoder):
     return torch.cat([encoder.embed_images(images), encoder.embed_texts(tokens)])
 
 
-def steps(encoder, count: int, objective: str = "hmmc-infonce") -> float:
-    """A few steps of the real loop's loss and AdamW on what the method declared."""
-    optimizer = torch.optim.AdamW(trained(encoder).values(), lr=1e-2)
-    images, tokens = batch(encoder)
-    encoder.method.train()
-    for _ in range(count):
-        loss = batch_loss(
-            encoder, named_objective(objective), Recipe(precision="fp32"), images, tokens
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    encoder.eval()
-    return loss.item()
+def equation(r: int, s: int) -> int:
+    """Trained parameters of one instance of the MRS adapter on ViT-B/32."""
+    return sum((d + 1) * r + (r + 1) * (d - s) for d in (768, 512)) + (r + 1) * s
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"share_layers": False}, {"bottleneck": 32}, {"shared": 16}]
+    ("settings", "count"),
+    [
+        ({}, 161_088),
+        ({"share_layers": False}, 1_933_056),
+        ({"bottleneck": 32}, equation(32, 64)),
+        ({"shared": 16}, equation(64, 16)),
+    ],
 )
-def test_mrs_adapter_on_vit_b_32_trains_what_its_equation_says(settings):
+def test_mrs_adapter_on_vit_b_32_trains_what_its_equation_says(settings, count):
     encoder = create("ViT-B-32", meta=True)
     attach(encoder, create_method("mrs-adapter", settings))
-    r, s = settings.get("bottleneck", 64), settings.get("shared", 64)
-    formula = sum((d + 1) * r + (r + 1) * (d - s) for d in (768, 512)) + (r + 1) * s
-    layers = 1 if settings.get("share_layers", True) else 12
-    assert count_trained(encoder).total == formula * layers
-    assert count_trained(encoder).heads == 0
-
-
-def test_mrs_adapter_on_vit_b_32_has_exactly_161088_trained_parameters():
-    for settings, count in (({}, 161_088), ({"share_layers": False}, 1_933_056)):
-        encoder = create("ViT-B-32", meta=True)
-        attach(encoder, create_method("mrs-adapter", settings))
-        assert count_trained(encoder).total == count
-
-
-def test_the_papers_0_16_million_are_a_thousandth_of_full_fine_tuning():
-    counts = {}
-    for method in ("mrs-adapter", "full", "linear-probe", "zero-shot"):
-        encoder = create("ViT-B-32", meta=True)
-        attach(encoder, create_method(method))
-        counts[method] = count_trained(encoder).total
-    assert counts == {
-        "mrs-adapter": 161_088,
-        "full": 151_277_313,
-        "linear-probe": 655_360,
-        "zero-shot": 0,
-    }
+    assert count_trained(encoder).total == count and count_trained(encoder).heads == 0
+    assert equation(64, 64) == 161_088 and 12 * equation(64, 64) == 1_933_056
 
 
 @dataclass(frozen=True)
@@ -229,35 +192,24 @@ def test_the_adapter_starts_as_released_on_vit_b_32():
         assert 0.99 < down.abs().max().item() * down.shape[1] ** 0.5 <= 1
 
 
-@pytest.mark.parametrize("name", [*KINDS.values(), "ViT-B-32@random"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("name", "place"), [*product(KINDS.values(), PLACES), ("ViT-B-32@random", "parallel-mlp")]
+)
 def test_an_adapter_starts_bit_equal_to_the_frozen_encoder(name, place):
-    if name == "ViT-B-32@random" and place != "parallel-mlp":
-        pytest.skip("the full-size tower is tried at the paper's place")
-    encoder = small(name) if "B-32" not in name else create(name)
+    encoder = small(name)
     before = embeddings(encoder)
     attach(encoder, create_method("mrs-adapter", {"place": place, "share_layers": False}))
     assert torch.equal(embeddings(encoder), before)
 
 
-@every_kind
-@pytest.mark.parametrize("method", sorted(METHODS))
-def test_after_20_steps_every_frozen_tensor_is_unchanged(name, method):
-    if method == "full" and "mini" in name:
-        pytest.skip("tried on the small encoder: nothing is frozen")
-    encoder = small(name)
-    attach(encoder, create_method(method))
-    ours = set(trained(encoder))
-    before = {n: p.detach().clone() for n, p in encoder.named_parameters()}
-    if ours:
-        objective = "hmmc-infonce" if method == "mrs-adapter" else "infonce"
-        steps(encoder, 20 if "tiny" in name else 3, objective)
-    for parameter_name, parameter in encoder.named_parameters():
-        if parameter_name not in ours:
-            assert torch.equal(parameter, before[parameter_name]), parameter_name
-            assert parameter.grad is None
-    moved = [n for n in ours if not torch.equal(dict(encoder.named_parameters())[n], before[n])]
-    assert bool(moved) == bool(ours)
+def test_new_weights_are_drawn_from_the_seed_alone():
+    values = []
+    for seed in (0, 0, 1):
+        torch.rand(7)  # whatever was drawn before
+        encoder = create("tiny@random")
+        attach(encoder, create_method("mrs-adapter"), seed=seed)
+        values.append(encoder.method.layers[0]["image"].down.weight.detach())
+    assert torch.equal(values[0], values[1]) and not torch.equal(values[0], values[2])
 
 
 def test_a_text_tower_with_heads_is_vse_as_released_all_but_the_cnn():
@@ -312,11 +264,7 @@ def test_a_probe_of_an_earlier_block_does_not_depend_on_those_behind_it(name):
 
 
 def test_the_mlps_behind_the_heads_have_as_many_parameters_as_the_adapter():
-    encoder = create("ViT-B-32", meta=True)
-    attach(encoder, create_method("head-mlp"))
-    d, h = 512, 78
-    assert count_trained(encoder).total == 2 * (2 * d * h + h + d) == 160_924
-    for scale in ("smoke", "bench", "paper"):  # and so it is in the suite that compares them
+    for scale in ("smoke", "bench", "paper"):
         counts = []
         for arm in arms("adapter", scale):
             if arm.factor == "base" or arm.level.startswith("MLP behind"):
@@ -324,16 +272,6 @@ def test_the_mlps_behind_the_heads_have_as_many_parameters_as_the_adapter():
                 attach(encoder, create_method(arm.run.method, arm.run.method_settings))
                 counts.append(count_trained(encoder).total)
         assert abs(counts[0] / counts[1] - 1) < 0.02
-
-
-@every_kind
-def test_the_mlps_behind_the_heads_start_by_changing_nothing_and_train(name):
-    encoder = small(name)
-    before = embeddings(encoder)
-    attach(encoder, create_method("head-mlp"))
-    assert torch.equal(embeddings(encoder), before)
-    steps(encoder, 2)
-    assert not torch.equal(embeddings(encoder), before)
 
 
 @every_kind
@@ -397,49 +335,12 @@ def test_backward_ends_at_the_first_trained_place(name):
     assert not any(feature.requires_grad for feature in features)
 
 
-@every_kind
-@pytest.mark.parametrize("method", ["mrs-adapter", "linear-probe", "lora"])
-def test_saved_values_give_the_same_embeddings_again(name, method):
-    encoder, other = small(name), small(name)
-    for one in (encoder, other):
-        attach(one, create_method(method))
-    steps(encoder, 2)
-    assert not torch.equal(embeddings(encoder), embeddings(other))
-    load_trained(other, {n: p.detach().clone() for n, p in trained(encoder).items()}, "there")
-    assert torch.equal(embeddings(encoder), embeddings(other))
-
-
-def test_new_weights_are_drawn_from_the_seed_alone():
-    values = []
-    for seed in (0, 0, 1):
-        torch.rand(7)  # whatever was drawn before
-        encoder = create("tiny@random")
-        attach(encoder, create_method("mrs-adapter"), seed=seed)
-        values.append(encoder.method.layers[0]["image"].down.weight.detach())
-    assert torch.equal(values[0], values[1]) and not torch.equal(values[0], values[2])
-
-
 def test_heads_stay_frozen_unless_asked_for():
     for train_heads, heads in ((False, 0), (True, 28_672)):
         encoder = create("tiny@random")
         attach(encoder, create_method("mrs-adapter"), train_heads)
         counts = count_trained(encoder)
         assert (counts.heads, counts.total) == (heads, counts.method + heads)
-
-
-def test_8_pairs_are_learnt_to_a_near_zero_loss():
-    encoder = create("tiny@random")
-    attach(encoder, create_method("mrs-adapter", {"share_layers": False, "dropout": 0.0}))
-    images, tokens = batch(encoder, 8)
-    optimizer = torch.optim.AdamW(trained(encoder).values(), lr=5e-3)
-    for _ in range(150):
-        loss = batch_loss(
-            encoder, named_objective("infonce"), Recipe(precision="fp32"), images, tokens
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.05
 
 
 @pytest.mark.parametrize(

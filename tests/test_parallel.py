@@ -1,30 +1,15 @@
 """Several processes on one batch take the step that one alone would take."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import python, torchrun
 
 from rsstudy.adapters import read_adapter
 from rsstudy.experiments.record import read_record
-
-
-def torchrun(count, *arguments):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={count}",
-        *map(str, arguments),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -41,23 +26,8 @@ def test_several_processes_have_the_losses_gradients_and_weights_of_one(
 
 def arguments(data, out, *more):
     return (
-        "-m",
-        "rsstudy",
-        "train",
-        "--data",
-        data,
-        "--encoder",
-        "tiny@random",
-        "--batch",
-        5,
-        "--epochs",
-        2,
-        "--set",
-        "method.dropout=0",
-        "--set",
-        "recipe.precision=fp32",
-        "--out",
-        out,
+        *f"-m rsstudy train --data {data} --out {out} --encoder tiny@random --batch 5".split(),
+        *["--epochs", "2", "--set", "method.dropout=0", "--set", "recipe.precision=fp32"],
         *more,
     )
 
@@ -69,11 +39,7 @@ def test_torchrun_makes_one_record_which_is_that_of_one_process(
     together = torchrun(2, *arguments(data, tmp_path / "two", "--json"))
     assert together.returncode == 0, together.stderr[-3000:]
     assert json.loads(together.stdout)["status"] == "finished"  # said by one of them
-    alone = subprocess.run(
-        [sys.executable, *map(str, arguments(data, tmp_path / "one"))],
-        capture_output=True,
-        text=True,
-    )
+    alone = python(*arguments(data, tmp_path / "one"))
     assert alone.returncode == 0, alone.stderr
     one, two = (read_record(tmp_path / name / "record.json") for name in ("one", "two"))
     assert two["identity"] == one["identity"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from processes import Stopped, stop_at
 
 from rsstudy.data.parquet import read_parquet
 from rsstudy.devices import pick_device
@@ -14,7 +15,7 @@ from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, evaluate, prepare
 from rsstudy.methods import attach, create_method, trained
-from rsstudy.objectives import Objective, named_objective
+from rsstudy.objectives import named_objective
 from rsstudy.training.batch import augmented, batches, count_batches, siblings
 from rsstudy.training.checkpoint import Diverged, OutOfTime
 from rsstudy.training.loop import train
@@ -52,70 +53,34 @@ def run(encoder, small, objective="hmmc", recipe=RECIPE, scores=None, **more):
     )
 
 
-class Stopped(Exception):
-    """What the test throws into the loop, in the place of Ctrl-C."""
+def same(encoder, expected) -> bool:
+    """Whether the trained weights are these."""
+    return all(torch.equal(value, expected[name]) for name, value in values(encoder).items())
+
+
+DRAWN = {"augment_images": True, "sibling_captions": True, "mask_false_negatives": True}
+ALL_DRAWN = named_objective("hmmc", both_views=True, **DRAWN)
 
 
 @pytest.mark.parametrize("after", [1, 3, 4, 7])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("objective", "precision"), [("hmmc", "fp32"), ("hmmc", "bf16"), (ALL_DRAWN, "fp32")]
+)
 def test_a_resumed_run_ends_in_the_weights_of_an_uninterrupted_one(
-    small, tmp_path, monkeypatch, after, precision
+    small, tmp_path, monkeypatch, after, objective, precision
 ):
-    monkeypatch.setattr(
-        "rsstudy.training.checkpoint.CHECKPOINT_SECONDS", 0
-    )  # a checkpoint each step
-    recipe = Recipe(epochs=3, batch=2, precision=precision)
-    whole = ready()
-    expected = run(whole, small, recipe=recipe)
-
-    def stop(step):
-        if step == after:
-            raise Stopped
-
-    file = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr("rsstudy.training.checkpoint.CHECKPOINT_SECONDS", 0)  # saved at each step
+    recipe, file = replace(RECIPE, precision=precision), tmp_path / "checkpoint.pt"
+    whole, resumed = ready(), ready()
+    expected = run(whole, small, objective, recipe)
+    given = {"checkpoint": file, "identity": "x"}
     with pytest.raises(Stopped):
-        run(ready(), small, recipe=recipe, checkpoint=file, identity="x", after_step=stop)
-    resumed = ready()
-    done_before = after // 3
+        run(ready(), small, objective, recipe, after_step=stop_at(after), **given)
     torch.rand(after)  # the state of the caller's generator is no part of it
-    found = run(
-        resumed,
-        small,
-        recipe=recipe,
-        checkpoint=file,
-        identity="x",
-        scores=range(2 + done_before, 100),
-    )
-    for name, value in values(whole).items():
-        assert torch.equal(value, values(resumed)[name]), name
+    found = run(resumed, small, objective, recipe, range(2 + after // 3, 100), **given)
+    assert same(resumed, values(whole))
     assert [row["loss"] for row in found.history] == [row["loss"] for row in expected.history]
     assert found.best_epoch == expected.best_epoch == 3
-
-
-def test_a_resumed_run_draws_the_same_second_views(small, tmp_path, monkeypatch):
-    """Augmentation and sibling captions are drawn as in the uninterrupted run."""
-    monkeypatch.setattr("rsstudy.training.checkpoint.CHECKPOINT_SECONDS", 0)
-    all_on = Objective(
-        "hinge",
-        image_weight=1.0,
-        text_weight=1.0,
-        both_views=True,
-        augment_images=True,
-        sibling_captions=True,
-        mask_false_negatives=True,
-    )
-    whole = ready()
-    run(whole, small, all_on)
-
-    def stop(step):
-        if step == 2:
-            raise Stopped
-
-    file, resumed = tmp_path / "checkpoint.pt", ready()
-    with pytest.raises(Stopped):
-        run(ready(), small, all_on, checkpoint=file, after_step=stop)
-    run(resumed, small, all_on, checkpoint=file)
-    assert all(torch.equal(v, values(resumed)[n]) for n, v in values(whole).items())
 
 
 def test_a_sibling_is_another_caption_of_the_same_picture():
@@ -153,30 +118,20 @@ def test_an_augmented_picture_is_part_of_its_own_in_one_of_eight_orientations():
 
 
 def test_without_a_checkpoint_in_the_epoch_it_goes_on_from_the_last_epoch(small, tmp_path):
-    whole = ready()
+    whole, resumed, file, seen = ready(), ready(), tmp_path / "checkpoint.pt", []
     run(whole, small)
-
-    def stop(step):
-        if step == 5:
-            raise Stopped
-
-    file = tmp_path / "checkpoint.pt"
     with pytest.raises(Stopped):
-        run(ready(), small, checkpoint=file, after_step=stop)
-    seen = []
-    resumed = ready()
+        run(ready(), small, checkpoint=file, after_step=stop_at(5))
     run(resumed, small, checkpoint=file, after_step=seen.append, scores=[2, 3])
     assert seen[0] == 4  # the first step of the second epoch
-    assert all(torch.equal(v, values(resumed)[n]) for n, v in values(whole).items())
+    assert same(resumed, values(whole))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(small):
-    found = []
-    for seed in (0, 0, 1):
-        encoder = ready()
+    first, again, other = ready(), ready(), ready()
+    for encoder, seed in ((first, 0), (again, 0), (other, 1)):
         run(encoder, small, seed=seed)
-        found.append(torch.cat([v.flatten() for v in values(encoder).values()]))
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    assert same(again, values(first)) and not same(other, values(first))
 
 
 def test_the_weights_kept_are_those_of_the_epoch_best_on_validation(small):
@@ -187,9 +142,7 @@ def test_the_weights_kept_are_those_of_the_epoch_best_on_validation(small):
     )
     assert training.best_epoch == 2
     assert [row["mean_recall"] for row in training.history] == [1, 5, 9, 7]
-    best, last = after[5], after[8]
-    assert all(torch.equal(v, best[n]) for n, v in values(encoder).items())
-    assert any(not torch.equal(v, last[n]) for n, v in values(encoder).items())
+    assert same(encoder, after[5]) and not same(encoder, after[8])
 
 
 def test_what_training_makes_worse_is_left_as_it_was(small):
@@ -200,7 +153,7 @@ def test_what_training_makes_worse_is_left_as_it_was(small):
     assert training.best_epoch == 0
     first = training.history[0]
     assert (first["epoch"], first["loss"], first["images"]) == (0, None, 0)
-    assert all(torch.equal(v, before[n]) for n, v in values(encoder).items())
+    assert same(encoder, before)
 
 
 def test_training_stops_at_its_deadline_and_goes_on_to_the_same_weights(small, tmp_path):
@@ -211,7 +164,7 @@ def test_training_stops_at_its_deadline_and_goes_on_to_the_same_weights(small, t
             run(ready(), small, checkpoint=file, identity="x", deadline=time.monotonic())
     resumed = ready()
     run(resumed, small, checkpoint=file, identity="x", scores=range(2, 100))
-    assert all(torch.equal(v, values(resumed)[n]) for n, v in values(whole).items())
+    assert same(resumed, values(whole))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(small, tmp_path):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import python, wait_until
 
 from rsstudy.errors import Busy, StudyError
 from rsstudy.experiments import sweep
@@ -84,9 +85,7 @@ def test_workers_share_the_runs_and_take_up_what_a_killed_one_left(data, tmp_pat
     name, step = doomed.stdout.readline().split()
     assert step == "1" and is_held(runs / name)
     workers = [start(runs, data, seconds=0.05) for _ in range(2)]
-    until = time.monotonic() + 120
-    while len(list(runs.glob("*/record.json"))) < 3 and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: len(list(runs.glob("*/record.json"))) >= 3)
     assert not (runs / name / "record.json").exists()  # nobody else is at it
     doomed.kill()
     doomed.communicate()
@@ -144,28 +143,9 @@ def test_an_empty_folder_does_not_stay_behind_and_leftovers_are_removed(tmp_path
         assert left == [".lock", "record.json"]
 
 
-SUITE = (
-    "suite",
-    "benchmark",
-    "--scale",
-    "smoke",
-    "--device",
-    "cpu",
-    "--method",
-    "zero-shot",
-    "--method",
-    "ia3",
-    "--method",
-    "bitfit",
-    "--method",
-    "ssf",
-    "--method",
-    "layernorm",
-)
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "study", *SUITE, *map(str, arguments)]
+SUITE = ["-m", "study", "suite", "benchmark", "--scale", "smoke", "--device", "cpu"]
+for method in ("zero-shot", "ia3", "bitfit", "ssf", "layernorm"):
+    SUITE += ["--method", method]
 
 
 def workers_of(folder):
@@ -183,22 +163,18 @@ def workers_of(folder):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="it looks for processes in /proc")
 def test_jobs_do_a_suite_together_and_the_death_of_one_costs_nothing(tmp_path):
-    running = subprocess.Popen(
-        command("--runs", tmp_path / "runs", "--jobs", 3, "--json"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    until, workers = time.monotonic() + 120, []
-    while len(workers) < 2 and time.monotonic() < until:
-        workers = workers_of((tmp_path / "runs" / ".jobs").resolve())
-        assert running.poll() is None, running.stderr.read()
-    os.kill(workers[0], signal.SIGKILL)
+    words = [sys.executable, *SUITE, "--runs", str(tmp_path / "runs"), "--jobs", "3", "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running = subprocess.Popen(words, text=True, **pipes)
+    jobs = (tmp_path / "runs" / ".jobs").resolve()
+    wait_until(lambda: len(workers_of(jobs)) >= 2 or running.poll() is not None)
+    assert running.poll() is None, running.stderr.read()
+    os.kill(workers_of(jobs)[0], signal.SIGKILL)
     out, said = running.communicate(timeout=240)
     assert running.returncode == 0, said
     assert len(json.loads(out)) == 5 and len(list(tmp_path.glob("runs/*/record.json"))) == 5
     assert said.count("a worker ended early") == 1 and "Traceback" not in said
-    assert not workers_of((tmp_path / "runs" / ".jobs").resolve())
+    assert not workers_of(jobs)
     alone = [arm.run for arm in only(arms("benchmark", "smoke"), [], ["ssf"], [])]
     record, folder = execute(alone[0], None, tmp_path / "alone", progress=False)
     other = read_record(tmp_path / "runs" / folder.name / "record.json")
@@ -239,28 +215,21 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
     for name, text in (("sbatch", SBATCH), ("srun", SRUN)):
         (fake / name).write_text(text)
         (fake / name).chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{fake}:{os.environ['PATH']}",
-        "SLURM_TEST": str(tmp_path),
-    }
+    slurm = {"PATH": f"{fake}:{os.environ['PATH']}", "SLURM_TEST": str(tmp_path)}
     runs = tmp_path / "runs"
-    options = ("--submit", "slurm_partition=gpus", "--submit", "timeout_min=90")
-    arguments = command("--runs", runs, "--launcher", "slurm", "--jobs", 2, *options)
-    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    options = "--launcher slurm --jobs 2 --submit slurm_partition=gpus --submit timeout_min=90"
+    arguments = (*SUITE, "--runs", runs, *options.split())
+    done = python(*arguments, **slurm)
     assert done.returncode == 0, done.stderr
     assert "SLURM job 7: 2 workers" in done.stderr
     script = (tmp_path / "script").read_text()
     for flag in ("--array=0-1%2", "--partition=gpus", "--time=90", "--gpus-per-node=0"):
         assert f"#SBATCH {flag}" in script
-    until = time.monotonic() + 200
-    while len(list(runs.glob(".jobs/*result.pkl"))) < 2 and time.monotonic() < until:
-        time.sleep(0.2)
+    wait_until(lambda: len(list(runs.glob(".jobs/*result.pkl"))) >= 2)
     records = [read_record(path) for path in runs.glob("*/record.json")]
     assert len(records) == 5, (tmp_path / "log").read_text()
     assert all(record["status"] == "finished" for record in records)
-    wrong = [*arguments, "--submit", "slurm_no_such=1"]
-    refused = subprocess.run(wrong, env=environment, capture_output=True, text=True)
+    refused = python(*arguments, "--submit", "slurm_no_such=1", **slurm)
     assert refused.returncode == 1 and "Traceback" not in refused.stderr
     assert "SLURM did not take the job" in refused.stderr.splitlines()[-1]
 
@@ -268,19 +237,14 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--launcher", "local"), "needs --jobs"),
-        (("--launcher", "slurm"), "there is no SLURM here"),
-        (("--submit", "x=1"), "--submit is for --launcher slurm"),
-        (("--launcher", "slurm", "--submit", "x"), "is not NAME=VALUE"),
+        ("--launcher local", "needs --jobs"),
+        ("--launcher slurm", "there is no SLURM here"),
+        ("--submit x=1", "--submit is for --launcher slurm"),
+        ("--launcher slurm --submit x", "is not NAME=VALUE"),
     ],
 )
 def test_a_launcher_that_cannot_work_says_why_in_one_line(tmp_path, arguments, message):
-    done = subprocess.run(
-        command("--runs", tmp_path, *arguments),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": "/nowhere"},
-    )
+    done = python(*SUITE, "--runs", tmp_path, *arguments.split(), PATH="/nowhere")
     assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr
     assert "Traceback" not in done.stderr
 

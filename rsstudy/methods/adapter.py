@@ -4,45 +4,23 @@ With f the sub-layer's output, behind its projection and before the residual sum
 
     f <- f + W_up GELU(W_down f + b_down) + b_up
 
-The paper trains the LayerNorms of the base beside the adapters; here they stay as they are, so that
-the adapters alone are what is measured (``layernorm`` is a method of its own).
+The paper also trains the LayerNorms of the base. Here they stay frozen, so that the Houlsby
+adapters alone are measured (``layernorm`` is a method of its own).
 
 At the start W_down is normal with deviation 0.01, all else zero, so that the start equals the base.
 The authors draw both matrices from a normal that is cut at two deviations, of 0.01 in the paper and
 0.001 in the released code (google-research/adapter-bert, modeling.py): nearly the base.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
-from torch import Tensor, nn
 from torch.nn import functional
 
 from rsstudy.encoders import Block, DualEncoder
 from rsstudy.methods.placing import Towers, place_branches
-from rsstudy.methods.registry import register
-
-
-class Bottleneck(nn.Module):
-    """(B, L, d) -> (B, L, d); zero at the start."""
-
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.down = nn.Linear(width, hidden)
-        self.up = nn.Linear(hidden, width)
-        nn.init.normal_(self.down.weight, std=1e-2)
-        for zero in (self.down.bias, *self.up.parameters()):
-            nn.init.zeros_(zero)
-
-    def forward(self, f: Tensor) -> Tensor:
-        return self.up(functional.gelu(self.down(f)))
+from rsstudy.methods.primitives import Bottleneck
+from rsstudy.methods.registry import Positive, register
 
 
 @register("adapter", printed={"places": "after-mlp", "share_layers": True})
-@dataclass(frozen=True)
 class Adapter:
     """Trains ``2 d r + r + d`` parameters for each place of each block: 3,965,952 on ViT-B/32.
 
@@ -55,13 +33,13 @@ class Adapter:
         share_layers: one instance in all layers of a tower, or one a layer.
     """
 
-    bottleneck: Annotated[int, Field(ge=1)] = 64
+    bottleneck: Positive = 64
     places: str = "after-attention,after-mlp"
     towers: Towers = "both"
     share_layers: bool = False
 
     def add_to(self, encoder: DualEncoder) -> None:
-        def make(block: Block) -> nn.Module:
-            return Bottleneck(block.width, self.bottleneck)
+        def make(block: Block) -> Bottleneck:
+            return Bottleneck(block.width, self.bottleneck, functional.gelu, std=1e-2)
 
         place_branches(encoder, make, self.places, self.towers, self.share_layers)

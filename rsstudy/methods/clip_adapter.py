@@ -4,9 +4,6 @@
 starts uniform within 1 / sqrt(its inputs), PyTorch's default, which the authors keep.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -14,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder
-from rsstudy.methods.placing import Towers, modalities
-from rsstudy.methods.registry import register
+from rsstudy.methods.placing import Towers, place_behind_heads
+from rsstudy.methods.registry import Positive, register
 
 
 class Mixed(nn.Module):
@@ -33,7 +30,6 @@ class Mixed(nn.Module):
 
 
 @register("clip-adapter", printed={"reduction": 2, "towers": "both"})
-@dataclass(frozen=True)
 class CLIPAdapter:
     """Trains ``2 d d / reduction`` parameters a tower: 131,072 on ViT-B/32; the preset 524,288.
 
@@ -43,13 +39,12 @@ class CLIPAdapter:
         towers: both, image (the authors) or text.
     """
 
-    reduction: Annotated[int, Field(ge=1)] = 4
+    reduction: Positive = 4
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
     towers: Towers = "image"
 
     def add_to(self, encoder: DualEncoder) -> None:
-        encoder.method.mlps = nn.ModuleDict()
-        for modality in modalities(self.towers):
-            mixed = Mixed(encoder.joint_width, self.reduction, self.ratio)
-            encoder.method.mlps[str(modality)] = mixed
-            encoder.after_heads[modality].append(mixed)
+        def make() -> Mixed:
+            return Mixed(encoder.joint_width, self.reduction, self.ratio)
+
+        encoder.method.mlps = place_behind_heads(encoder, make, self.towers)

@@ -17,21 +17,16 @@ What differs: the authors drop 0.1 of all sub-layers and branches at random (sto
 here none is dropped. In a text tower, which they do not adapt, there is no grid.
 """
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from rsstudy.encoders import Block, DualEncoder
 from rsstudy.errors import StudyError
 from rsstudy.methods.placing import place_branches
-from rsstudy.methods.primitives import quick_gelu
-from rsstudy.methods.registry import register
+from rsstudy.methods.primitives import quick_gelu, zero
+from rsstudy.methods.registry import Finite, Positive, Probability, register
 
 
 class ConvolvedPatches(nn.Module):
@@ -41,15 +36,11 @@ class ConvolvedPatches(nn.Module):
         super().__init__()
         self.down = nn.Linear(width, hidden)
         self.convolution = nn.Conv2d(hidden, hidden, 3, padding=1)
-        self.up = nn.Linear(hidden, width)
+        self.up = zero(nn.Linear(hidden, width))
         self.dropout, self.scale = nn.Dropout(dropout), scale
         nn.init.xavier_uniform_(self.down.weight)
-        nn.init.zeros_(self.convolution.weight)
-        with torch.no_grad():
-            self.convolution.weight[:, :, 1, 1] += torch.eye(hidden)
-        biases = (self.down.bias, self.convolution.get_parameter("bias"))
-        for zero in (*biases, *self.up.parameters()):
-            nn.init.zeros_(zero)
+        nn.init.zeros_(self.down.bias)
+        nn.init.dirac_(zero(self.convolution).weight)
 
     def forward(self, x: Tensor) -> Tensor:
         side = math.isqrt(x.shape[1] - 1)
@@ -67,7 +58,6 @@ class ConvolvedPatches(nn.Module):
 @register(
     "convpass", version=2, printed={"bottleneck": 64, "share_layers": True, "places": "beside-mlp"}
 )
-@dataclass(frozen=True)
 class Convpass:
     """Trains ``2 d r + 9 r^2 + 2 r + d`` parameters a place: 327,552 on ViT-B/32.
 
@@ -81,14 +71,14 @@ class Convpass:
         share_layers: one instance in all layers, or one a layer.
     """
 
-    bottleneck: Annotated[int, Field(ge=1)] = 8
-    scale: Annotated[float, Field(allow_inf_nan=False)] = 10.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    bottleneck: Positive = 8
+    scale: Finite = 10.0
+    dropout: Probability = 0.1
     places: str = "beside-attention,beside-mlp"
     share_layers: bool = False
 
     def add_to(self, encoder: DualEncoder) -> None:
-        def make(block: Block) -> nn.Module:
+        def make(block: Block) -> ConvolvedPatches:
             return ConvolvedPatches(block.width, self.bottleneck, self.dropout, self.scale)
 
         place_branches(encoder, make, self.places, "image", self.share_layers)

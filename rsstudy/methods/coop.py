@@ -5,20 +5,12 @@ the words therefore keep. At the start every vector is normal with deviation 0.0
 are where no words are given (KaiyangZhou/CoOp, trainers/coop.py).
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
-
 from rsstudy.encoders import DualEncoder
 from rsstudy.methods.placing import place_prompts
-from rsstudy.methods.registry import register
+from rsstudy.methods.registry import Natural, Positive, register
 
 
 @register("coop", printed={"depth": 0})
-@dataclass(frozen=True)
 class CoOp:
     """Trains ``n d`` parameters for each block with vectors of its own: 8,192 on ViT-B/32.
 
@@ -29,8 +21,8 @@ class CoOp:
         depth: how many blocks have vectors of their own: 1 (the authors) up; 0 is all.
     """
 
-    context: Annotated[int, Field(ge=1)] = 16
-    depth: Annotated[int, Field(ge=0)] = 1
+    context: Positive = 16
+    depth: Natural = 1
 
     def add_to(self, encoder: DualEncoder) -> None:
         encoder.method.text = place_prompts(encoder, "text", self.context, self.depth)

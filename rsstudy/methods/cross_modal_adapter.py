@@ -13,19 +13,13 @@ It is what the MRS adapter comes from; that one sits beside the MLP, serves all 
 instance, and drops out of z.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder, Modality
-from rsstudy.methods.placing import linear, place_pairs, split_width
+from rsstudy.methods.placing import check_shared, linear, place_pairs
 from rsstudy.methods.primitives import quick_gelu
-from rsstudy.methods.registry import register
+from rsstudy.methods.registry import Positive, register
 
 
 class Branch(nn.Module):
@@ -47,7 +41,6 @@ class Branch(nn.Module):
     version=2,
     printed={"bottleneck": 64, "shared": 64, "places": "after-mlp", "share_layers": True},
 )
-@dataclass(frozen=True)
 class CrossModalAdapter:
     """Bottlenecks in both places of each layer; the released code's sizes and start.
 
@@ -61,22 +54,22 @@ class CrossModalAdapter:
         share_layers: one instance in all layers, or one a layer.
     """
 
-    bottleneck: Annotated[int, Field(ge=1)] = 8
+    bottleneck: Positive = 8
     shared: int = 16
     places: str = "after-attention,after-mlp"
     share_layers: bool = False
 
     def add_to(self, encoder: DualEncoder) -> None:
-        shared = split_width(encoder, "cross-modal-adapter", self.shared)
+        check_shared(encoder, "cross-modal-adapter", self.shared)
 
-        def make(widths: dict[Modality, int]) -> dict[Modality, nn.Module]:
-            share = linear(self.bottleneck, shared)
+        def make(widths: dict[Modality, int]) -> dict[Modality, Branch]:
+            share = linear(self.bottleneck, self.shared)
             branches = {m: Branch(width, share) for m, width in widths.items()}
             for layer in nn.ModuleList(branches.values()).modules():
                 if isinstance(layer, nn.Linear):
                     if layer.weight.numel():
                         nn.init.trunc_normal_(layer.weight, std=1e-2)
                     nn.init.zeros_(layer.bias)
-            return dict(branches)
+            return branches
 
         place_pairs(encoder, make, self.places, self.share_layers)

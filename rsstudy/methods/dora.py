@@ -8,19 +8,13 @@ with a probability of 0.05 (NVlabs/DoRA, commonsense_reasoning/finetune.py). Tha
 anew for each token, which no weight can express, and here the change is a weight: none is dropped.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.methods.lora import each_matrix
 from rsstudy.methods.placing import Towers
 from rsstudy.methods.primitives import LowRank, Scaled, reparameterise
-from rsstudy.methods.registry import register
+from rsstudy.methods.registry import Finite, Positive, register
 
 
 class Decomposed(nn.Module):
@@ -38,7 +32,6 @@ class Decomposed(nn.Module):
 
 
 @register("dora")
-@dataclass(frozen=True)
 class DoRA:
     """Trains ``r (out + in) + out`` parameters for each matrix: 4,055,040 on ViT-B/32.
 
@@ -49,8 +42,8 @@ class DoRA:
         towers: both, image or text.
     """
 
-    rank: Annotated[int, Field(ge=1)] = 16
-    alpha: Annotated[float, Field(allow_inf_nan=False)] = 32.0
+    rank: Positive = 16
+    alpha: Finite = 32.0
     matrices: str = "q,k,v,fc1,fc2"
     towers: Towers = "both"
 

@@ -20,10 +20,7 @@ What differs:
 - The objective that comes with it is not part of the adapter.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -34,8 +31,8 @@ from torch.nn import functional
 from rsstudy.encoders import MODALITIES, DualEncoder, Modality
 from rsstudy.errors import StudyError
 from rsstudy.methods.placing import place_pairs
-from rsstudy.methods.primitives import mask_of
-from rsstudy.methods.registry import register
+from rsstudy.methods.primitives import mask_of, zero
+from rsstudy.methods.registry import Positive, register
 
 
 class Attention(nn.Module):
@@ -47,11 +44,10 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         nn.init.xavier_uniform_(self.qkv.weight)
-        for bias in (self.qkv.bias, self.out.bias):
-            nn.init.zeros_(bias)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -72,11 +68,9 @@ class Shared(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.down = nn.Linear(width, width // 2)
-        self.up = nn.Linear(width // 2, width)
+        self.up = zero(nn.Linear(width // 2, width))
         self.attention = Attention(width // 2, heads)
         self.beta = gate()
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
 
     def forward(self, u: Tensor, mask: Tensor | None) -> Tensor:
         v, beta = self.down(u), torch.sigmoid(self.beta)
@@ -91,12 +85,10 @@ class Branch(nn.Module):
     def __init__(self, width: int, bottleneck: int, heads: int, share: Shared):
         super().__init__()
         self.down = nn.Linear(width, bottleneck)
-        self.up = nn.Linear(bottleneck, width)
+        self.up = zero(nn.Linear(bottleneck, width))
         self.attention = Attention(bottleneck, heads)
         self.share = share
         self.alpha, self.gamma = gate(), gate()
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
 
     def forward(self, f: Tensor) -> Tensor:
         mask = self.mask()
@@ -106,7 +98,6 @@ class Branch(nn.Module):
 
 
 @register("harma", version=2)
-@dataclass(frozen=True)
 class HarMA:
     """An adapter after the MLP of each layer, as its authors size it: 5,934,396 on ViT-B/32.
 
@@ -116,7 +107,7 @@ class HarMA:
     """
 
     bottleneck: Annotated[int, Field(ge=2)] = 128
-    heads: Annotated[int, Field(ge=1)] = 8
+    heads: Positive = 8
 
     def add_to(self, encoder: DualEncoder) -> None:
         if self.bottleneck % (2 * self.heads):
@@ -125,7 +116,7 @@ class HarMA:
                 f"{self.bottleneck}"
             )
 
-        def make(widths: dict[Modality, int]) -> dict[Modality, nn.Module]:
+        def make(widths: dict[Modality, int]) -> dict[Modality, Branch]:
             share = Shared(self.bottleneck, self.heads)
             return {m: Branch(w, self.bottleneck, self.heads, share) for m, w in widths.items()}
 

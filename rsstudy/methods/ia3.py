@@ -4,10 +4,6 @@
 changes of the matrices that make K and V and of W_2, which therefore can be merged.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
@@ -18,7 +14,6 @@ from rsstudy.methods.registry import register
 
 
 @register("ia3")
-@dataclass(frozen=True)
 class IA3:
     """Trains ``2 d + h`` parameters a block, h its hidden units: 92,160 on ViT-B/32.
 

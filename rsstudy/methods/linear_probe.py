@@ -6,22 +6,16 @@ their text nor their code says what they trained. The layers start as PyTorch dr
 itself, so that the joint space of the base is gone at the start.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 from torch import nn
 
 from rsstudy.encoders import MODALITIES, DualEncoder
 from rsstudy.errors import StudyError
+from rsstudy.methods.placing import place_behind_heads
 from rsstudy.methods.primitives import skip_block
-from rsstudy.methods.registry import register, train
+from rsstudy.methods.registry import Natural, register, train
 
 
 @register("linear-probe", printed={"behind": 1024})
-@dataclass(frozen=True)
 class LinearProbe:
     """Trains the two heads: d_image * d + d_text * d parameters, 655,360 on ViT-B/32.
 
@@ -33,9 +27,9 @@ class LinearProbe:
         behind: width of a trained linear layer behind each frozen head; 0 trains the heads.
     """
 
-    image_block: Annotated[int, Field(ge=0)] = 0
-    text_block: Annotated[int, Field(ge=0)] = 0
-    behind: Annotated[int, Field(ge=0)] = 0
+    image_block: Natural = 0
+    text_block: Natural = 0
+    behind: Natural = 0
 
     @property
     def trains_heads(self) -> bool:
@@ -53,11 +47,9 @@ class LinearProbe:
                 )
             for block in blocks[last:] if last else []:
                 skip_block(block)
-        if not self.behind:
+        if self.behind:
+            encoder.method.layers = place_behind_heads(
+                encoder, lambda: nn.Linear(encoder.joint_width, self.behind)
+            )
+        else:
             train(encoder, encoder.heads)
-            return
-        encoder.method.layers = nn.ModuleDict()
-        for modality in MODALITIES:
-            layer = nn.Linear(encoder.joint_width, self.behind)
-            encoder.method.layers[str(modality)] = layer
-            encoder.after_heads[modality].append(layer)

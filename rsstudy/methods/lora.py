@@ -4,19 +4,14 @@
 encoder is made with it, since such a change fits in a small file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import Field
 from torch import nn
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.methods.placing import Towers, blocks_of
 from rsstudy.methods.primitives import LowRank, reparameterise, rows_of
-from rsstudy.methods.registry import register, train
+from rsstudy.methods.registry import Finite, Positive, register, train
 
 
 def each_matrix(
@@ -41,7 +36,6 @@ def each_matrix(
 
 
 @register("lora", authors={"matrices": "q,v", "rank": 8, "alpha": 16})
-@dataclass(frozen=True)
 class LoRA:
     """Trains ``r (out + in)`` parameters for each matrix: 3,932,160 on ViT-B/32; authors: 491,520.
 
@@ -54,8 +48,8 @@ class LoRA:
         towers: both, image or text.
     """
 
-    rank: Annotated[int, Field(ge=1)] = 16
-    alpha: Annotated[float, Field(allow_inf_nan=False)] = 16.0
+    rank: Positive = 16
+    alpha: Finite = 16.0
     norms_and_biases: bool = False
     matrices: str = "stored"
     towers: Towers = "both"
@@ -66,7 +60,6 @@ class LoRA:
             train(encoder, vectors)
         encoder.method.changes = nn.ModuleList()
         for module, name, rows in each_matrix(encoder, self.matrices, self.towers):
-            weight = getattr(module, name)
-            change = LowRank(weight, self.rank, self.alpha / self.rank, rows)
-            reparameterise(module, name, change.to(weight.device))
+            change = LowRank(getattr(module, name), self.rank, self.alpha / self.rank, rows)
+            reparameterise(module, name, change)
             encoder.method.changes.append(change)

@@ -8,21 +8,14 @@ words "a photo", and ``F_2 ... F_J`` as copies of one draw. Here ``P_1`` starts 
 since captions are no class names within "a photo of a", and each ``F_i`` has a draw of its own.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 from torch import nn
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.methods.placing import learned, place_tokens
-from rsstudy.methods.registry import register
+from rsstudy.methods.registry import Natural, Positive, register
 
 
 @register("maple")
-@dataclass(frozen=True)
 class MaPLe:
     """Trains ``J (n d_text + (d_text + 1) d_image)`` parameters: 3,555,072 on ViT-B/32.
 
@@ -33,8 +26,8 @@ class MaPLe:
         depth: J; 0 is all blocks.
     """
 
-    tokens: Annotated[int, Field(ge=1)] = 2
-    depth: Annotated[int, Field(ge=0)] = 9
+    tokens: Positive = 2
+    depth: Natural = 9
 
     def add_to(self, encoder: DualEncoder) -> None:
         image, text = encoder.blocks("image"), encoder.blocks("text")

@@ -12,19 +12,16 @@ At the start W_down is uniform within 1 / sqrt(d_m) and all else is zero (ZhanYa
 layers/MRS_Adapter.py). Version 1 drew W_down sqrt(6) = 2.45 times wider.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rsstudy.encoders import Block, DualEncoder, Modality
-from rsstudy.methods.placing import linear, place_pairs, split_width
-from rsstudy.methods.registry import register
+from rsstudy.methods.placing import check_shared, linear, place_pairs
+from rsstudy.methods.primitives import zero
+from rsstudy.methods.registry import Finite, Positive, Probability, register
 
 
 class Branch(nn.Module):
@@ -32,12 +29,9 @@ class Branch(nn.Module):
 
     def __init__(self, width: int, share: nn.Linear, dropout: float, scale: float):
         super().__init__()
-        bottleneck, shared = share.in_features, share.out_features
-        self.down = nn.Linear(width, bottleneck)
-        self.up = linear(bottleneck, width - shared)
-        self.share = share
-        self.dropout = nn.Dropout(dropout)
-        self.scale = scale
+        self.down = nn.Linear(width, share.in_features)
+        self.up = zero(linear(share.in_features, width - share.out_features))
+        self.share, self.dropout, self.scale = share, nn.Dropout(dropout), scale
 
     def forward(self, h: Tensor) -> Tensor:
         z = self.dropout(torch.relu(self.down(h)))
@@ -49,7 +43,6 @@ class Branch(nn.Module):
 
 
 @register("mrs-adapter", version=2, printed={})
-@dataclass(frozen=True)
 class MRSAdapter:
     """A bottleneck beside each block's MLP, part of it shared by the towers; the paper's defaults.
 
@@ -68,25 +61,24 @@ class MRSAdapter:
             input (lower) or to the output (upper; the larger half where their number is odd).
     """
 
-    bottleneck: Annotated[int, Field(ge=1)] = 64
+    bottleneck: Positive = 64
     shared: int = 64
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    dropout: Probability = 0.5
     place: str = "parallel-mlp"
     share_layers: bool = True
-    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    scale: Finite = 1.0
     blocks: Literal["all", "lower", "upper"] = "all"
 
     def add_to(self, encoder: DualEncoder) -> None:
-        shared = split_width(encoder, "mrs-adapter", self.shared)
+        check_shared(encoder, "mrs-adapter", self.shared)
 
-        def make(widths: dict[Modality, int]) -> dict[Modality, nn.Module]:
-            share = linear(self.bottleneck, shared)
+        def make(widths: dict[Modality, int]) -> dict[Modality, Branch]:
+            share = zero(linear(self.bottleneck, self.shared))
             branches = {m: Branch(d, share, self.dropout, self.scale) for m, d in widths.items()}
-            for branch in branches.values():
+            for branch in branches.values():  # behind both: the order of the draws is a run's own
                 nn.init.kaiming_uniform_(branch.down.weight, a=5**0.5)
-                for zero in (branch.down.bias, *branch.up.parameters(), *share.parameters()):
-                    nn.init.zeros_(zero)  # at the start the branch adds nothing
-            return dict(branches)
+                nn.init.zeros_(branch.down.bias)
+            return branches
 
         place_pairs(encoder, make, self.place, self.share_layers, self.chosen)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -51,7 +51,7 @@ def place_branches(
 
 def place_pairs(
     encoder: DualEncoder,
-    make: Callable[[dict[Modality, int]], dict[Modality, nn.Module]],
+    make: Callable[[dict[Modality, int]], Mapping[Modality, nn.Module]],
     places: str,
     share_layers: bool,
     chosen: Callable[[list[Block]], list[Block]] = lambda blocks: blocks,
@@ -76,20 +76,30 @@ def place_pairs(
                     add_branch(block, place.strip(), branch)
 
 
-def split_width(encoder: DualEncoder, name: str, shared: int) -> int:
-    """``shared``, the width of a part that both towers have.
+def place_behind_heads(
+    encoder: DualEncoder, make: Callable[[], nn.Module], towers: Towers = "both"
+) -> nn.ModuleDict:
+    """Add a module of (B, d) behind the head of each tower; returns them by modality."""
+    added = nn.ModuleDict()
+    for modality in modalities(towers):
+        added[modality] = make()
+        encoder.after_heads[modality].append(added[modality])
+    return added
+
+
+def check_shared(encoder: DualEncoder, name: str, shared: int) -> None:
+    """Refuse a shared width that a tower does not have.
 
     Raises:
-        StudyError: a tower is narrower.
+        StudyError: naming the method and the largest width.
     """
     narrowest = min(encoder.blocks(m)[0].width for m in MODALITIES)
     if not 0 <= shared <= narrowest:
         raise StudyError(f"{name}: shared must lie in 0..{narrowest}, not {shared}")
-    return shared
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer that may have no outputs, of which PyTorch would warn."""
+    """A linear layer that may have no outputs, without PyTorch's warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")
         return nn.Linear(inputs, outputs)

@@ -4,22 +4,15 @@
 the authors put before them in training. Each starts normal with deviation 0.02.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 from torch import nn
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.methods.placing import Towers, blocks_of, learned
 from rsstudy.methods.primitives import add_keys_and_values
-from rsstudy.methods.registry import register
+from rsstudy.methods.registry import Positive, register
 
 
 @register("prefix")
-@dataclass(frozen=True)
 class Prefix:
     """Trains ``2 n d`` parameters a block: 307,200 on ViT-B/32.
 
@@ -28,7 +21,7 @@ class Prefix:
         towers: both, image or text.
     """
 
-    length: Annotated[int, Field(ge=1)] = 10
+    length: Positive = 10
     towers: Towers = "both"
 
     def add_to(self, encoder: DualEncoder) -> None:

@@ -1,13 +1,12 @@
 """What methods are made of: a residual branch, learned tokens, a reparameterised weight.
 
-All three leave the base's parameters and their names alone, and ``remove_all`` takes them off.
+All three leave the base's parameters and their names unchanged, and ``remove_all`` removes them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,8 @@ from torch.nn.utils import parametrize
 
 from rsstudy.encoders import Block
 from rsstudy.encoders.places import Matrix
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 # --- a residual branch -----------------------------------------------------------------------
 
@@ -27,29 +28,68 @@ def add_branch(block: Block, place: str, branch: nn.Module) -> None:
     of the block is replaced, so its parameters keep their names.
     """
     read, add = block.place(place)
-    held: list[Tensor] = []
-
-    def submodule(name: str) -> nn.Module:
-        return block.module.get_submodule(name)
+    kept: list[Tensor] = []
 
     def added(stream: Tensor) -> Tensor:
-        return stream + branch(held.pop() if held else stream)
+        return stream + branch(kept.pop() if kept else stream)
 
-    if read != add:
-        reader = submodule(read.module)
-        if read.side == "input":
-            before(reader, lambda args, _: held.append(args[0]))
-        else:
-            after(reader, held.append)
-    adder = submodule(add.module)
+    if read != add:  # then it reads an input
+        reader = block.module.get_submodule(read.module)
+        before(reader, lambda args, _: kept.append(args[0]))
+    adder = block.module.get_submodule(add.module)
     if add.side == "input":
         before(adder, lambda args, kwargs: ((added(args[0]), *args[1:]), kwargs))
     else:
         after(adder, added)
 
 
+class Bottleneck(nn.Module):
+    """s (W_up Dropout(a(W_down x + b_down)) + b_up), (..., d) -> (..., d); zero at the start.
+
+    W_down starts uniform within 1 / sqrt(d), or normal with the deviation ``std``.
+
+    Args:
+        width, hidden: d, and the width between the two layers.
+        activation: a.
+        scale: s.
+        bias: whether there are b_down and b_up.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        dropout: float = 0.0,
+        scale: float = 1.0,
+        bias: bool = True,
+        std: float | None = None,
+    ):
+        super().__init__()
+        self.down = nn.Linear(width, hidden, bias)
+        self.up = zero(nn.Linear(hidden, width, bias))
+        self.activation, self.dropout, self.scale = activation, nn.Dropout(dropout), scale
+        if std is None:
+            nn.init.kaiming_uniform_(self.down.weight, a=5**0.5)
+        else:
+            nn.init.normal_(self.down.weight, std=std)
+        if bias:
+            nn.init.zeros_(self.down.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.up(self.dropout(self.activation(self.down(x))))
+        return out if self.scale == 1 else self.scale * out
+
+
+def zero(layer: Layer) -> Layer:
+    """The layer, with all of its parameters set to zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 def skip_block(block: Block) -> None:
-    """Let a block hand on its input as it is."""
+    """Let a block return its input unchanged."""
 
     def unchanged(_module: nn.Module, args: tuple, output):
         return (args[0], *output[1:]) if isinstance(output, tuple) else args[0]
@@ -172,8 +212,7 @@ class LowRank(nn.Module):
         self.scale, self.rows = scale, rows or slice(0, len(weight))
         self.up = nn.Parameter(torch.zeros(self.rows.stop - self.rows.start, rank))
         self.down = nn.Parameter(torch.empty(rank, weight.shape[1]))
-        if not self.down.is_meta:
-            nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        nn.init.kaiming_uniform_(self.down, a=5**0.5)
 
     def forward(self, weight: Tensor) -> Tensor:
         change = self.scale * (self.up @ self.down)

@@ -1,27 +1,38 @@
 """The register of methods, and what it means to attach one to an encoder.
 
-A method is a frozen dataclass of its hyper-parameters with one function, ``add_to(encoder)``: it
-puts new modules under ``encoder.method`` and may mark parameters of the base as trained.
+A method is a class of its settings with one function, ``add_to(encoder)``. It puts new modules
+under ``encoder.method`` and may mark parameters of the base as trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, dataclass_transform
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from rsstudy.encoders import DualEncoder, Modality, create
+from rsstudy.encoders import DualEncoder, create
 from rsstudy.errors import StudyError, unknown
+from rsstudy.methods.placing import Towers, modalities
 from rsstudy.methods.primitives import is_added, remove_all
 from rsstudy.registry import METHODS
 from rsstudy.settings import checked, settings_from
 
+# Settings of methods.
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Method(Protocol):
-    """What every method offers; see the module's docstring."""
+    """What every method offers; see the module's docstring.
+
+    A method that trains the heads itself also has a true ``trains_heads``.
+    """
 
     def add_to(self, encoder: DualEncoder) -> None: ...
 
@@ -30,12 +41,12 @@ class Method(Protocol):
 PRESETS: dict[str, dict[str, Any]] = {}
 
 
+@dataclass_transform(frozen_default=True)
 def register(name: str, version: int = 1, **presets: Mapping[str, Any]) -> Callable[[type], type]:
-    """Class decorator: the dataclass below it is the method ``name``.
+    """Class decorator: the class below it becomes a frozen dataclass and the method ``name``.
 
     Its defaults are those of the method's own authors, or its file says what differs. The preset
-    ``printed``, where there is one, has on ViT-B/32 the size that Yuan, Zhan and Xiong (2023) print
-    for their row of that name.
+    ``printed`` has on ViT-B/32 the size that Yuan, Zhan and Xiong (2023) print for that method.
 
     Args:
         version: of the method's mathematics. Raise it with every change of the start, the forward
@@ -46,7 +57,7 @@ def register(name: str, version: int = 1, **presets: Mapping[str, Any]) -> Calla
     def add(method: type) -> type:
         method.kind = name  # type: ignore[attr-defined]
         PRESETS.update({f"{name}:{preset}": dict(of) for preset, of in presets.items()})
-        return METHODS.register(name, version)(checked(method))
+        return METHODS.register(name, version)(checked(dataclass(frozen=True)(method)))
 
     return add
 
@@ -76,29 +87,28 @@ def train(encoder: DualEncoder, names: Iterable[str]) -> None:
 
 
 def train_within(
-    encoder: DualEncoder, modality: Modality, wanted: Callable[[str, nn.Module], bool]
+    encoder: DualEncoder, towers: Towers, wanted: Callable[[str, nn.Module], bool]
 ) -> None:
-    """Mark a modality's own parameters as trained, those that ``wanted(name, module)`` picks."""
-    for module, name in own_parameters(encoder, modality):
+    """Mark the towers' own parameters as trained, those that ``wanted(name, module)`` picks."""
+    for module, name in own_parameters(encoder, towers):
         if wanted(name, module):
             module.get_parameter(name).requires_grad_(True)
 
 
-def own_parameters(encoder: DualEncoder, modality: Modality) -> list[tuple[nn.Module, str]]:
-    """A modality's own parameters: each one's module, and its name there.
+def own_parameters(encoder: DualEncoder, towers: Towers) -> list[tuple[nn.Module, str]]:
+    """The towers' own parameters: each one's module, and its name there.
 
-    They are the image tower's, or all others of the base; heads and temperature are neither's.
+    The text tower has all of the base that the image tower lacks, but for heads and temperature.
     """
     image = {id(p) for p in encoder.tower("image").parameters()}
-    own = []
-    for path, module in encoder.model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            of_image = id(parameter) in image
-            whole = ".".join(part for part in ("model", path, name) if part)
-            ours = of_image == (modality == "image") and parameter is not encoder.logit_scale
-            if ours and whole not in encoder.heads:
-                own.append((module, name))
-    return own
+    neither = {id(encoder.logit_scale), *(id(encoder.get_parameter(n)) for n in encoder.heads)}
+    return [
+        (module, name)
+        for modality in modalities(towers)
+        for module in encoder.model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if (id(parameter) in image) == (modality == "image") and id(parameter) not in neither
+    ]
 
 
 def attach(encoder: DualEncoder, method: Method, train_heads: bool = False, seed: int = 0) -> None:

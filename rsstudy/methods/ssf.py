@@ -10,15 +10,11 @@ convolution alone, which is scaled and not shifted. Version 1 left out all that 
 and started at one and zero.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 from rsstudy.encoders import DualEncoder
-from rsstudy.methods.placing import Towers, learned, modalities
+from rsstudy.methods.placing import Towers, learned
 from rsstudy.methods.primitives import Scaled, reparameterise
 from rsstudy.methods.registry import own_parameters, register
 
@@ -27,7 +23,6 @@ NAMES = {"weight": "bias", "in_proj_weight": "in_proj_bias"}
 
 
 @register("ssf", version=2)
-@dataclass(frozen=True)
 class SSF:
     """Trains two parameters for each bias of the towers, and a scale where there is no bias.
 
@@ -43,14 +38,13 @@ class SSF:
     def add_to(self, encoder: DualEncoder) -> None:
         scales, shifts = nn.ParameterList(), nn.ParameterList()
         encoder.method.scales, encoder.method.shifts = scales, shifts
-        for modality in modalities(self.towers):
-            for module, name in own_parameters(encoder, modality):
-                bias = getattr(module, NAMES.get(name, ""), None)
-                if name not in NAMES or (bias is None and not isinstance(module, nn.Conv2d)):
-                    continue
-                outputs = len(module.get_parameter(name))
-                scales.append(nn.Parameter(1 + 0.02 * torch.randn(outputs)))
-                reparameterise(module, name, Scaled(scales[-1]))
-                if bias is not None:
-                    shifts.append(learned(outputs))
-                    reparameterise(module, NAMES[name], Scaled(scales[-1], shifts[-1]))
+        for module, name in own_parameters(encoder, self.towers):
+            bias = getattr(module, NAMES.get(name, ""), None)
+            if name not in NAMES or (bias is None and not isinstance(module, nn.Conv2d)):
+                continue
+            outputs = len(module.get_parameter(name))
+            scales.append(nn.Parameter(1 + 0.02 * torch.randn(outputs)))
+            reparameterise(module, name, Scaled(scales[-1]))
+            if bias is not None:
+                shifts.append(learned(outputs))
+                reparameterise(module, NAMES[name], Scaled(scales[-1], shifts[-1]))

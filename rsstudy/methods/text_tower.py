@@ -7,16 +7,11 @@ With ``heads`` on the encoder ``cnn-gru`` it is what VSE++ trains first (Faghri 
 fartashf/vsepp, model.py): the GRU and the image head, over a frozen CNN.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
 from rsstudy.encoders import DualEncoder
 from rsstudy.methods.registry import register, train, train_within
 
 
 @register("text-tower")
-@dataclass(frozen=True)
 class TextTower:
     """Trains all of the text tower but its head: 63,165,952 parameters on ViT-B/32.
 

@@ -23,9 +23,6 @@ momentum copy, its queue and its matching loss are no part of the adapter. There
 ``printed``: we found no form with the 0.55 M that Yuan, Zhan and Xiong (2023) print.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -34,7 +31,8 @@ from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder, Modality
 from rsstudy.methods.placing import place_pairs
-from rsstudy.methods.registry import register, train
+from rsstudy.methods.primitives import zero
+from rsstudy.methods.registry import Finite, Positive, register, train
 
 
 class Branch(nn.Module):
@@ -46,11 +44,9 @@ class Branch(nn.Module):
         self.norm = nn.LayerNorm(width) if norm else None
         more = width - down.in_features
         self.more = nn.Linear(more, down.out_features, bias=False) if more else None
-        self.up = nn.Linear(down.out_features, width)
-        nn.init.zeros_(self.up.weight)
+        self.up = zero(nn.Linear(down.out_features, width))
         if up_std:
             nn.init.normal_(self.up.weight, std=up_std)
-        nn.init.zeros_(self.up.bias)
 
     def forward(self, h: Tensor) -> Tensor:
         common = self.down.in_features
@@ -71,7 +67,6 @@ RELEASED = {
 
 
 @register("uniadapter", released=RELEASED)
-@dataclass(frozen=True)
 class UniAdapter:
     """A bottleneck beside each block's MLP, its reading half shared by the towers.
 
@@ -88,8 +83,8 @@ class UniAdapter:
         image_up_std: deviation of the image tower's W_up at the start; 0 starts at the base.
     """
 
-    bottleneck: Annotated[int, Field(ge=1)] = 128
-    scale: Annotated[float, Field(allow_inf_nan=False)] = 0.1
+    bottleneck: Positive = 128
+    scale: Finite = 0.1
     share_layers: bool = False
     norm: bool = False
     place: str = "parallel-mlp"
@@ -102,13 +97,13 @@ class UniAdapter:
         return self.projections
 
     def add_to(self, encoder: DualEncoder) -> None:
-        def make(widths: dict[Modality, int]) -> dict[Modality, nn.Module]:
+        up_std = {"image": self.image_up_std, "text": 0.0}
+
+        def make(widths: dict[Modality, int]) -> dict[Modality, Branch]:
             down = nn.Linear(min(widths.values()), self.bottleneck)
             nn.init.zeros_(down.bias)
             return {
-                m: Branch(
-                    width, down, self.scale, self.norm, self.image_up_std if m == "image" else 0.0
-                )
+                m: Branch(width, down, self.scale, self.norm, up_std[m])
                 for m, width in widths.items()
             }
 

@@ -8,22 +8,14 @@ At the start every token is normal with deviation 0.02. There the first block's 
 the embedded words "a photo", which belong to a sentence around a class name; captions have none.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
-
 from rsstudy.encoders import DualEncoder
 from rsstudy.methods.placing import place_prompts
-from rsstudy.methods.registry import register
+from rsstudy.methods.registry import Natural, Positive, register
 
 PRINTED = {"image_tokens": 50, "image_depth": 0, "text_tokens": 16, "text_depth": 1}
 
 
 @register("vl-prompt", version=2, printed=PRINTED)
-@dataclass(frozen=True)
 class VLPrompt:
     """Trains ``n d`` parameters for each block with tokens of its own: 30,720 on ViT-B/32.
 
@@ -34,10 +26,10 @@ class VLPrompt:
         image_depth, text_depth: how many blocks have tokens of their own; 0 is all.
     """
 
-    image_tokens: Annotated[int, Field(ge=1)] = 2
-    text_tokens: Annotated[int, Field(ge=1)] = 2
-    image_depth: Annotated[int, Field(ge=0)] = 12
-    text_depth: Annotated[int, Field(ge=0)] = 12
+    image_tokens: Positive = 2
+    text_tokens: Positive = 2
+    image_depth: Natural = 12
+    text_depth: Natural = 12
 
     def add_to(self, encoder: DualEncoder) -> None:
         method = encoder.method

@@ -1,15 +1,10 @@
 """Zero-shot: the pretrained encoder as it is (Radford et al., ICML 2021)."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
 from rsstudy.encoders import DualEncoder
 from rsstudy.methods.registry import register
 
 
 @register("zero-shot")
-@dataclass(frozen=True)
 class ZeroShot:
     """Nothing is trained: 0 parameters."""
 

@@ -1,15 +1,7 @@
-"""Objectives: what training minimises. One short file for each, which registers its names."""
+"""Objectives: what training minimises."""
 
 from rsstudy.objectives.objective import Objective, named_objective
-from rsstudy.objectives.terms import Share, false_negatives, hinge, info_nce
+from rsstudy.objectives.terms import Share, false_negatives
 from rsstudy.registry import OBJECTIVES
 
-__all__ = [
-    "OBJECTIVES",
-    "Objective",
-    "Share",
-    "false_negatives",
-    "hinge",
-    "info_nce",
-    "named_objective",
-]
+__all__ = ["OBJECTIVES", "Objective", "Share", "false_negatives", "named_objective"]

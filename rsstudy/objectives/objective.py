@@ -2,8 +2,8 @@
 
     L = w_0 L(V, T) + w_1 L(V, V~) + w_2 L(T, T~)
 
-V and T embed a batch's pictures and captions; V~ and T~ embed them a second time, by other dropout
-or as other pictures and captions of the same content.
+V and T embed a batch's pictures and captions. V~ and T~ embed them a second time, with other
+dropout or as other pictures and captions of the same content.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ from pydantic import Field
 from torch import Tensor
 
 from rsstudy.errors import StudyError
-from rsstudy.objectives.terms import Negatives, Reduction, Share, hinge, info_nce
+from rsstudy.objectives.terms import Share, both_ways, hinge, info_nce
 from rsstudy.registry import OBJECTIVES
-from rsstudy.settings import checked, settings_from, settings_of
+from rsstudy.settings import checked, no_effect, settings_from, settings_of
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 register = OBJECTIVES.register
-
-# The settings of the second view.
-SECOND_VIEW = ("token_dropout", "token_dropout_of", "augment_images", "sibling_captions")
 
 
 @checked
@@ -34,10 +31,11 @@ class Objective:
     """Settings of an objective.
 
     Attributes:
-        form: of every term.
+        form: of every term: two-way InfoNCE, or the two-way hinge of VSE++.
         cross_weight, image_weight, text_weight: w_0, w_1, w_2; an intra-modal weight above zero
             asks for two views of the batch.
-        margin, negatives, reduction: of the hinge.
+        margin, negatives, reduction: of the hinge: on the hardest negative of each row and column,
+            or on all; their sum over the batch, or its mean (with all negatives, over them, too).
         learn_temperature: train the encoder's ``logit_scale`` (InfoNCE); else it stays as it is.
         token_dropout: probability of dropping a part of the second view's embedded tokens.
         token_dropout_of: what is dropped: elements of tokens (the public code), or whole tokens
@@ -56,8 +54,8 @@ class Objective:
     image_weight: NotNegative = 0.0
     text_weight: NotNegative = 0.0
     margin: NotNegative = 0.2
-    negatives: Negatives = "hardest"
-    reduction: Reduction = "sum"
+    negatives: Literal["hardest", "all"] = "hardest"
+    reduction: Literal["sum", "mean"] = "sum"
     learn_temperature: bool = True
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     temperature: NotNegative = 0.0
@@ -85,17 +83,18 @@ class Objective:
         if not (self.cross_weight or self.image_weight or self.text_weight):
             raise StudyError("objective: every weight is zero: raise one of them")
         changed = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        second_view = "token_dropout token_dropout_of augment_images sibling_captions"
         for applies, why, idle in (
-            (self.form == "infonce", "form infonce", ("margin", "negatives", "reduction")),
-            (self.form == "hinge", "a hinge", ("temperature", "learn_temperature")),
-            (self.temperature > 0, "a fixed temperature", ("learn_temperature",)),
-            (self.views == 1, "one view", SECOND_VIEW),
-            (self.token_dropout == 0, "token_dropout 0", ("token_dropout_of",)),
-            (self.cross_weight == 0, "cross_weight 0", ("both_views",)),
+            (self.form == "infonce", "form infonce", "margin negatives reduction"),
+            (self.form == "hinge", "a hinge", "temperature learn_temperature"),
+            (self.temperature > 0, "a fixed temperature", "learn_temperature"),
+            (self.views == 1, "one view", second_view),
+            (self.token_dropout == 0, "token_dropout 0", "token_dropout_of"),
+            (self.cross_weight == 0, "cross_weight 0", "both_views"),
         ):
-            for name in idle:
+            for name in idle.split():
                 if applies and name in changed:
-                    raise StudyError(f"objective: {name} has no effect with {why}: leave it out")
+                    raise no_effect("objective", name, why)
 
     def loss(
         self,
@@ -111,29 +110,52 @@ class Objective:
             images, texts: unit vectors (views * B, d); the second view's rows follow the first's.
             logit_scale: log of the inverse temperature, for InfoNCE.
             not_negative: (B, B) pairs that are left out of all terms; see ``false_negatives``.
-            share: the rows that this process has embedded, if others embed the rest; where it has
-                none, a row that stands in is cut off here.
+            share: the rows that this process has embedded, if others embed the rest. A process
+                without rows embeds one, which is cut off here.
         """
         if self.temperature:
             logit_scale = torch.full_like(logit_scale, -math.log(self.temperature))
 
         def term(a: Tensor, b: Tensor) -> Tensor:
-            if self.form == "infonce":
-                return info_nce(a, b, logit_scale, not_negative, share)
-            return hinge(a, b, self.margin, self.negatives, self.reduction, not_negative, share)
+            return self.term(a, b, logit_scale, not_negative, share)
 
         rows = len(images) // self.views if share is None else share.rows
-        first_images, *second_images = (view[:rows] for view in images.chunk(self.views))
-        first_texts, *second_texts = (view[:rows] for view in texts.chunk(self.views))
-        cross = term(first_images, first_texts)
+        v, *v2 = (view[:rows] for view in images.chunk(self.views))
+        t, *t2 = (view[:rows] for view in texts.chunk(self.views))
+        cross = term(v, t)
         if self.both_views:
-            cross = (cross + term(second_images[0], second_texts[0])) / 2
+            cross = (cross + term(v2[0], t2[0])) / 2
         total = self.cross_weight * cross
         if self.image_weight:
-            total = total + self.image_weight * term(first_images, second_images[0])
+            total = total + self.image_weight * term(v, v2[0])
         if self.text_weight:
-            total = total + self.text_weight * term(first_texts, second_texts[0])
+            total = total + self.text_weight * term(t, t2[0])
         return total
+
+    def term(
+        self,
+        a: Tensor,
+        b: Tensor,
+        logit_scale: Tensor,
+        not_negative: Tensor | None,
+        share: Share | None,
+    ) -> Tensor:
+        """L(A, B): row i of ``a`` (B, d) belongs to row i of ``b`` (B, d); both directions."""
+        if self.form == "infonce":
+            (ab, ba), own, whole = both_ways(logit_scale.exp() * a, b, share)
+            skipped = None if not_negative is None else not_negative[own]
+            return (info_nce(ab, own, skipped) + info_nce(ba, own, skipped)) / whole / 2
+        (ab, ba), own, whole = both_ways(a, b, share)
+        pairs = torch.eye(whole, dtype=torch.bool, device=a.device)
+        if not_negative is not None:
+            pairs = pairs | not_negative
+        left, given = pairs[own], (self.margin, self.negatives)
+        total = hinge(ab, own, left, *given) + hinge(ba, own, left, *given)
+        if self.reduction == "sum":
+            return total
+        if self.negatives == "all" and not_negative is not None:
+            return total / (~pairs).sum().clamp(min=1)
+        return total / whole / (1 if self.negatives == "hardest" else max(whole - 1, 1))
 
 
 def named_objective(name: str, **settings: Any) -> Objective:
@@ -143,7 +165,4 @@ def named_objective(name: str, **settings: Any) -> Objective:
         StudyError: unknown name or setting, or a value that does not fit or has no effect.
     """
     default: Objective = OBJECTIVES[name]()
-    if not settings:
-        return default
-    changed: Objective = settings_from(name, type(default), {**settings_of(default), **settings})
-    return changed
+    return settings_from(name, type(default), {**settings_of(default), **settings})

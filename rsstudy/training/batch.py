@@ -1,9 +1,9 @@
-"""One step's batch: which pairs it shows, what is read of them, and its loss."""
+"""The batch of a step: its pairs, what the towers read of them, and its loss."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ def batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The batches of one epoch as (image rows, text rows); a single pair at the end is left out.
 
-    They depend on seed and epoch alone, so that a resumed run sees the same ones.
+    They depend on seed and epoch alone, so a resumed run sees the same ones.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(pairs.text_of))
@@ -37,7 +37,7 @@ def batches(
 
 
 def count_batches(pairs: Pairs, recipe: Recipe) -> int:
-    """How many batches of two pairs or more ``batches`` yields."""
+    """How many batches ``batches`` yields."""
     items = pairs.image_of if recipe.samples == "captions" else np.unique(pairs.image_of)
     full, rest = divmod(len(items), recipe.batch)
     return full + (rest > 1)
@@ -51,7 +51,7 @@ def inputs(
     texts: np.ndarray,
     seed: list[int],
 ) -> dict[str, Any]:
-    """What ``batch_loss`` takes of a batch, on the encoder's device: this process's rows.
+    """The arguments of ``batch_loss``, on the encoder's device: this process's rows of a batch.
 
     Args:
         images, texts: rows of the batch's images and texts.
@@ -59,7 +59,7 @@ def inputs(
     """
     others = siblings(pairs, images, texts, seed) if objective.sibling_captions else texts
     share, mine = together().share(len(images)), slice(None)
-    if share is not None:  # a process without rows embeds one that does not count
+    if share is not None:  # a process without rows embeds one, which the objective cuts off
         first = share.first if share.rows else 0
         mine = slice(first, first + max(share.rows, 1))
     tokens, second = pairs.words(texts[mine], others[mine])
@@ -92,27 +92,19 @@ def batch_loss(
 
     Args:
         second_tokens: the second view's captions, if they are others.
-        not_negative: (B, B) pairs that are no negatives; see ``objectives.false_negatives``.
-        share: which rows of the batch these are, if other processes have the rest.
+        not_negative, share: see ``Objective.loss``.
     """
-    views = objective.views
-    dropping = (
-        encoder.token_dropout(
-            objective.token_dropout, len(images), objective.token_dropout_of == "tokens"
-        )
-        if views == 2
-        else nullcontext()
-    )
-    autocast = torch.autocast(
-        encoder.device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"
-    )
-    if views == 2:
+    bf16 = recipe.precision == "bf16"
+    dropping: AbstractContextManager[None] = nullcontext()
+    if objective.views == 2:
+        of_tokens = objective.token_dropout_of == "tokens"
+        dropping = encoder.token_dropout(objective.token_dropout, len(images), of_tokens)
         again = augmented(images) if objective.augment_images else images
         images = torch.cat([images, again])
         tokens = torch.cat([tokens, tokens if second_tokens is None else second_tokens])
+    autocast = torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=bf16)
     with autocast, dropping, fast_attention(encoder.device):
-        seen = encoder.embed_images(images)
-        read = encoder.embed_texts(tokens)
+        seen, read = encoder.embed_images(images), encoder.embed_texts(tokens)
     return objective.loss(seen, read, encoder.logit_scale, not_negative, share)
 
 
@@ -134,14 +126,7 @@ def augmented(images: Tensor) -> Tensor:
 
 
 def siblings(pairs: Pairs, images: np.ndarray, texts: np.ndarray, seed: list[int]) -> np.ndarray:
-    """For each caption of a batch another of its image, drawn at random; itself if there is none.
-
-    Args:
-        images, texts: rows of the batch's images and texts.
-
-    Returns:
-        rows of texts, one for each of ``texts``.
-    """
+    """For each row of ``texts`` another text of its image, at random; itself if there is none."""
     random = np.random.default_rng(seed)
     drawn = []
     for image, text in zip(images, texts, strict=True):

@@ -1,4 +1,4 @@
-"""Where training is: counted step by step, judged epoch by epoch, written so that it resumes."""
+"""The state of a training: it is counted by steps, judged by epochs, and saved to be resumed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ class OutOfTime(StudyError):
     """The given time is over; the checkpoint keeps what has been done."""
 
 
+# What a checkpoint keeps beside weights, optimizer and random states.
+PROGRESS = ("identity", "epoch", "step", "losses", "epoch_seconds", "images", "history")
+KEPT = (*PROGRESS, "best_epoch", "best_score", "best")
+
+
 class State:
-    """What a checkpoint keeps.
+    """Where training is.
 
     Attributes:
         epoch, step: epochs done, and steps done of the next one.
@@ -36,11 +41,6 @@ class State:
         history: see ``loop.Training``.
         best_epoch, best_score, best: the epoch that validation prefers, and its weights.
     """
-
-    KEPT = (
-        *("identity", "epoch", "step", "losses", "epoch_seconds", "images", "history"),
-        *("best_epoch", "best_score", "best"),
-    )
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class State:
         identity: str = "",
         deadline: float = math.inf,
     ) -> None:
+        self.device = next(iter(parameters.values())).device
         self.parameters, self.optimizer = parameters, optimizer
         self.path, self.identity, self.deadline = path, identity, deadline
         self.epoch = self.step = self.images = self.best_epoch = 0
@@ -65,7 +66,7 @@ class State:
         self.began = time.monotonic()
 
     def took(self, loss: Tensor, pairs: int) -> bool:
-        """Count a step; every now and then read the losses, and write a checkpoint if one is due.
+        """Count a step. Every ``READ_EVERY`` steps read the losses, and save if it is time.
 
         Returns:
             whether the losses were read.
@@ -78,7 +79,7 @@ class State:
         self.images += pairs
         self.step += 1
         processes = together()
-        # Clocks differ: several processes agree on when to save only where they meet.
+        # Clocks differ: several processes agree on a save only where they exchange losses.
         if len(self.unread) < READ_EVERY and not (processes.size == 1 and self.due):
             return False
         self.read_losses()
@@ -91,9 +92,8 @@ class State:
     @property
     def due(self) -> bool:
         """Whether a checkpoint should be written."""
-        now = time.monotonic()
-        late = now - self.saved > CHECKPOINT_SECONDS or now > self.deadline
-        return self.path is not None and late
+        due_at = min(self.saved + CHECKPOINT_SECONDS, self.deadline)
+        return self.path is not None and time.monotonic() > due_at
 
     def read_losses(self) -> None:
         """Add the losses of the last steps, and the seconds that these took.
@@ -115,23 +115,15 @@ class State:
         self.unread, self.began = [], now
 
     def end_epoch(self, score: float, loss: float | None, rate: float | None) -> None:
-        """Add an epoch to the history, and keep its weights if validation prefers them.
+        """Add an epoch to the history, and keep its weights if its score is the best so far.
 
         Raises:
             Diverged: the score is no finite number.
         """
         if not math.isfinite(score):
             raise Diverged(f"the score on validation is {score} after epoch {self.epoch}")
-        self.history.append(
-            {
-                "epoch": self.epoch,
-                "loss": loss,
-                "learning_rate": rate,
-                "mean_recall": score,
-                "seconds": self.epoch_seconds,
-                "images": self.images,
-            }
-        )
+        row = {"epoch": self.epoch, "loss": loss, "learning_rate": rate, "mean_recall": score}
+        self.history.append({**row, "seconds": self.epoch_seconds, "images": self.images})
         if score > self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
             self.best = {n: p.detach().cpu().clone() for n, p in self.parameters.items()}
@@ -145,16 +137,16 @@ class State:
                 self.parameters[name].copy_(value)
 
     def save(self) -> None:
-        """Write the checkpoint, from the first process, with the random state of every one."""
+        """Write the checkpoint, from the first process, with every process's random state."""
         if self.path is None:
             return
-        path, processes = self.path, together()
+        path, processes, gpu = self.path, together(), self.device.type == "cuda"
         everything = {
-            **{name: getattr(self, name) for name in self.KEPT},
+            **{name: getattr(self, name) for name in KEPT},
             "trained": {name: p.detach().cpu() for name, p in self.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
             "random": processes.all(torch.get_rng_state()),
-            "device_random": [processes.all(torch.cuda.get_rng_state(d)) for d in self._gpus],
+            "device_random": processes.all(torch.cuda.get_rng_state(self.device)) if gpu else [],
         }
 
         def write() -> None:
@@ -170,7 +162,7 @@ class State:
     def resume(self) -> None:
         """Go back to the checkpoint, if there is one.
 
-        A process that did not take part then keeps its own random state.
+        A process without a random state on file keeps its own.
 
         Raises:
             StudyError: it is damaged or belongs to another run; nothing has been changed then.
@@ -179,15 +171,15 @@ class State:
         stored = processes.first(self.stored)
         if stored is None:
             return
-        for name in self.KEPT:
+        for name in KEPT:
             setattr(self, name, stored[name])
         self.take(stored["trained"])
         self.optimizer.load_state_dict(stored["optimizer"])
-        if processes.rank < len(stored["random"]):
-            torch.set_rng_state(stored["random"][processes.rank])
-        for device, states in zip(self._gpus, stored["device_random"], strict=False):
-            if processes.rank < len(states):
-                torch.cuda.set_rng_state(states[processes.rank], device)
+        mine = slice(processes.rank, processes.rank + 1)
+        for state in stored["random"][mine]:
+            torch.set_rng_state(state)
+        for state in stored["device_random"][mine] if self.device.type == "cuda" else []:
+            torch.cuda.set_rng_state(state, self.device)
 
     def stored(self) -> dict[str, Any] | None:
         """What the checkpoint keeps, if there is one.
@@ -203,8 +195,8 @@ class State:
                     raise ValueError("a checksum differs")
             found = torch.load(self.path, map_location="cpu", weights_only=True)
             mine = found["identity"] == self.identity
-            if mine:
-                self._fits(found)
+            if mine and not self._fits(found):
+                raise ValueError("it does not fit this training")
         except FileNotFoundError:
             return None
         except Exception as problem:  # zip, pickle and torch each report damage in their own ways
@@ -218,18 +210,12 @@ class State:
             )
         return found
 
-    def _fits(self, found: dict[str, Any]) -> None:
+    def _fits(self, found: dict[str, Any]) -> bool:
+        """Whether a checkpoint is complete, with these parameters and such an optimizer."""
         shapes = {name: value.shape for name, value in found["trained"].items()}
-        if shapes != {name: p.shape for name, p in self.parameters.items()}:
-            raise ValueError("it holds other parameters")
         groups = found["optimizer"]["param_groups"]
-        if len(groups) != len(self.optimizer.param_groups) or not found["random"]:
-            raise ValueError("it holds another optimizer")
-        if not all(name in found for name in self.KEPT):
-            raise ValueError("it is incomplete")
-
-    @property
-    def _gpus(self) -> list[torch.device]:
-        """The GPU of the trained parameters, if they are on one."""
-        device = next(iter(self.parameters.values())).device
-        return [device] if device.type == "cuda" else []
+        return (
+            {*KEPT, "random", "device_random"} <= set(found)
+            and shapes == {name: p.shape for name, p in self.parameters.items()}
+            and len(groups) == len(self.optimizer.param_groups)
+        )

@@ -51,6 +51,19 @@ class Training:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what, and how; see ``train``."""
+
+    encoder: DualEncoder
+    pairs: Pairs
+    objective: Objective
+    recipe: Recipe
+    validate: Callable[[DualEncoder], float]
+    seed: int
+    after_step: Callable[[int], None]
+
+
 def train(
     encoder: DualEncoder,
     pairs: Pairs,
@@ -79,8 +92,8 @@ def train(
             run ends in the weights of an uninterrupted one (bit-equal on the CPU).
         identity: of the run; a checkpoint of another is refused.
         after_step: called with the number of steps done, after each.
-        deadline: on the clock of ``time.monotonic``; training stops behind the step at which it has
-            passed, once the checkpoint is written.
+        deadline: on the clock of ``time.monotonic``; training stops after the step at which it has
+            passed, and after the checkpoint is written.
 
     Raises:
         OutOfTime: the deadline has passed.
@@ -92,49 +105,29 @@ def train(
         return Training([], 0, 0, 0.0)
     if steps == 0:
         raise StudyError("the training split has fewer than two pairs: nothing to contrast")
-    processes = together()
+    task = Task(encoder, pairs, objective, recipe, validate, seed, after_step)
     with temperature(encoder, objective, parameters), own_random(encoder.device, seed):
         optimizer = make_optimizer(parameters, recipe)
         state = State(parameters, optimizer, checkpoint, identity, deadline)
         state.resume()
-        bar = tqdm(
-            total=recipe.epochs * steps,
-            initial=state.epoch * steps + state.step,
-            unit="step",
-            desc=label,
-            disable=not (progress and processes.leads),
-            mininterval=1,
-        )
-
-        def judge(loss: float | None = None, rate: float | None = None) -> None:
-            score = processes.first(lambda: validate(encoder))
-            state.end_epoch(score, loss, rate)
-            bar.set_postfix(epoch=state.epoch, validation=f"{score:.2f}")
-
-        with bar:
-            if not state.history:  # the encoder before the first step is a candidate, too
-                judge()
-            _epochs(encoder, pairs, objective, recipe, seed, state, steps, bar, judge, after_step)
+        silent = not (progress and together().leads)
+        done, total = state.epoch * steps + state.step, recipe.epochs * steps
+        with tqdm(
+            initial=done, total=total, unit="step", desc=label, disable=silent, mininterval=1
+        ) as bar:
+            _epochs(task, state, steps, bar)
         state.take(state.best)
     encoder.eval()
     seconds = sum(row["seconds"] for row in state.history)
-    return Training(state.history, state.best_epoch, recipe.epochs * steps, seconds)
+    return Training(state.history, state.best_epoch, total, seconds)
 
 
-def _epochs(
-    encoder: DualEncoder,
-    pairs: Pairs,
-    objective: Objective,
-    recipe: Recipe,
-    seed: int,
-    state: State,
-    steps: int,
-    bar: tqdm,
-    judge: Callable[[float, float], None],
-    after_step: Callable[[int], None],
-) -> None:
+def _epochs(task: Task, state: State, steps: int, bar: tqdm) -> None:
     """The loop itself, from where the state is; ``steps`` are those of an epoch."""
-    optimizer, processes = state.optimizer, together()
+    encoder, recipe, processes = task.encoder, task.recipe, together()
+    # The encoder before the first step is a candidate, too.
+    if not state.history:
+        _judge(task, state, bar)
     for epoch in range(state.epoch, recipe.epochs):
         # Frozen parts stay as they were: only the method's own dropout is on.
         encoder.eval()
@@ -143,40 +136,51 @@ def _epochs(
         bf16 = recipe.precision == "bf16"
         with encoder.frozen_as(torch.bfloat16) if bf16 else nullcontext():
             # Show every pair once, but for the steps done before an interruption.
-            for rows, texts in islice(batches(pairs, recipe, seed, epoch), state.step, None):
+            order = batches(task.pairs, recipe, task.seed, epoch)
+            for rows, texts in islice(order, state.step, None):
                 done = epoch * steps + state.step
                 rate = learning_rate(recipe, done, steps)
-                for group in optimizer.param_groups:
+                for group in state.optimizer.param_groups:
                     group["lr"] = rate
                 # Embed the batch by both towers, and compare.
-                drawn = [seed, epoch, state.step]
-                shown = inputs(encoder, pairs, objective, rows, texts, drawn)
-                loss = batch_loss(encoder, objective, recipe, **shown)
-                # Walk back, add up what other processes found, and step.
-                optimizer.zero_grad(set_to_none=True)
+                drawn = [task.seed, epoch, state.step]
+                shown = inputs(encoder, task.pairs, task.objective, rows, texts, drawn)
+                loss = batch_loss(encoder, task.objective, recipe, **shown)
+                # Compute the gradients, add those of other processes, and step.
+                state.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 processes.add_gradients(state.parameters.values())
                 if recipe.clip_norm:
                     nn.utils.clip_grad_norm_(state.parameters.values(), recipe.clip_norm)
-                optimizer.step()
+                state.optimizer.step()
                 clip_temperature(encoder)
-                # Count the step; now and then read the loss and write a checkpoint.
+                # Count the step; now and then read the losses and write a checkpoint.
                 bar.update()
                 if state.took(loss, len(rows)):
                     bar.set_postfix(epoch=epoch + 1, loss=f"{loss.item():.3f}")
-                after_step(done + 1)
+                task.after_step(done + 1)
         # Validate, keep the weights if they are the best so far, and write a checkpoint.
         state.read_losses()
         state.epoch += 1
-        judge(state.losses / steps, learning_rate(recipe, (epoch + 1) * steps - 1, steps))
+        rate = learning_rate(recipe, state.epoch * steps - 1, steps)
+        _judge(task, state, bar, state.losses / steps, rate)
         state.save()
+
+
+def _judge(
+    task: Task, state: State, bar: tqdm, loss: float | None = None, rate: float | None = None
+) -> None:
+    """Validate, and end the epoch with its mean loss and its last learning rate."""
+    score = together().first(lambda: task.validate(task.encoder))
+    state.end_epoch(score, loss, rate)
+    bar.set_postfix(epoch=state.epoch, validation=f"{score:.2f}")
 
 
 @contextmanager
 def temperature(
     encoder: DualEncoder, objective: Objective, parameters: dict[str, nn.Parameter]
 ) -> Iterator[None]:
-    """Within the block, the temperature is trained, too, where the objective wants it."""
+    """Within the block, the temperature is trained if the objective trains it."""
     learned = objective.trains_temperature and not encoder.logit_scale.requires_grad
     if learned:
         encoder.logit_scale.requires_grad_(True)

@@ -2,10 +2,9 @@
 
     torchrun --nproc-per-node 8 -m rsstudy train ...
 
-The loss of each process compares its rows with the whole batch's (``objectives.Share``), and the
-gradients of the parts add up to the gradient of the one process that would do it all. Nothing but
-embeddings and the gradients of what is trained travels; frozen weights stay where they are. What is
-not training (validation, records, the test split) the first process does, and the rest wait.
+Each process compares its rows with all rows of the batch (``objectives.Share``). The gradients of
+the parts add up to the gradient that a single process would compute. Only embeddings and gradients
+of trained parameters are exchanged. The first process alone validates, tests and writes records.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -29,14 +29,13 @@ from rsstudy.objectives import Share
 
 Result = TypeVar("Result")
 
-# How long the rest wait while the first process validates; torchrun ends them all if one dies.
+# How long the others wait while the first process validates; torchrun ends them all if one dies.
 PATIENCE = timedelta(hours=6)
 
-# Seconds that the others wait for the first process of their machine to say what went wrong.
-WORD = 10.0
+# Seconds in which a machine's first process may print its error before torchrun kills the group.
+GRACE = 10.0
 
-BUCKET = 2**24
-"""Numbers that are summed at once: 64 MB in fp32."""
+BUCKET = 2**24  # gradients that are summed at once: 64 MB in fp32
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,11 @@ class Together:
         if self.size == 1:
             return None
         bounds = [pairs * rank // self.size for rank in range(self.size + 1)]
-        counts = [after - before for before, after in zip(bounds, bounds[1:], strict=False)]
+        counts = [after - before for before, after in pairwise(bounds)]
 
         def gather(part: Tensor) -> Tensor:
-            # equal shapes for every process: padded to the most rows, and cut again
-            padded = functional.pad(part, (0, 0, 0, max(counts) - len(part)))
-            parts = all_gather(padded)
+            # All processes send one shape: it is padded to the most rows, and cut again.
+            parts = all_gather(functional.pad(part, (0, 0, 0, max(counts) - len(part))))
             return torch.cat([rows[:count] for rows, count in zip(parts, counts, strict=True)])
 
         return Share(bounds[self.rank], counts[self.rank], pairs, gather)
@@ -70,7 +68,7 @@ class Together:
         """Give every process the sum of all processes' gradients."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         while self.size > 1 and gradients:
-            bucket = [gradients.pop()]  # many small ones travel as one, without a copy of them all
+            bucket = [gradients.pop()]  # many small ones are sent as one, without a copy of all
             while gradients and sum(g.numel() for g in bucket) + gradients[-1].numel() <= BUCKET:
                 bucket.append(gradients.pop())
             flat = torch.cat([gradient.flatten() for gradient in bucket])
@@ -126,17 +124,17 @@ def started_by_torchrun() -> bool:
 
 
 def speaks() -> bool:
-    """Whether this process is the first of its machine to say what stopped it."""
+    """Whether this process prints what stopped its machine's processes."""
     return not started_by_torchrun() or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def let_the_first_speak() -> None:
-    """Leave a machine's first process the time to write and say what stopped all.
+    """Wait until a machine's first process may have written its files and printed its error.
 
-    As one process ends in an error torchrun ends the others, in whatever they are at.
+    When one process ends in an error, torchrun kills the others at once.
     """
     if not speaks():
-        time.sleep(WORD)
+        time.sleep(GRACE)
 
 
 @contextmanager
