@@ -86,7 +86,7 @@ SCALES: dict[Scale, Setting] = {
 }
 
 # Every method has the same number of learning rates to choose from on validation: its own times
-# these, and more where the best lies at an end (``sweep.FURTHER``). The paper's recipe has one, and
+# these, and more where the best is at an end (``sweep.FURTHER``). The paper's recipe has one, and
 # smoke runs show that things run.
 THREE, ONE = (1 / 3, 1.0, 10 / 3), (1.0,)
 SEARCHED: dict[Scale, tuple[float, ...]]

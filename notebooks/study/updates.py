@@ -1,7 +1,7 @@
 """What updates are worth, cost and make forgotten: the tables of the suite ``transfer``.
 
 A method is adapted to a first set, then, from there, to a second that came later; or to the second
-alone, beside a first adapter that is kept. ``old``, ``new`` and ``natural`` are the first set, the
+alone, while the first adapter is kept. ``old``, ``new`` and ``natural`` are the first set, the
 second, and the domain that the encoder comes from.
 """
 
@@ -44,9 +44,9 @@ def stages(table: pd.DataFrame, scale: Scale = "short") -> dict[str, Stages]:
         table: from ``experiments.record.read_records``.
 
     Returns:
-        methods whose first two stages are on record, with the same seeds, each second begun from
-        its seed's first; alone has those of them that were run; the base stands among them as
-        ``zero-shot``, whose stages are its scores on the two sets.
+        methods whose first two stages are on record with the same seeds, each second begun from
+        its seed's first. ``alone`` has the same seeds, where they were run. The base is
+        ``zero-shot``; its stages are its scores on the two sets.
     """
     found: dict[str, Stages] = {}
     for arm in arms("transfer", scale):
