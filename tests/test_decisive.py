@@ -1,6 +1,7 @@
 """The plan's primary contrasts are computed as its page declares them."""
 
 import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -46,33 +47,17 @@ def on_record(tmp_path):
     """All runs of the first look, made up: HMMC lies far behind on every fold."""
     (tmp_path / "runs").mkdir()
     random = np.random.default_rng(0)
-    for data, recipe in (("ucm", "paper"), ("rsicd", "ten-epochs")):
-        for method, objective in {way for asked in PRIMARY for way in (asked.one, asked.other)}:
-            for fold in LOOKED_AT[0]:
-                made = of_fold(fold, int(random.integers(1000)))
-                if objective == "hmmc":
-                    for counts in (
-                        made["test_queries"]["image_to_text"],
-                        made["test_queries"]["text_to_image"],
-                    ):
-                        counts["above"] = [int(n) + 40 for n in counts["above"]]
-                name = f"{data}-f{fold}-{method}-{objective}"
-                config = {
-                    **made["config"],
-                    "data": data,
-                    "method": method,
-                    "train_heads": False,
-                    "objective": objective,
-                }
-                record = {
-                    **made,
-                    "id": name,
-                    "status": "finished",
-                    "label": method,
-                    "recipe": recipe,
-                    "config": config,
-                }
-                (tmp_path / "runs" / f"{name}.json").write_text(readable(record))
+    for asked, side, fold in product(PRIMARY, ("one", "other"), LOOKED_AT[0]):
+        method, objective = getattr(asked, side)
+        made = of_fold(fold, int(random.integers(1000)))
+        for way in ("image_to_text", "text_to_image") if objective == "hmmc" else ():
+            counts = made["test_queries"][way]
+            counts["above"] = [int(n) + 40 for n in counts["above"]]
+        name = f"{asked.data}-f{fold}-{method}-{objective}"
+        ways = {"method": method, "objective": objective, "train_heads": False}
+        made["config"] = {**made["config"], "data": asked.data, **ways}
+        own = {"id": name, "status": "finished", "label": method, "recipe": asked.recipe}
+        (tmp_path / "runs" / f"{name}.json").write_text(readable({**made, **own}))
     return tmp_path
 
 

@@ -45,8 +45,12 @@ def records():
     return planted(lambda form, raised, position: start[form] + 4 * position * (raised == "both"))
 
 
-def test_the_planted_gain_and_slope_are_found_with_their_intervals(records):
-    gained = gains(records)
+@pytest.fixture(scope="module")
+def gained(records):
+    return gains(records)
+
+
+def test_the_planted_gain_and_slope_are_found_with_their_intervals(gained):
     assert len(gained) == 2 * 3 * 5 * 5  # forms, what is raised, positions, seeds
     along = slopes(gained).set_index(["form", "raised"])
     for form, start in (("hinge", 2), ("InfoNCE", -1)):
@@ -61,29 +65,27 @@ def test_the_planted_gain_and_slope_are_found_with_their_intervals(records):
             assert along.loc[(form, raised), "low"] < 0 < along.loc[(form, raised), "high"]
 
 
-def test_scenes_with_both_dials_at_zero_stand_at_the_start_of_every_curve(records):
-    start = gains(records).query("position == 0")
+def test_scenes_with_both_dials_at_zero_stand_at_the_start_of_every_curve(gained):
+    start = gained.query("position == 0")
     assert set(start["raised"]) == {"both", "captions", "pictures"}
     assert start.groupby(["form", "seed"])["gain"].nunique().eq(1).all()
 
 
-def test_a_run_without_its_control_gives_no_gain_and_its_seed_no_slope(records):
+def test_a_run_without_its_control_gives_no_gain_and_its_seed_no_slope(records, gained):
     lost = (records["objective"] == "hinge-two-views") & (records["seed"] == 3)
     lost &= records["data"].str.contains("alike_images=0.5&alike_captions=0.5")
-    gained = gains(records[~lost])
-    assert len(gained) == len(gains(records)) - 1
-    along = slopes(gained).set_index(["form", "raised"])
+    without = gains(records[~lost])
+    assert len(without) == len(gained) - 1
+    along = slopes(without).set_index(["form", "raised"])
     assert along.loc[("hinge", "both"), "seeds"] == 4
     assert along.loc[("InfoNCE", "both"), "seeds"] == 5
 
 
-def test_the_pilots_runs_are_not_of_the_experiment(records):
-    other = planted(lambda *_: 50, seeds=[0]).assign(
-        seed=100, data=lambda t: t["data"].str.replace("seed=0&", "seed=100&"), id="pilot"
-    )
-    both = pd.concat([records, other], ignore_index=True)
-    pd.testing.assert_frame_equal(gains(both), gains(records))
-    assert "pilot" not in set(gains(both)["hmmc_id"])
+def test_the_pilots_runs_are_not_of_the_experiment(records, gained):
+    pilot = planted(lambda *_: 50, seeds=[0])
+    scenes = pilot["data"].str.replace("seed=0&", "seed=100&")
+    both = [records, pilot.assign(seed=100, data=scenes, id="pilot")]
+    pd.testing.assert_frame_equal(gains(pd.concat(both, ignore_index=True)), gained)
 
 
 def test_what_the_dials_raise_is_read_at_both_ends():

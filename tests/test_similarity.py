@@ -44,10 +44,13 @@ def sample() -> alike.Sample:
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
-def test_effective_number_of_orthogonal_is_n_and_of_identical_one(n):
+def test_effective_numbers_are_n_of_different_things_and_one_of_equal_ones(n):
     basis = np.eye(9, dtype=np.float32)
     assert alike.effective_number(basis[:n]) == pytest.approx(n)
     assert alike.effective_number(basis[[3] * n]) == pytest.approx(1)
+    assert alike.effective_texts(np.arange(n)) == pytest.approx(n)
+    assert alike.effective_texts(np.array([3] * n)) == pytest.approx(1)
+    assert alike.effective_texts(np.repeat(np.arange(n), 2)) == pytest.approx(n)
 
 
 def test_effective_number_is_the_same_from_either_gram_matrix():
@@ -56,11 +59,6 @@ def test_effective_number_is_the_same_from_either_gram_matrix():
     expected = np.exp(entr(shares.clip(0)).sum())
     assert alike.effective_number(vectors) == pytest.approx(expected, rel=1e-5)
     assert alike.effective_number(vectors[:8]) <= 8
-
-
-@pytest.mark.parametrize(("texts", "number"), [(range(6), 6), ([0] * 6, 1), ([0, 0, 1, 1], 2)])
-def test_effective_texts_counts_repeats(texts, number):
-    assert alike.effective_texts(np.array(texts)) == pytest.approx(number)
 
 
 def test_counted_cosines_have_the_quantiles_and_order_of_the_plain_ones():
@@ -114,10 +112,8 @@ def test_the_standard_error_is_that_of_a_mean_of_pairs():
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def error(seed: int) -> float:
-        found = alike.similarity(
-            alike.Sample(one(seed), one(seed), np.arange(80), (None,) * 80), 50
-        )
-        return found["image"]["headline"]["mean"]["standard_error"]
+        made = alike.Sample(one(seed), one(seed), np.arange(80), (None,) * 80)
+        return alike.similarity(made, 50)["image"]["headline"]["mean"]["standard_error"]
 
     means = [alike.within(one(seed), [None] * 80)["all"].mean() for seed in range(200)]
     assert np.mean([error(seed) for seed in range(8)]) == pytest.approx(np.std(means), rel=0.25)
@@ -258,10 +254,8 @@ def test_figures_of_similarity_show_what_they_are_given(found):
     values = [line.get_xdata()[0] for line in points.lines if len(line.get_xdata()) == 1]
     assert len(values) == 4
     assert values[0] == measured["headline"]["effective_number"]["value"]
-    contrast = figures.class_contrast(found)
-    assert f"different {measured['headline']['different_classes']['value']:.2f}" in (
-        contrast.get_label()
-    )
+    words = figures.class_contrast(found).get_label()
+    assert f"different {measured['headline']['different_classes']['value']:.2f}" in words
     cloud = figures.embedding_map(found).axes[0]
     assert [len(c.get_offsets()) for c in cloud.collections] == [20, 20]
     name = "scenes?alike_images={0}&alike_captions={0}"

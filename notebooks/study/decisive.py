@@ -51,7 +51,7 @@ def primary_contrasts(results: Path, folds: Sequence[int]) -> list[Contrast]:
         folds: the test folds of the look, one of ``LOOKED_AT``.
 
     Raises:
-        StudyError: a run of a fold is not on record, or stands twice; no look is planned after so
+        StudyError: a run of a fold is not on record, or is there twice; no look is planned after so
             many folds.
     """
     records = [r for r in records_in(results / RUNS) if r["status"] == "finished"]

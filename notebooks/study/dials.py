@@ -19,8 +19,8 @@ COLUMNS = ["form", "raised", "position", "seed", "hmmc", "control", "gain", "hmm
 OVER_SEEDS = ("low", "high", "p", "seeds")
 
 
-def gains(records: pd.DataFrame, score: str = "mean_recall") -> pd.DataFrame:
-    """HMMC less its control, in points, for each pair of runs that is on record.
+def gains(records: pd.DataFrame) -> pd.DataFrame:
+    """HMMC's mean recall less its control's, in points, for each pair of runs on record.
 
     Args:
         records: from ``experiments.record.read_records``.
@@ -37,8 +37,8 @@ def gains(records: pd.DataFrame, score: str = "mean_recall") -> pd.DataFrame:
     parts = []
     for form, objectives in CONTROLLED.items():
         sides = [
-            found[found["objective"] == objective][[*key, score, "id"]].rename(
-                columns={score: side, "id": f"{side}_id"}
+            found[found["objective"] == objective][[*key, "mean_recall", "id"]].rename(
+                columns={"mean_recall": side, "id": f"{side}_id"}
             )
             for side, objective in zip(("hmmc", "control"), objectives, strict=True)
         ]

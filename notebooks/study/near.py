@@ -25,8 +25,8 @@ from rsstudy.data.pixels import each_picture, fit
 SIZE, COARSE = 64, 16
 PROPOSED = 0.9
 SAME = 0.35
-"""Set in the gap of the peaks on RSICD and UCM-Captions: the pairs above it show one place to the
-eye; below it come flat pictures (deserts, calm water) and repeated markings (runways)."""
+"""Set in the gap of the peaks on RSICD and UCM-Captions. Pairs above it show one place to the eye;
+below it are flat pictures (deserts, calm water) and repeated markings (runways)."""
 BARS = 20
 TURNS = tuple((mirror, turn) for mirror in (False, True) for turn in range(4))
 
@@ -105,7 +105,7 @@ def near_duplicates(
 
 
 def by_splits(near: Nearness, first: ImageTextSet, second: ImageTextSet | None) -> dict[str, int]:
-    """How many of the pairs lie in which two splits, such as ``test/train``."""
+    """The number of pairs by their two splits, such as ``test/train``."""
     other = second or first
     keys = []
     for pair in near.pairs:

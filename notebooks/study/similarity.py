@@ -7,6 +7,7 @@ under one encoder: only sets under the same encoder are compared. ``along_the_di
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ import pandas as pd
 import torch
 from scipy.spatial.distance import pdist
 from scipy.special import entr
+from scipy.stats import entropy
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
@@ -94,17 +96,12 @@ def compare(
         label: embedded(model, chosen, towers) if model else pixels_and_words(chosen)
         for label, chosen in drawn.items()
     }
-    command = [
-        "python -m study similarity",
-        *(f"'{label}'" if "?" in label else label for label in drawn),
-        f"--encoder {public_name(encoder)}",
-        *["--towers"] * towers,
-        *([f"--image-size {image_size}"] if image_size else []),
-        *(f"--split {split}" for split in splits),
-        f"--pictures {pictures} --seed {seed}",
-    ]
+    command = ["python -m study similarity", *map(shlex.quote, drawn)]
+    command += [f"--encoder {public_name(encoder)}", *["--towers"] * towers]
+    command += [f"--image-size {image_size}"] * bool(image_size)
+    command += [f"--split {split}" for split in splits]
     return {
-        "command": " ".join(command),
+        "command": " ".join([*command, f"--pictures {pictures} --seed {seed}"]),
         "encoder": public_name(encoder),
         "features": "pixels and words" if model is None else "towers" if towers else "joint space",
         "image_size": model.image_size if model else PIXELS,
@@ -154,7 +151,7 @@ class Sample:
         texts: (n, e) float32; row i belongs to picture i.
         captions: an integer each, the same for identical texts.
         classes: a scene class each, or None.
-        joint: both lie in one space, so that pictures and captions have cosines.
+        joint: both are in one space, so that pictures and captions have cosines.
     """
 
     images: np.ndarray
@@ -274,8 +271,7 @@ def effective_number(vectors: np.ndarray) -> float:
 
 def effective_texts(captions: np.ndarray) -> float:
     """The exponential of the Shannon entropy of how often each exact text occurs: 1 to n."""
-    _, counts = np.unique(captions, return_counts=True)
-    return float(np.exp(entr(counts / counts.sum()).sum()))
+    return float(np.exp(entropy(np.unique(captions, return_counts=True)[1])))
 
 
 def within(vectors: np.ndarray, classes: Sequence[str | None]) -> dict[str, np.ndarray]:

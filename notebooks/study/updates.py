@@ -1,7 +1,7 @@
 """What updates are worth, cost and make forgotten: the tables of the suite ``transfer``.
 
 A method is adapted to a first set, then, from there, to a second that came later; or to the second
-alone, beside a first adapter that is kept. ``old``, ``new`` and ``natural`` are the first set, the
+alone, while the first adapter is kept. ``old``, ``new`` and ``natural`` are the first set, the
 second, and the domain that the encoder comes from.
 """
 
@@ -21,11 +21,11 @@ from study.suites import UPDATED, arms
 Record = Mapping[str, Any]
 Stages = dict[str, list[Record]]
 
-# To whose forgetting that of the others is held.
+STAGES = {"first set": "first", "second set after the first": "second", "second set alone": "alone"}
+# The method with whose forgetting the others' is compared.
 WHOLE = "full"
-# In which words a step, and what it spared, are said to be positive or negative.
+# The words for a positive and for a negative difference, by column.
 WAYS = {"forgotten": ("lost", "gained"), "spared": ("less", "more"), "gained": ("better", "worse")}
-JUDGED = [name + of for name in WAYS for of in ("", "_low", "_high", "_verdict")]
 
 
 def on(record: Record, data: str) -> dict[str, Any]:
@@ -44,22 +44,17 @@ def stages(table: pd.DataFrame, scale: Scale = "short") -> dict[str, Stages]:
         table: from ``experiments.record.read_records``.
 
     Returns:
-        methods whose first two stages are on record, with the same seeds, each second begun from
-        its seed's first; alone has those of them that were run; the base stands among them as
-        ``zero-shot``, whose stages are its scores on the two sets.
+        methods whose first two stages are on record with the same seeds, each second begun from
+        its seed's first. ``alone`` has the same seeds, where they were run. The base is
+        ``zero-shot``; its stages are its scores on the two sets.
     """
-    names = {
-        "first set": "first",
-        "second set after the first": "second",
-        "second set alone": "alone",
-    }
     found: dict[str, Stages] = {}
     for arm in arms("transfer", scale):
-        method, stage = arm.level, names.get(arm.factor, "")
         if arm.factor == "zero-shot":
-            method = "zero-shot"
-            stage = "first" if arm.level == UPDATED[scale][0] else "second"
-        own = found.setdefault(method, {"first": [], "second": [], "alone": []})
+            method, stage = "zero-shot", ("second", "first")[arm.level == UPDATED[scale][0]]
+        else:
+            method, stage = arm.level, STAGES[arm.factor]
+        own = found.setdefault(method, {stage: [] for stage in STAGES.values()})
         own[stage] = list(recorded([arm], table)["record"])
     for of in found.values():
         first = {record["config"]["seed"]: record["identity"] for record in of["first"]}
@@ -74,19 +69,18 @@ def stages(table: pd.DataFrame, scale: Scale = "short") -> dict[str, Stages]:
 def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
     """A row a method: scores before and after the second set, costs of that update.
 
+    Means are over seeds, scores are mean recall in percent, differences are in points. Each of
+    ``forgotten``, ``spared`` and ``gained`` has columns with ``_low``, ``_high`` (95 %) and
+    ``_verdict`` (clearly, likely or open, corrected over the table), and is NaN without seeds.
+
     Returns:
-        columns method, seeds; for the first set ``old_first`` and ``old_second`` (mean recall after
-        each step, percent), ``forgotten`` with ``forgotten_low``, ``forgotten_high`` (points lost
-        by the second step, 95 %) and its ``forgotten_verdict`` (clearly or likely lost or
-        gained, or open), and ``spared`` likewise (points by which it lost less than full
-        fine-tuning with the ``spared_seeds`` that both have; less or more was forgotten; NaN where
-        there is none, and for that one itself); for the second set ``new_first`` (before it
-        was trained on) and, over the seeds that were run alone, too, ``new_alone``, ``new_second``
-        and ``gained`` likewise (the detour's scores less those without; NaN without such seeds);
-        ``natural_base``, ``natural_first``, ``natural_second``; ``trained``, ``shipped_bytes`` and
-        ``train_seconds`` of the update; ``base_equal`` (bit for bit, the method taken off) and
-        ``reread`` (tensors that only the base's own files brought back). Means over seeds; verdicts
-        are corrected over all of the table.
+        columns method, seeds; on the first set ``old_first`` and ``old_second`` (after each step),
+        ``forgotten`` (lost by the second step) and ``spared`` (lost less than full fine-tuning by,
+        with the ``spared_seeds`` of both); on the second set ``new_first`` (before training on it),
+        ``new_alone``, ``new_second`` and ``gained`` (the detour's scores less those without, over
+        the seeds of both); ``natural_base``, ``natural_first``, ``natural_second``; ``trained``,
+        ``shipped_bytes`` and ``train_seconds`` of the update; ``base_equal`` (bit for bit, the
+        method taken off) and ``reread`` (tensors that only the base's own files brought back).
     """
     old, new, natural = UPDATED[scale]
     found = stages(table, scale)
@@ -110,7 +104,7 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
                 "method": method,
                 "seeds": len(second),
                 "spared_seeds": len(seeds),
-                **dict.fromkeys(JUDGED),
+                **{name + of: None for name in WAYS for of in ("", "_low", "_high", "_verdict")},
                 "old_first": _mean(first, old),
                 "old_second": _mean(second, old),
                 "new_first": _mean(first, new),
@@ -129,12 +123,10 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
     judged = dict(zip(asked, corrected(list(asked.values())), strict=True))
     for row in rows:
         for name, ways in WAYS.items():
-            contrast = judged.get((row["method"], name))
-            nan = float("nan")
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = (
-                (contrast.estimate, contrast.low, contrast.high) if contrast else (nan, nan, nan)
-            )
-            row[f"{name}_verdict"] = contrast.said(*ways) if contrast else None
+            row |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
+            if contrast := judged.get((row["method"], name)):
+                row |= {name: contrast.estimate, f"{name}_verdict": contrast.said(*ways)}
+                row |= {f"{name}_low": contrast.low, f"{name}_high": contrast.high}
     return pd.DataFrame(rows)
 
 

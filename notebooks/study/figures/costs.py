@@ -31,7 +31,7 @@ def bars(
 
 
 def adapter_parts(encoder: DualEncoder) -> Figure:
-    """Where the parameters of one MRS adapter instance lie, by part."""
+    """The parameters of one MRS adapter instance, by part."""
     instance = encoder.method.layers[0]
     layers = {
         f"{m}, {part}": getattr(instance[m], part) for m in MODALITIES for part in ("down", "up")
@@ -43,8 +43,8 @@ def adapter_parts(encoder: DualEncoder) -> Figure:
     return bars(parts, of, "{:,}", what, ["C0", "C0", "C1", "C1", "C2"])
 
 
-def stacked(table: pd.DataFrame, of: str, mark: str = "full") -> Figure:
-    """A bar a row, made of the table's columns, the smallest on top; the row ``mark`` is a line.
+def stacked(table: pd.DataFrame, of: str) -> Figure:
+    """A bar a row, made of the table's columns, the smallest on top; full fine-tuning is a line.
 
     ``of`` is what the bars add up, with its unit.
     """
@@ -55,8 +55,8 @@ def stacked(table: pd.DataFrame, of: str, mark: str = "full") -> Figure:
     for column, color, hatch in fills:
         drawing.bars(axis, table[column], left=left, color=color, hatch=hatch, label=column)
         left = left + table[column]
-    if mark in table.index:
-        axis.axvline(left[mark], **MARKED)
+    if "full" in table.index:
+        axis.axvline(left["full"], **MARKED)
     words = [f"{name} {value:.1f}" for name, value in left.items()]
     return shown(figure, f"{of}:", words, len(table.columns))
 
@@ -75,10 +75,10 @@ def over(values: Mapping[str, pd.Series], of: str, bound: float = 1.0, said: str
     return shown(figure, f"{of}.", words)
 
 
-def operators(profile: Record, most: int = 6) -> Figure:
+def operators(profile: Record) -> Figure:
     """Where the seconds of a step go, before and after, by operator; the rest in one bar."""
     both = profile["rows"]
-    first = (o["operator"] for of in both.values() for o in of["operators"][:most])
+    first = (o["operator"] for of in both.values() for o in of["operators"][:6])
     names = list(dict.fromkeys(first))
     short = [name.removeprefix("aten::").replace(FUSED, "attention") for name in names]
     figure, axis = rows([*short, "all other"], 0.5, 1.1, "seconds of one step")

@@ -1,4 +1,4 @@
-"""Figures of scores: arms beside each other, their differences, and what they rise and fall with.
+"""Figures of scores: arms side by side, their differences, and what they depend on.
 
 Scores are mean recall in percent, differences are in points. Intervals of 95 % are over test
 pictures, where a figure says nothing else.
@@ -49,7 +49,7 @@ def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figur
     """Differences, a row each, with both intervals and the margin of equivalence.
 
     A row is clear where the corrected interval excludes zero, likely where the 95 % one does, else
-    open. ``better`` names the side that lies to the right of zero.
+    open. ``better`` names the side that is ahead to the right of zero.
     """
     xlabel = f"difference of mean recall, points (right: {better} is ahead)"
     xlabel += "\nthick: 95 %; thin: corrected for the table"
@@ -125,7 +125,7 @@ def answer(table: pd.DataFrame) -> Figure:
     """The front page's picture: a panel a set, a row an arm, its difference to training all of it.
 
     Its lines are the intervals of that difference, over pictures and seeds. ``table`` comes from
-    ``study.answer.picture_table``.
+    ``study.front_page.picture_table``.
     """
     compared = table["estimate"].notna() & (table["trained"] > 0)
     sets = looks(table["data"], SETS)
@@ -258,13 +258,7 @@ def pareto(table: pd.DataFrame) -> Figure:
     for number, row in enumerate(front.itertuples(), 1):
         note(axis, str(number), (row.total, row.high), 14 - 11 * (number % 2), fontsize=10)
         said = f"{named(row.name)} {row.mean_recall:.1f}"
-        style: dict[str, Any] = {
-            "linestyle": "",
-            "marker": f"${number}$",
-            "color": "0.2",
-            "markersize": 7,
-        }
-        numbers.append(Line2D([], [], label=said, **style))
+        numbers.append(Line2D([], [], ls="", marker=f"${number}$", color="0.2", ms=7, label=said))
         words.append(f"{row.name} {row.mean_recall:.1f} with {row.total:,}")
     axis.set(xscale="log", xlabel="trained parameters", ylabel=SCORE)
     figure.legend(handles=numbers, loc="outside lower left", ncols=2, frameon=False)

@@ -278,14 +278,14 @@ def gain_by_dial(curves: pd.DataFrame) -> Figure:
     return _along_dials(panels, ylabel, "gain of HMMC over its control, points", "+.1f")
 
 
-def levels_by_dial(hmmc: pd.DataFrame, control: pd.DataFrame, raised: str = "both") -> Figure:
-    """Scores of HMMC and of its control along a dial, a panel a form.
+def levels_by_dial(hmmc: pd.DataFrame, control: pd.DataFrame) -> Figure:
+    """Scores of HMMC and of its control as both dials are raised, a panel a form.
 
     Both come from ``study.dials.curves``, of the columns ``hmmc`` and ``control``.
     """
     sides = (OBJECTIVES["hmmc"], hmmc), (Look("control", "0.3", "--", "s"), control)
     panels = {
-        form: [(look, of[(of["raised"] == raised) & (of["form"] == form)]) for look, of in sides]
+        form: [(look, of[(of["raised"] == "both") & (of["form"] == form)]) for look, of in sides]
         for form in FORMS
     }
     ylabel = "mean recall on test, %\n(95 % interval over seeds)"
