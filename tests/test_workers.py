@@ -81,7 +81,7 @@ def data(rows, write_parquet, own_cache):
 
 def test_workers_share_the_runs_and_take_up_what_a_killed_one_left(data, tmp_path):
     runs = tmp_path / "runs"
-    doomed = start(runs, data, seconds=30)  # it stays in the second step of its first run
+    doomed = start(runs, data, seconds=600)  # it stays in the second step of its first run
     name, step = doomed.stdout.readline().split()
     assert step == "1" and is_held(runs / name)
     workers = [start(runs, data, seconds=0.05) for _ in range(2)]
