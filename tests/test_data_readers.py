@@ -14,7 +14,7 @@ from PIL import Image
 from rsstudy.data.imagetext import BrokenImage
 from rsstudy.data.karpathy import read_karpathy
 from rsstudy.data.parquet import read_parquet
-from rsstudy.data.reading import decode_bytes
+from rsstudy.data.reading import assemble, decode_bytes
 from rsstudy.errors import StudyError
 
 
@@ -227,3 +227,11 @@ def test_broken_image_is_named(content):
     with pytest.raises(BrokenImage, match=r"^shed_3\.png: broken image \(.+\)") as caught:
         decode_bytes(content, "shed_3.png")
     assert "\n" not in str(caught.value)
+
+
+def test_a_caption_that_is_no_text_is_refused():
+    """pandas reads an empty cell of a table as a number."""
+    with pytest.raises(StudyError, match="own: b.png has a caption that is no text"):
+        assemble(
+            "own", ["a.png", "b.png"], [["a ."], [float("nan")]], ["train"] * 2, [None] * 2, None
+        )

@@ -4,6 +4,7 @@ import pytest
 
 from rsstudy.data.sources import hold_out_validation, known_sets, load, some_of, usable
 from rsstudy.errors import StudyError
+from rsstudy.registry import SETS
 
 
 @pytest.fixture
@@ -163,3 +164,11 @@ def test_papers_recipe_on_real_data_holds_out_a_fifth(real_data):
     found = hold_out_validation(load("rsicd", real_data))
     assert found.splits.count("val") == round(9_828 / 5)
     assert found.splits.count("test") == 1_093
+
+
+def test_an_absent_set_with_a_reader_of_its_own_says_which_files_it_reads(tmp_path, monkeypatch):
+    about = {"images": 1, "captions": 1, "source": "a mirror", "files": "captions.csv"}
+    monkeypatch.setitem(SETS._things, "own", lambda folder: None)
+    monkeypatch.setitem(SETS.about, "own", about)
+    with pytest.raises(StudyError, match=r"absent; put captions.csv into .*own .* a mirror"):
+        load("own", tmp_path)

@@ -24,6 +24,7 @@ from rsstudy.errors import StudyError
 from rsstudy.files import sha256_of
 from rsstudy.methods import attach, create_method
 from rsstudy.objectives import Objective
+from rsstudy.registry import ENCODERS
 from rsstudy.training.batch import batch_loss
 from rsstudy.training.recipe import Recipe
 
@@ -307,3 +308,26 @@ def test_any_module_can_be_the_first_that_is_imported():
     files = [f for f in PACKAGE.rglob("*.py") if f.parent.name != "encoders"]
     early = re.compile(r"^(?:from|import) (?:open_clip|timm|torchvision)\b", re.MULTILINE)
     assert len(files) > 50 and not [file.name for file in files if early.search(file.read_text())]
+
+
+def test_weights_that_are_drawn_have_a_digest(monkeypatch):
+    """So a run of an encoder whose code has changed is not taken for the one on record."""
+
+    def build(widened: float):
+        def make(weights, image_size, meta):
+            made = create("tiny@random")
+            made.weights.clear()
+            with torch.no_grad():
+                made.model.visual.proj.mul_(widened)
+            return made
+
+        return make
+
+    digests = []
+    for widened in (1.0, 2.0):
+        monkeypatch.setitem(ENCODERS._things, "drawn", build(widened))
+        monkeypatch.setitem(ENCODERS.about, "drawn", {"what": "a test"})
+        digests.append(create("drawn").weights["drawn/random"])
+    assert len(set(digests)) == 2
+    with pytest.raises(StudyError, match="drawn has one set of weights: leave @other out"):
+        create("drawn@other")

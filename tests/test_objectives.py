@@ -1,6 +1,6 @@
 """Objectives say what their equations say."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 import open_clip
@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from rsstudy.errors import StudyError
 from rsstudy.objectives import OBJECTIVES, Objective, false_negatives, named_objective
+from rsstudy.settings import checked
 
 SCALE = torch.tensor(1.0, dtype=torch.double)
 VIEWS = [
@@ -158,3 +159,16 @@ def test_every_objective_has_a_version():
 def test_an_unknown_objective_is_named_with_near_ones():
     with pytest.raises(StudyError, match="did you mean hmmc"):
         named_objective("hmcc")
+
+
+def test_a_derived_objective_refuses_what_its_loss_does_not_use():
+    @checked
+    @dataclass(frozen=True)
+    class Own(Objective):
+        uses = ("mask_false_negatives",)
+        bias: float = 0.0
+
+    assert Own(bias=1.0, mask_false_negatives=True).bias == 1.0
+    for setting in ({"form": "hinge"}, {"temperature": 0.1}, {"image_weight": 1.0}):
+        with pytest.raises(StudyError, match=f"{next(iter(setting))} has no effect with Own"):
+            Own(**setting)

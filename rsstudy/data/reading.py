@@ -70,7 +70,7 @@ def assemble(
     not; without it, their manifests agree.
 
     Raises:
-        StudyError: there is no picture, or a name stands twice.
+        StudyError: there is no picture, a name stands twice, or a caption is no text.
     """
     if not filenames:
         raise StudyError(f"{name} holds no images")
@@ -83,6 +83,9 @@ def assemble(
             f"{name}: {len(twice)} filename(s) stand more than once, the first {twice[0]!r}; "
             "every image needs a name of its own"
         )
+    for filename, texts in zip(filenames, captions, strict=True):
+        if not all(isinstance(text, str) for text in texts):
+            raise StudyError(f"{name}: {filename} has a caption that is no text; write a text")
     return ImageTextSet(
         name=name,
         filenames=tuple(filenames),

@@ -54,10 +54,11 @@ def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
     if name_or_path in SETS:
         read, folder = SETS[name], _folder(name, data_root)
         if not _has_files(folder):
+            files = about(name).get("files", f"*.parquet, or {JSON} and the pictures,")
             raise StudyError(
-                f"{folder} is {'empty' if folder.is_dir() else 'absent'}; put *.parquet, or {JSON} "
-                f"and the pictures, into {folder} (the root is set by --data-root or RSSTUDY_DATA)."
-                f" Source: {about(name)['source']}"
+                f"{folder} is {'empty' if folder.is_dir() else 'absent'}; put {files} into "
+                f"{folder} (the root is set by --data-root or RSSTUDY_DATA). "
+                f"Source: {about(name)['source']}"
             )
         known: ImageTextSet = read(folder)
         return known

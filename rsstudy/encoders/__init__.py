@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rsstudy.encoders import compat  # noqa: F401 (the first of all: see there)
 from rsstudy.encoders.delta import apply_delta
-from rsstudy.encoders.dual import DualEncoder
+from rsstudy.encoders.dual import DualEncoder, state_sha256
 from rsstudy.encoders.places import MODALITIES, PLACES, Block, Modality  # noqa: F401
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import cache_folder, sha256_of
@@ -81,9 +81,14 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
         raise StudyError(f"an image size of {image_size} pixels is outside 32..2048")
     if model in ENCODERS:
         build = ENCODERS[model]
-        if weights and weights not in (known := ENCODERS.about[model]["weights"]):
+        known = ENCODERS.about[model].get("weights", ())
+        if weights and not known:
+            raise StudyError(f"{model} has one set of weights: leave @{weights} out")
+        if weights and weights not in known:
             raise unknown(f"weights of {model}", weights, known)
         encoder: DualEncoder = build(weights, image_size, meta)
+        if not (encoder.weights or meta):  # drawn, not read: what was drawn is a part of a run
+            encoder.weights[f"{model}/random"] = state_sha256(encoder.model)
         if name == "tiny" and not tiny_delta().exists() and not meta:
             raise StudyError("tiny is not pretrained yet: run `rsstudy pretrain tiny`")
     else:
@@ -111,9 +116,9 @@ def list_encoders() -> list[EncoderInfo]:
     import open_clip
 
     ENCODERS.load()
-    ready = {"tiny": "yes" if tiny_delta().exists() else "rsstudy pretrain tiny"}
+    absent = {} if tiny_delta().exists() else {"tiny": "rsstudy pretrain tiny"}
     ours = [
-        EncoderInfo(name, about["what"], ready.get(name, "yes, with the extra `towers`"))
+        EncoderInfo(name, about["what"], absent.get(name, about.get("ready", "yes")))
         for name, about in sorted(ENCODERS.about.items(), key=lambda row: row[0] != "tiny")
     ]
     for name in sorted(open_clip.list_models(), key=lambda model: model != "ViT-B-32"):

@@ -81,6 +81,7 @@ class CNNAndGRU(nn.Module):
     "cnn-gru",
     VERSION,
     what="packaged EfficientNet-Lite0 and a GRU, not trained together",
+    ready="yes, with the extra `towers`",
     weights=("random",),
 )
 def cnn_gru(weights: str = "", image_size: int | None = None, meta: bool = False) -> DualEncoder:

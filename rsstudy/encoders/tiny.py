@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rsstudy.encoders import register
-from rsstudy.encoders.dual import DualEncoder, seeded, state_sha256
+from rsstudy.encoders.dual import DualEncoder, seeded
 from rsstudy.encoders.openclip import wrap
 
 VOCABULARY = 4096
@@ -48,5 +48,4 @@ def tiny(weights: str = "", image_size: int | None = None, meta: bool = False) -
         model = open_clip.CLIP(
             JOINT_WIDTH, open_clip.CLIPVisionCfg(**vision), open_clip.CLIPTextCfg(**TEXT)
         )
-    sources = {} if meta else {"tiny/random": state_sha256(model)}
-    return wrap("tiny", model, tokenize, JOINT_WIDTH, sources)
+    return wrap("tiny", model, tokenize, JOINT_WIDTH, {})

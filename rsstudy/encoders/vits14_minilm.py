@@ -81,6 +81,7 @@ class JoinedTowers(nn.Module):
 @register(
     "vits14-minilm",
     what="packaged ViT-S/14 and MiniLM, aligned on Flickr8k",
+    ready="yes, with the extra `towers`",
     weights=("unaligned", "random"),
 )
 def vits14_minilm(

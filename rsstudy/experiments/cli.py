@@ -201,11 +201,9 @@ def train_command(
     parts = _overrides(overrides, ("method", "objective", "recipe"))
 
     from rsstudy.experiments.run import Run, execute
-    from rsstudy.methods import create_method
     from rsstudy.training.parallel import joined
     from rsstudy.training.recipe import default_recipe, recipe_for
 
-    create_method(run["method"], parts["method"])  # a wrong setting ends here
     short = {name: run.pop(name) for name in SHORT}
     given = {name: value for name, value in short.items() if value is not None}
     fold = _fold(*(run.pop(name) for name in FOLD))

@@ -24,7 +24,7 @@ LONG_LABEL = 44
 def label_of(run: Run) -> str:
     """What tells a run's method apart: its name, and the settings that are not its defaults."""
     heads = ["trained heads"] if run.train_heads else []
-    chosen = create_method(run.method, run.method_settings)
+    chosen = run.built_method
     changed = _changed(chosen, create_method(run.method))
     label = ", ".join([run.method, *changed]).replace("share layers False", "one a layer")
     if len(label) > LONG_LABEL:
@@ -34,7 +34,7 @@ def label_of(run: Run) -> str:
 
 def objective_label(run: Run) -> str:
     """The same for a run's objective."""
-    changed = _changed(run.resolved_objective(), named_objective(run.objective))
+    changed = _changed(run.built_objective, named_objective(run.objective))
     return ", ".join([run.objective, *changed])
 
 

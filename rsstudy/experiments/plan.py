@@ -99,8 +99,8 @@ def plan(
 def _flops(arm: Arm, data_root: Path | None) -> float:
     """What all runs of an arm take, validation after each epoch and the test with them."""
     run, recipe = arm.run, arm.run.recipe
-    method: Any = create_method(run.method, run.method_settings)
-    how = run.train_heads, recipe.image_size or None, run.resolved_objective()
+    method: Any = run.built_method
+    how = run.train_heads, recipe.image_size or None, run.built_objective
     counted = _counted(run.encoder, method, *how)
     images, whole = _images(run.data, data_root)
     shown = images * (CAPTIONS_AN_IMAGE if recipe.samples == "captions" else 1)

@@ -27,7 +27,7 @@ from rsstudy.experiments.record import RECORD, read_record, write_record
 from rsstudy.experiments.run import CHECKPOINT, Job, Run, config_of, fit, made_with
 from rsstudy.experiments.splits import open_splits
 from rsstudy.files import hold, sha256_of
-from rsstudy.methods import attach, count_trained, create_method, trained
+from rsstudy.methods import attach, count_trained, trained
 from rsstudy.settings import settings_of
 from rsstudy.tensors import save_tensors
 from rsstudy.training.recipe import SHORT
@@ -50,8 +50,7 @@ class Pretraining(Run):
         Raises:
             StudyError: no such method or setting.
         """
-        create_method(self.method, self.method_settings)
-        self.resolved_objective()
+        _ = self.built_method, self.built_objective
 
 
 def usual(encoder: str, data: str | None = None, device: str = "auto") -> Pretraining:
@@ -136,7 +135,7 @@ def _found(out: Path, key: str) -> dict[str, Any] | None:
 def _align(job: Job, label: str, started: float) -> dict[str, Any]:
     """Train, write the delta, score what it makes, and write its record."""
     run, encoder, out = job.run, job.encoder, job.folder
-    attach(encoder, create_method(run.method, run.method_settings), run.train_heads, run.seed)
+    attach(encoder, run.built_method, run.train_heads, run.seed)
     outside = [name for name in trained(encoder) if not name.startswith("model.")]
     if outside or not trained(encoder):
         raise StudyError(f"{run.method} leaves no delta of the encoder: use full or lora")

@@ -6,7 +6,6 @@ what is on record below ``results`` is put there first, and what is done is copi
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -35,7 +34,7 @@ from rsstudy.experiments.record import (
 )
 from rsstudy.experiments.run import CHECKPOINT, Run
 from rsstudy.files import hold, whole_file
-from rsstudy.methods import attach, count_trained, create_method
+from rsstudy.methods import Method, attach, count_trained
 
 UNDERWAY = "underway"
 # A checkpoint up to this size is kept below ``results`` when the time is over.
@@ -150,9 +149,9 @@ def refuse_slow_bf16(runs: Iterable[Run], device: str) -> None:
 
 
 @cache
-def _trained(encoder: str, method: str, settings: str, train_heads: bool) -> int:
+def _trained(encoder: str, method: Method, train_heads: bool) -> int:
     built = create(encoder, meta=True)
-    attach(built, create_method(method, json.loads(settings)), train_heads)
+    attach(built, method, train_heads)
     return count_trained(built).total
 
 
@@ -161,8 +160,7 @@ def is_small(run: Run) -> bool:
 
     It holds the trained parameters, the best of them and their two moments, in fp32.
     """
-    settings = json.dumps(dict(run.method_settings))
-    count = _trained(run.encoder, run.method, settings, run.train_heads)
+    count = _trained(run.encoder, run.built_method, run.train_heads)
     return 4 * 4 * count < 0.95 * LARGEST_CHECKPOINT
 
 
@@ -183,7 +181,7 @@ def expected_seconds(
         and (record.get("label"), record["config"]["objective"], record["environment"]["device"])
         == alike
     ]
-    views = run.resolved_objective().views
+    views = run.built_objective.views
     rate = median(rates) if rates else PICTURES_A_SECOND.get(device, 12.0) / views
     captions = 5 if run.recipe.samples == "captions" else 1
     shown = pictures * captions * run.recipe.epochs * run.recipe.fraction

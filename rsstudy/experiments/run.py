@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rsstudy.experiments.record import RECORD, fold_name, read_record, write_rec
 from rsstudy.experiments.splits import Opened, data_label, open_splits
 from rsstudy.files import hold
 from rsstudy.methods import (
+    Method,
     attach,
     base_name,
     count_trained,
@@ -92,12 +94,17 @@ class Run:
             raise StudyError(f"the seed is {self.seed!r}: give a whole number, 0 or more")
         if self.fold is not None and self.recipe.validation != "published":
             raise no_effect("recipe", "validation", "a fold, which has its own validation part")
-        method = create_method(self.method, self.method_settings)
-        if self.train_heads and getattr(method, "trains_heads", False):
+        if self.train_heads and getattr(self.built_method, "trains_heads", False):
             raise no_effect("run", "train_heads", f"{self.method}, which trains the heads itself")
-        self.resolved_objective()
+        _ = self.built_objective
 
-    def resolved_objective(self) -> Objective:
+    @cached_property
+    def built_method(self) -> Method:
+        """The named method with its settings overridden."""
+        return create_method(self.method, self.method_settings)
+
+    @cached_property
+    def built_objective(self) -> Objective:
         """The named objective with its settings overridden."""
         return named_objective(self.objective, **self.objective_settings)
 
@@ -182,9 +189,7 @@ def execute(
             return record, job.folder
         later = bool(record)  # it has been trained by an earlier call
         untouched = _digest_of(job.encoder) if job.also and not later else ""
-        attach(
-            job.encoder, create_method(run.method, run.method_settings), run.train_heads, run.seed
-        )
+        attach(job.encoder, run.built_method, run.train_heads, run.seed)
         if later:
             load_trained(job.encoder, read_adapter(job.folder), str(job.folder / ADAPTER))
             job.encoder.eval()
@@ -260,8 +265,8 @@ def config_of(run: Run, opened: Opened, encoder: DualEncoder) -> dict[str, Any]:
         "image_size": encoder.image_size,
         "fold": opened.fold,
         **({"encoder_version": version} if version > 1 else {}),
-        "method_settings": settings_of(create_method(run.method, run.method_settings)),
-        "objective_settings": settings_of(run.resolved_objective()),
+        "method_settings": settings_of(run.built_method),
+        "objective_settings": settings_of(run.built_objective),
         # The size is above, resolved: however it was asked for, it is the same run.
         "recipe": {**settings_of(run.recipe), "image_size": 0},
         "recipe_version": RECIPE_VERSION,
@@ -368,7 +373,7 @@ def fit(
     training = train(
         encoder,
         pairs,
-        run.resolved_objective(),
+        run.built_objective,
         run.recipe,
         validate=lambda e: evaluate(e, validation).scores["mean_recall"],
         seed=run.seed,
@@ -398,7 +403,7 @@ def _train(job: Job, started: float, deadline: float) -> dict[str, Any]:
         "status": "validated",
         "recipe": recipe_name(run.recipe),
         "config": job.config,
-        "trained_parameters": _trained_parameters(encoder, run.resolved_objective()),
+        "trained_parameters": _trained_parameters(encoder, run.built_objective),
         "dropped_empty_captions": job.opened.dropped,
         **made_with(encoder),
     }
@@ -500,7 +505,7 @@ def adapter_config(run: Run, key: str) -> dict[str, Any]:
     return {
         "encoder": run.encoder,
         "method": run.method,
-        "method_settings": settings_of(create_method(run.method, run.method_settings)),
+        "method_settings": settings_of(run.built_method),
         "method_version": METHODS.versions[base_name(run.method)],
         "train_heads": run.train_heads,
         "validation": run.recipe.validation,

@@ -36,6 +36,8 @@ class Method(Protocol):
 
     def add_to(self, encoder: DualEncoder) -> None: ...
 
+    def __hash__(self) -> int: ...
+
 
 # What a preset of a method changes about its defaults: ``adapter:printed`` is the preset "printed".
 PRESETS: dict[str, dict[str, Any]] = {}

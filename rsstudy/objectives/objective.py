@@ -9,8 +9,9 @@ dropout or as other pictures and captions of the same content.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
 import torch
 from pydantic import Field
@@ -21,8 +22,28 @@ from rsstudy.objectives.terms import Share, both_ways, hinge, info_nce
 from rsstudy.registry import OBJECTIVES
 from rsstudy.settings import checked, no_effect, settings_from, settings_of
 
+Thing = TypeVar("Thing")
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-register = OBJECTIVES.register
+
+
+@dataclass_transform(frozen_default=True)
+def register(name: str, version: int = 1) -> Callable[[Thing], Thing]:
+    """Decorator: the function or class below it is the objective ``name``.
+
+    A function returns an ``Objective`` with other settings. A class derived from ``Objective``
+    becomes a frozen dataclass, and has a ``loss`` and settings of its own.
+
+    Args:
+        version: of the objective's mathematics; it enters the identity of a run.
+    """
+
+    def add(thing: Thing) -> Thing:
+        made: Any = thing
+        if isinstance(thing, type):
+            made = checked(dataclass(frozen=True)(thing))
+        return cast(Thing, OBJECTIVES.register(name, version)(made))
+
+    return add
 
 
 @checked
@@ -48,6 +69,8 @@ class Objective:
     """
 
     kind: ClassVar[str] = "objective"
+    # The settings below that a derived class with a loss of its own uses. The others are refused.
+    uses: ClassVar[tuple[str, ...]] = ()
 
     form: Literal["infonce", "hinge"] = "infonce"
     cross_weight: NotNegative = 1.0
@@ -83,6 +106,9 @@ class Objective:
         if not (self.cross_weight or self.image_weight or self.text_weight):
             raise StudyError("objective: every weight is zero: raise one of them")
         changed = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        if type(self) is not Objective:
+            for name in sorted(changed & {f.name for f in fields(Objective)} - {*self.uses}):
+                raise no_effect("objective", name, f"{type(self).__name__}, which does not use it")
         second_view = "token_dropout token_dropout_of augment_images sibling_captions"
         for applies, why, idle in (
             (self.form == "infonce", "form infonce", "margin negatives reduction"),
