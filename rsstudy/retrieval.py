@@ -11,11 +11,10 @@ the first k - above of the tied being drawn without replacement. Two tied items 
 R@1 = 0.5. Identical captions are encoded once, and identical pictures share one embedding: rounding
 cannot break their ties by accident.
 
-From one ranking come three protocols, which differ in what counts as right:
+From one ranking come two protocols, which differ in what counts as right:
 
 - *standard*: a query's own pair alone;
-- *relaxed*: every caption with the same text as an own one, and every image that has the caption;
-- *share*: the standard scores over the highest that the set's captions allow (``highest``).
+- *relaxed*: every caption with the same text as an own one, and every image that has the caption.
 
 ``chance``, ``tied_oracle`` and ``highest`` bound what a score can be, from the captions alone.
 """
@@ -266,20 +265,18 @@ def rank(
     own, alike = (
         np.bincount(image, tied * of, len(row_of)).astype(int) for of in (owned, copies[text])
     )
-    # For a text the queries are its pairs, one by one, and by the relaxed protocol all in one.
+    # For a text the queries are its pairs, one by one.
     pairs = np.arange(len(image))
-    above_t, tie_t, tied_t = _counts(
-        by_text,
-        np.concatenate([text, np.arange(len(texts))]),
-        np.concatenate([pairs, len(pairs) + text]),
-        np.tile(row_of[image], 2),
-        np.bincount(row_of),
-    )
-    right = np.bincount(text, tied_t[len(pairs) :], len(texts)).astype(int)
+    above_t, tie_t, _ = _counts(by_text, text, pairs, row_of[image], np.bincount(row_of))
     by_pair = Ranks(above_t[pair_of], tie_t[pair_of], np.ones_like(pair_of))
-    whole_text = len(pairs) + text_of
-    by_whole_text = Ranks(above_t[whole_text], tie_t[whole_text], right[text_of])
-    return (Ranks(above, tie, own), by_pair), (Ranks(above, tie, alike), by_whole_text)
+    # Relaxed, a text's best image is that of its highest pair, and all such pairs are right.
+    least = np.full(len(texts), len(row_of))
+    np.minimum.at(least, text, above_t)
+    best = np.flatnonzero(above_t == least[text])
+    tie_best, right = np.zeros_like(least), np.bincount(text[best], minlength=len(texts))
+    tie_best[text[best]] = tie_t[best]
+    by_text_alone = Ranks(least[text_of], tie_best[text_of], right[text_of])
+    return (Ranks(above, tie, own), by_pair), (Ranks(above, tie, alike), by_text_alone)
 
 
 def _blocks(queries: Tensor, candidates: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:

@@ -360,6 +360,7 @@ def test_only_declared_parameters_get_gradients_and_change(build, name):
             continue
         assert parameter.grad is None
         assert torch.equal(parameter, before[parameter_name]), parameter_name
+    assert any(not torch.equal(p, before[n]) for n, p in trained(encoder).items())
     idle = [n for n, p in trained(encoder).items() if p.grad is None]
     assert not [n for n in idle if "logit_scale" not in n and "pooler" not in n], idle
 

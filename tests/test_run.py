@@ -252,12 +252,14 @@ def test_a_records_names_hold_no_path_of_the_machine():
         # the same weights fit it and the plain one
         ("architecture", "ViT-B-32-quickgelu", "trained on ViT-B-32-quickgelu"),
         ("method", None, "not an adapter's configuration"),
+        ("", {}, "not an adapter's configuration"),
     ],
 )
 def test_an_adapter_is_refused_on_another_base(do, name, value, message):
     _, folder = do()
     config = json.loads((folder / "adapter.json").read_text())
-    (folder / "adapter.json").write_text(json.dumps(config | {name: value}))
+    config = config | {name: value} if name else value
+    (folder / "adapter.json").write_text(json.dumps(config))
     with pytest.raises(StudyError, match=message):
         load_adapter(folder)
 

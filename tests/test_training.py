@@ -258,6 +258,17 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(small, tmp_path
     assert "\n" not in str(problem.value)
 
 
+@pytest.mark.parametrize("changes", [{"random": []}, {"device_random": [[torch.zeros(2)]]}])
+def test_a_checkpoint_of_another_form_is_refused_before_anything_changes(small, tmp_path, changes):
+    file, encoder = tmp_path / "checkpoint.pt", ready()
+    run(ready(), small, checkpoint=file, identity="one")
+    torch.save(torch.load(file, weights_only=True) | changes, file)
+    before = {name: p.detach().clone() for name, p in trained(encoder).items()}
+    with pytest.raises(StudyError, match="does not fit this training"):
+        run(encoder, small, checkpoint=file, identity="one")
+    assert all(torch.equal(p, before[name]) for name, p in trained(encoder).items())
+
+
 def test_an_absent_device_is_named():
     with pytest.raises(StudyError, match="no device 'cuba' here"):
         pick_device("cuba")

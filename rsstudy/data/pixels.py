@@ -125,7 +125,7 @@ def _read_cache(path: Path, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch
         if images.shape != shape or digests.shape != (shape[0], 32):
             raise SafetensorError("other shapes than the set's")
         if checksum != _checksum(images, digests):
-            raise SafetensorError("another checksum")
+            raise SafetensorError("another checksum" if checksum else "no checksum")
     except (SafetensorError, OSError) as problem:
         log.warning("the decoded pictures in %s are damaged (%s): decoding anew", path, problem)
         path.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from rsstudy.experiments.run import CHECKPOINT, Job, Run, config_of, fit, made_w
 from rsstudy.experiments.splits import open_splits
 from rsstudy.files import hold, sha256_of
 from rsstudy.methods import attach, count_trained, trained
-from rsstudy.settings import settings_of
+from rsstudy.settings import no_effect, settings_of
 from rsstudy.tensors import save_tensors
 from rsstudy.training.recipe import SHORT
 
@@ -48,9 +48,14 @@ class Pretraining(Run):
         """``full`` trains the heads in any case: here that is no reason to refuse ``train_heads``.
 
         Raises:
-            StudyError: no such method or setting.
+            StudyError: no such method or setting, no recipe, or a field that has no effect here.
         """
         _ = self.built_method, self.built_objective
+        if self.recipe is None:
+            raise StudyError("a pretraining needs a recipe: give one, or start from ``usual``")
+        for name in ("after", "also", "fold"):
+            if getattr(self, name):
+                raise no_effect("pretraining", name, "a delta of the encoder")
 
 
 def usual(encoder: str, data: str | None = None, device: str = "auto") -> Pretraining:

@@ -94,9 +94,9 @@ class Run:
             raise StudyError(f"the seed is {self.seed!r}: give a whole number, 0 or more")
         if self.fold is not None and self.recipe.validation != "published":
             raise no_effect("recipe", "validation", "a fold, which has its own validation part")
+        _ = self.built_method, self.built_objective  # what does not exist is refused here
         if self.train_heads and getattr(self.built_method, "trains_heads", False):
             raise no_effect("run", "train_heads", f"{self.method}, which trains the heads itself")
-        _ = self.built_objective
 
     @cached_property
     def built_method(self) -> Method:

@@ -214,8 +214,10 @@ class State:
         """Whether a checkpoint is complete, with these parameters and such an optimizer."""
         shapes = {name: value.shape for name, value in found["trained"].items()}
         groups = found["optimizer"]["param_groups"]
-        return (
+        return bool(
             {*KEPT, "random", "device_random"} <= set(found)
+            and found["random"]
+            and all(isinstance(state, torch.Tensor) for state in found["device_random"])
             and shapes == {name: p.shape for name, p in self.parameters.items()}
             and len(groups) == len(self.optimizer.param_groups)
         )

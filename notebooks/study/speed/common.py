@@ -102,7 +102,7 @@ def compared(
             if turn:
                 taken[name].append(time.perf_counter() - began)
     middle = {"seconds": statistics.median, "lowest": min, "highest": max}
-    rows = {n: {key: round(of(s), 5) for key, of in middle.items()} for n, s in taken.items()}
+    rows = {n: {key: float(f"{of(s):.5g}") for key, of in middle.items()} for n, s in taken.items()}
     ratios = {}
     for name, (one, other) in (over or {}).items():
         turns = zip(taken[one], taken[other], strict=True)
