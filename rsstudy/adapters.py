@@ -100,10 +100,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         StudyError: absent or damaged.
     """
     path = Path(folder) / ADAPTER_CONFIG
-    try:
-        config = read_json(path, AdapterConfig, "an adapter's configuration")
-    except FileNotFoundError:
-        raise StudyError(f"no adapter in {folder}: {ADAPTER_CONFIG} is absent") from None
+    config = read_json(path, AdapterConfig, "an adapter's configuration")
     return AdapterConfig.model_validate(config).model_dump()
 
 

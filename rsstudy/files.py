@@ -138,11 +138,11 @@ def read_json(path: Path, form: type[Form], what: str) -> dict[str, Any]:
     """A JSON file that has at least the entries of ``form``.
 
     Args:
-        what: it should be, for the message.
+        what: it should be, with its article, for the message.
 
     Raises:
-        FileNotFoundError: it is absent.
-        StudyError: it cannot be read, is no JSON, or lacks an entry; the message names the file.
+        StudyError: it is absent, cannot be read, is no JSON, or lacks an entry; the message names
+            the file.
     """
     try:
         text = Path(path).read_text("utf-8")
@@ -150,7 +150,7 @@ def read_json(path: Path, form: type[Form], what: str) -> dict[str, Any]:
         if re.search(r"\\u[dD][89a-fA-F]", text):  # half of a pair is no text, and fails much later
             json.dumps(content, ensure_ascii=False).encode()
     except FileNotFoundError:
-        raise
+        raise StudyError(f"no {what.partition(' ')[2]} at {path}") from None
     except (OSError, ValueError, RecursionError) as problem:
         why = " ".join(str(problem).split())
         raise StudyError(f"{path} is not {what} ({why}); delete it and run again") from None

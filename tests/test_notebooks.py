@@ -35,6 +35,11 @@ def text_of(output: dict) -> str:
 
 
 @each_notebook
+def test_a_reader_sees_code_only_when_he_asks_for_it(path):
+    assert all("hide-input" in cell["metadata"].get("tags", []) for cell in code_cells(path))
+
+
+@each_notebook
 def test_every_code_cell_was_executed_in_order(path):
     counts = [cell["execution_count"] for cell in code_cells(path)]
     assert counts == list(range(1, len(counts) + 1))

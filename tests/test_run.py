@@ -358,7 +358,7 @@ TRAIN = "train --data SET --encoder tiny@random"
         (f"{TRAIN} --set method.x=1", "x"),
         (f"{TRAIN} --set x=1", "PART.NAME=VALUE"),
         (f"{TRAIN} --device cuba", "no device"),
-        ("evaluate --adapter nowhere --data SET", "no adapter in nowhere"),
+        ("evaluate --adapter nowhere --data SET", "no adapter's configuration at nowhere"),
         ("evaluate --data SET", "give --adapter DIR, or --encoder NAME"),
         ("evaluate --encoder tiny@random --data SET --split tst", "has no tst split"),
         (f"{TRAIN} --batch 1", "batch is 1"),

@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from rsstudy.experiments.arms import recorded
-from rsstudy.experiments.compare import Contrast, compare, compare_changes, corrected
+from rsstudy.experiments.compare import Contrast, compare, compare_changes
 from rsstudy.training.recipe import Scale
-from study.comparison import mean_with_interval, shared_seeds
+from study.comparison import judged, mean_with_interval, shared_seeds
 from study.suites import UPDATED, arms
 
 Record = Mapping[str, Any]
@@ -120,11 +120,11 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
                 "reread": max(r["removed"]["reread"] for r in [*first, *second]),
             }
         )
-    judged = dict(zip(asked, corrected(list(asked.values())), strict=True))
+    said = judged(asked)
     for row in rows:
         for name, ways in WAYS.items():
             row |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
-            if contrast := judged.get((row["method"], name)):
+            if contrast := said.get((row["method"], name)):
                 row |= {name: contrast.estimate, f"{name}_verdict": contrast.said(*ways)}
                 row |= {f"{name}_low": contrast.low, f"{name}_high": contrast.high}
     return pd.DataFrame(rows)

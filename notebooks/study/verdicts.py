@@ -335,9 +335,9 @@ class Said:
         counted = read_counted(self._results / "costs" / "ViT-B-32.json")
         return float(memory(counted, batch).loc[name].sum())
 
-    def measured(self, name: str, what: str = "step") -> float:
-        """A column of the steps that were timed on two cores with the small towers."""
-        steps = measured_steps(read_benchmarks(self._results / "benchmarks")["steps"])
+    def measured(self, name: str, what: str = "step", device: str = "cpu") -> float:
+        """A column of the steps timed: on two cores with the small towers, or on an H100 (cuda)."""
+        steps = measured_steps(read_benchmarks(self._results / "benchmarks", device)["steps"])
         return float(steps.loc[name, what])
 
     def rivals(self, known: bool = False) -> int:

@@ -77,10 +77,7 @@ def read_choice(path: Path) -> dict[str, Any]:
     Raises:
         StudyError: the file is absent or damaged.
     """
-    try:
-        return read_json(path, Choice, "a choice")
-    except FileNotFoundError:
-        raise StudyError(f"no choice at {path}") from None
+    return read_json(path, Choice, "a choice")
 
 
 def choose(candidates: Mapping[float, Sequence[Mapping[str, Any]]], path: Path) -> float:

@@ -27,8 +27,8 @@ from rsstudy.experiments.record import (
     RECORD,
     RUNS,
     choices_in,
-    readable,
     records_in,
+    write_readable,
     write_record,
     write_runs_table,
 )
@@ -110,8 +110,7 @@ class Slot:
                 if is_before(there):
                     raise StudyError(f"{name} is on record already, as one of before")
                 if there.get("status") != record["status"]:
-                    with whole_file(self.results / RUNS / f"{name}.json") as temporary:
-                        temporary.write_text(readable(record), encoding="utf-8")
+                    write_readable(self.results / RUNS / f"{name}.json", record)
                 (self.results / UNDERWAY / f"{name}.pt").unlink(missing_ok=True)
             write_runs_table(self.results)
 

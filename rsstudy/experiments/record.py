@@ -77,8 +77,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
         StudyError: the file system refused; an older record is still there then.
     """
     path = Path(folder) / RECORD
-    with whole_file(path) as temporary:
-        temporary.write_text(readable(record), encoding="utf-8")
+    write_readable(path, record)
     return path
 
 
@@ -88,10 +87,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         StudyError: it is absent or no record.
     """
-    try:
-        return read_json(path, AnyRecord, "a record")
-    except FileNotFoundError:
-        raise StudyError(f"no record at {path}") from None
+    return read_json(path, AnyRecord, "a record")
 
 
 def read_records(*folders: Path) -> pd.DataFrame:
@@ -316,6 +312,12 @@ def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=None if rows else ALWAYS)
+
+
+def write_readable(path: Path, facts: Mapping[str, Any]) -> None:
+    """Write facts to a file, whole or not at all; see ``readable``."""
+    with whole_file(path) as temporary:
+        temporary.write_text(readable(facts), encoding="utf-8")
 
 
 def readable(record: Mapping[str, Any]) -> str:

@@ -78,16 +78,14 @@ def score_columns(scores: Mapping[str, float]) -> dict[str, Any]:
 
 def write_facts(facts: Mapping[str, Any], file: Path | None) -> bool:
     """Write JSON into a file, or print it where the file is ``-``; whether it was printed."""
-    from rsstudy.experiments.record import readable
-    from rsstudy.files import whole_file
+    from rsstudy.experiments.record import readable, write_readable
 
     if file is None:
         return False
     if printed := str(file) == "-":
         click.echo(readable(facts), nl=False)
     else:
-        with whole_file(file) as temporary:
-            temporary.write_text(readable(facts), encoding="utf-8")
+        write_readable(file, facts)
     return printed
 
 
