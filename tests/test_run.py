@@ -331,7 +331,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate()
-    assert running.returncode == 130 and "Traceback" not in said
+    assert running.returncode == 130 and "Traceback" not in said, said
     assert said.splitlines()[-1].startswith("interrupted; the same command goes on")
     assert not (out / RECORD).exists()
     assert {file.name for file in out.iterdir()} == {".lock", "checkpoint.pt"}

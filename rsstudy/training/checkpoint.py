@@ -153,7 +153,10 @@ class State:
             with whole_file(path) as temporary:
                 try:
                     torch.save(everything, temporary)
-                except RuntimeError as problem:  # torch's form of a full disk
+                except RuntimeError as problem:
+                    # torch's writer fails on a full disk, and when Ctrl-C interrupts it
+                    if isinstance(problem.__context__, KeyboardInterrupt):
+                        raise KeyboardInterrupt from None
                     raise OSError(str(problem).splitlines()[0]) from problem
 
         processes.first(write)
