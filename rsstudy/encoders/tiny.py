@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import open_clip
@@ -21,6 +22,12 @@ TEXT = {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": 96, "heads
 CONFIG: dict[str, Any] = {"embed_dim": JOINT_WIDTH, "vision_cfg": VISION, "text_cfg": TEXT}
 
 
+@cache
+def _bpe() -> Any:
+    """CLIP's tokenizer; to read its merges takes longer than a step."""
+    return open_clip.get_tokenizer("ViT-B-32", context_length=CONTEXT)
+
+
 def tokenize(texts: list[str]) -> Tensor:
     """CLIP's byte-pair ids folded into a small vocabulary, (B, 48).
 
@@ -28,7 +35,7 @@ def tokenize(texts: list[str]) -> Tensor:
     Of a few hundred words, two rarely share one of the 4093 ids.
     """
     start, end = VOCABULARY - 2, VOCABULARY - 1
-    bpe = open_clip.get_tokenizer("ViT-B-32", context_length=CONTEXT)
+    bpe = _bpe()
     ids = bpe(texts)
     folded = 1 + ids % (VOCABULARY - 3)
     folded = torch.where(ids == bpe.sot_token_id, start, folded)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from rsstudy.data.folds import Fold
@@ -117,6 +117,10 @@ def only(
     return kept
 
 
+# What names a run of an arm in a table of records.
+KEYS = ("data", "encoder", "label", "objective_label", "seed", "fold")
+
+
 def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
     """The runs of some arms that a table of records holds, arm by arm.
 
@@ -130,35 +134,36 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
     Raises:
         StudyError: the first seed was run at several, and no search says which was chosen.
     """
-    parts = [table.iloc[:0].assign(factor="", level="")]  # the columns, if there is no arm
+    # Filtered by place in the table, and taken from it once: a frame an arm would cost much more.
+    places = table.groupby(list(KEYS), sort=False).indices if len(table) else {}
+    seed, rate, size, records = (
+        table[name].to_list() for name in ("seed", "learning_rate", "image_size", "record")
+    )
+    taken: list[tuple[int, Arm]] = []
     for arm in rows:
         run, wanted = arm.run, _recipe_of(settings_of(arm.run.recipe))
         repeats = arm.repeats(run)
-        named = (
-            (table["data"] == run.data)
-            & (table["encoder"] == run.encoder)
-            & (table["label"] == label_of(run))
-            & (table["objective_label"] == objective_label(run))
-            & table["seed"].isin([repeat.seed for repeat in repeats])
-            & table["fold"].isin([fold_name(repeat.fold) for repeat in repeats])
-        )
-        found = table[named].sort_values("seed")
-        same = [
-            _recipe_of(record["config"]["recipe"]) == wanted and _same_chain(run, record["config"])
-            for record in found["record"]
+        named = run.data, run.encoder, label_of(run), objective_label(run)
+        seeds, folds = {r.seed for r in repeats}, {fold_name(r.fold) for r in repeats}
+        found = sorted(int(p) for of in product(seeds, folds) for p in places.get(named + of, ()))
+        found = [
+            place
+            for place in sorted(found, key=lambda place: seed[place])
+            if _recipe_of(records[place]["config"]["recipe"]) == wanted
+            and _same_chain(run, records[place]["config"])
         ]
-        found = found[np.array(same, dtype=bool)]
-        found = found.assign(factor=arm.factor, level=arm.level)
-        first = found[found["seed"] == repeats[0].seed]
+        first = [place for place in found if seed[place] == repeats[0].seed]
         if len(first) > 1:
-            raise StudyError(
-                f"{' and '.join(first['id'])} differ in learning rate or image size alone: keep one"
-            )
-        for name in ("learning_rate", "image_size"):
-            found = found[found[name].isin(first[name])]
-        parts.append(found)
-    whole = pd.concat(parts, ignore_index=True)
-    return whole[["factor", "level", *whole.columns.drop(["factor", "level"])]]
+            names = " and ".join(table["id"].iloc[first])
+            raise StudyError(f"{names} differ in learning rate or image size alone: keep one")
+        for column in (rate, size):
+            chosen = {column[place] for place in first}
+            found = [place for place in found if column[place] in chosen]
+        taken += [(place, arm) for place in found]
+    whole = table.iloc[[place for place, _ in taken]].reset_index(drop=True)
+    whole.insert(0, "factor", pd.Series([arm.factor for _, arm in taken], dtype=str))
+    whole.insert(1, "level", pd.Series([arm.level for _, arm in taken], dtype=str))
+    return whole
 
 
 def name_of(arm: Arm, several: bool = False) -> str:
