@@ -1,10 +1,18 @@
 """Other processes, and trainings that stop in the middle, for several test files."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import click
+
+from rsstudy.experiments.cli import run_command
 
 
 class Stopped(Exception):
@@ -37,6 +45,28 @@ def python(*words: object, **environment: str) -> subprocess.CompletedProcess[st
         env={**os.environ, **environment},
         timeout=280,
     )
+
+
+def here(
+    command: click.Command, *words: object, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """As ``python`` runs a program, within this process: no import again, the same words and exit.
+
+    For what only a process shows (signals, limits, what is imported), use ``python``.
+    """
+    given, out, err, code = [*map(str, words)], io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.dict(os.environ, environment),
+        mock.patch.object(sys, "argv", ["program", *given]),
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            run_command(command)
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+    return subprocess.CompletedProcess(given, code, out.getvalue(), err.getvalue())
 
 
 def torchrun(count: int, *words: object) -> subprocess.CompletedProcess[str]:

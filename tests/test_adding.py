@@ -1,5 +1,6 @@
 """The book's page on adding is true: what it shows is taken from it and run."""
 
+import json
 import os
 import re
 import shutil
@@ -56,17 +57,27 @@ def harbours(copy):
     pd.DataFrame(rows).to_csv(folder / "captions.csv", index=False)
 
 
+# Several commands in one process, which imports the copy once; the output of each, parted by zeros.
+SEVERAL = """
+import json, sys
+from rsstudy.experiments.cli import cli
+for words in json.loads(sys.argv[1]):
+    cli.main(words, standalone_mode=False)
+    print(end="\\0")
+"""
+
+
 def run(folder: Path, *words: str) -> str:
     # A virtual environment may have the project itself installed: the copy comes before it.
     where = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
     where.pop("PYTHONSAFEPATH", None)
-    command = [sys.executable, "-m", *words]
+    command = [sys.executable, *words]
     done = subprocess.run(command, cwd=folder, env=where, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-TABLE_OF = ("pytest", "tests/test_method_table.py", "-q", "-p", "no:cacheprovider", "-k")
+TABLE_OF = ("-m", "pytest", "tests/test_method_table.py", "-q", "-p", "no:cacheprovider", "-k")
 
 
 def test_the_pages_method_holds_what_every_method_holds(copy):
@@ -80,16 +91,30 @@ def test_the_page_shows_one_of_each_kind():
     assert len(FILES) == 4 and folders == {"data/sets", "encoders", "methods", "objectives"}
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_the_pages_commands_work(copy, harbours, command):
-    words = [*command, "--epochs", "1"] if command[1] == "train" else command
-    said = run(copy, *words)
+@pytest.fixture(scope="module")
+def said(copy, harbours):
+    """What each of the page's commands prints, with an epoch of a few pictures in fp32."""
+    small = ["--epochs", "1", "--set", "recipe.precision=fp32", "--set", "recipe.fraction=0.2"]
+    small_on_few = small[:-2]  # of twenty pictures all
+    words = [
+        [*command[1:], *(small_on_few if "harbours" in command else small)]
+        if command[1] == "train"
+        else command[1:]
+        for command in COMMANDS
+    ]
+    return run(copy, "-c", SEVERAL, json.dumps(words)).split("\0")[:-1]
+
+
+@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=map(" ".join, COMMANDS))
+def test_the_pages_commands_work(said, number):
+    command, printed = COMMANDS[number], said[number]
+    assert command[0] == "rsstudy"
     if command[1] == "train":
-        assert re.search(r"\n test +[\d.]+/", said)
+        assert re.search(r"\n test +[\d.]+/", printed)
     if "list" in command:
-        assert re.search(r"shift .*15,360", said)
+        assert re.search(r"shift .*15,360", printed)
     if "check" in command:
-        assert "30" in said and "60" in said
+        assert "30" in printed and "60" in printed
 
 
 def test_a_wrong_formula_on_the_row_fails(copy):

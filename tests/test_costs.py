@@ -1,14 +1,13 @@
 """Costs are what can be counted by hand, and what a real step keeps."""
 
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import here
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rsstudy.encoders import create
@@ -29,6 +28,7 @@ from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
 from rsstudy.training.batch import batch_loss
 from rsstudy.training.recipe import Recipe
+from study.cli import cli
 
 
 def tower(width: int, layers: int, tokens: int) -> int:
@@ -142,9 +142,9 @@ def test_energy_without_a_counter_is_reckoned_and_says_so():
 
 def test_the_command_prints_and_records_what_is_counted(tmp_path):
     out = tmp_path / "costs.json"
-    options = f"-m study costs --encoder tiny@random --method mrs-adapter --out {out}"
-    command = [sys.executable, *options.split()]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    options = f"costs --encoder tiny@random --method mrs-adapter --out {out}"
+    shown = here(cli, *options.split(), cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
     counted = asdict(analytic("tiny@random", create_method("mrs-adapter")))
     row = json.loads(out.read_text())["rows"][0]
     assert {name: row[name] for name in counted} == counted

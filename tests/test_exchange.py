@@ -1,13 +1,12 @@
 """Weights and sets go out to other people's libraries, and theirs come in."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+from processes import here
 from torch.nn import functional
 
 from rsstudy.adapters import export
@@ -17,6 +16,7 @@ from rsstudy.encoders import create
 from rsstudy.encoders.tiny import tokenize
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import prepare
+from rsstudy.experiments.cli import cli
 from rsstudy.experiments.run import Run, execute
 from rsstudy.retrieval import rank, scores
 from rsstudy.training.recipe import Recipe
@@ -73,9 +73,7 @@ def test_a_real_models_merged_adapter_is_loaded_by_the_line_that_the_command_pri
     data, trained, tmp_path
 ):
     record, folder = trained("bitfit", "ViT-B-32@random", epochs=1, learning_rate=1e-3)
-    command = [sys.executable, "-m", "rsstudy", "export"]
-    command += ["--adapter", folder, "--out", tmp_path / "merged.safetensors"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = here(cli, "export", "--adapter", folder, "--out", tmp_path / "merged.safetensors")
     assert done.returncode == 0, done.stderr
     assert "mean (0.4815, 0.4578, 0.4082)" in done.stdout
     made: dict = {"open_clip": open_clip}

@@ -9,11 +9,13 @@ import sys
 import time
 
 import pytest
+from processes import here
 from rich.console import Console
 
 from rsstudy.experiments import live
 from rsstudy.experiments.live import Board, Progress
 from rsstudy.experiments.record import read_record
+from study.cli import cli
 from study.suites import SCALES, arms
 
 
@@ -96,7 +98,8 @@ def test_an_interrupted_suite_loses_at_most_the_running_run(tmp_path):
     kept = {path: path.read_bytes() for path in tmp_path.glob("*/record.json")}
     assert 2 <= len(kept) < 5
     assert not list(tmp_path.rglob("*.tmp"))
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    again = here(cli, *command[3:], COLUMNS="300")
+    assert again.returncode == 0, again.stderr
     finished = sorted(tmp_path.glob("*/record.json"))
     assert len(finished) == 5
     for path, whole in kept.items():

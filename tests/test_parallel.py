@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import python, torchrun
+from processes import here, torchrun
 
 from rsstudy.adapters import read_adapter
+from rsstudy.experiments.cli import cli as rsstudy
 from rsstudy.experiments.record import read_record
+from study.cli import cli as study
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -39,7 +41,7 @@ def test_torchrun_makes_one_record_which_is_that_of_one_process(
     together = torchrun(2, *arguments(data, tmp_path / "two", "--json"))
     assert together.returncode == 0, together.stderr[-3000:]
     assert json.loads(together.stdout)["status"] == "finished"  # said by one of them
-    alone = python(*arguments(data, tmp_path / "one"))
+    alone = here(rsstudy, *arguments(data, tmp_path / "one")[2:])
     assert alone.returncode == 0, alone.stderr
     one, two = (read_record(tmp_path / name / "record.json") for name in ("one", "two"))
     assert two["identity"] == one["identity"]
@@ -79,7 +81,16 @@ def test_what_stops_one_process_stops_all_and_is_said(rows, write_parquet, own_c
     assert done.returncode != 0
     assert re.search(r"^error: the (loss|score) .* is (nan|inf)", done.stderr, re.MULTILINE)
     assert read_record(tmp_path / "run" / "record.json")["status"] == "diverged"
-    one_gpu = torchrun(2, *arguments(data, tmp_path / "gpu", "--device", "cuda:0"))
-    assert "leave out --device cuda:0" in one_gpu.stderr
-    suite = torchrun(2, "-m", "study", "suite", "compare")
-    assert suite.returncode != 0 and "give a suite --jobs instead" in suite.stderr
+
+
+def test_what_torchrun_cannot_start_is_refused_in_one_line(tmp_path):
+    """Within one process, which has the variables that torchrun gives its first."""
+    first = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    one_gpu = arguments("scenes?images=30", tmp_path / "gpu", "--device", "cuda:0")[2:]
+    for command, words, message in (
+        (rsstudy, one_gpu, "leave out --device cuda:0"),
+        (study, ("suite", "compare"), "give a suite --jobs instead"),
+    ):
+        refused = here(command, *words, **first)
+        assert refused.returncode == 1 and message in refused.stderr
+        assert refused.stderr.count("\n") == 1

@@ -1,20 +1,19 @@
 """A dry run says what a suite would do here and what is missing, and does nothing."""
 
 import json
-import subprocess
-import sys
 from dataclasses import fields
 
 import pytest
+from processes import here
 
 from rsstudy.encoders import tiny_delta
 from rsstudy.experiments.plan import Planned, plan
+from study.cli import cli
 from study.suites import SUITES, rows_of, run_suite
 
 
 def suite(options: str, *more, **where):
-    command = [sys.executable, "-m", "study", "suite", *options.split(), *map(str, more)]
-    return subprocess.run(command, capture_output=True, text=True, **where)
+    return here(cli, "suite", *options.split(), *more, **where)
 
 
 def test_a_dry_run_at_paper_scale_lists_every_run_and_what_is_missing(tmp_path, own_cache):

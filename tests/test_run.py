@@ -1,9 +1,7 @@
 """One run from end to end, by the library and by the command, and how it fails."""
 
 import contextlib
-import io
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -11,17 +9,17 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from processes import here
 
 import rsstudy.experiments.run as room
 from rsstudy.adapters import load_adapter
 from rsstudy.data.folds import Fold, as_fold, assign, assignment_digest
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
-from rsstudy.experiments.cli import cli, main
+from rsstudy.experiments.cli import cli
 from rsstudy.experiments.names import public_name
 from rsstudy.experiments.protocol import Sealed
 from rsstudy.experiments.record import RECORD, read_record, read_records
@@ -39,11 +37,6 @@ RECIPE = Recipe(epochs=2, batch=3, precision="fp32")
 @pytest.fixture
 def data(rows, write_parquet, own_cache):
     return str(write_parquet(rows))
-
-
-def rsstudy(*arguments, **more):
-    command = [sys.executable, "-m", "rsstudy", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **more)
 
 
 def train_arguments(data, out, *more):
@@ -73,13 +66,13 @@ def test_a_saved_adapter_scores_the_same_when_loaded(data, do, method, last_epoc
 
 def test_the_command_evaluates_to_the_record_of_training(data, tmp_path):
     run, file = tmp_path / "run", tmp_path / "scores.json"
-    done = call(main, train_arguments(data, run, "--epochs", "1", "--json"), tmp_path)
-    assert done.code == 0, done.error
+    done = here(cli, *train_arguments(data, run, "--epochs", "1", "--json"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     asked = f"evaluate --adapter {run} --data {data} --json {file}"
-    again = call(main, asked.split(), tmp_path)
-    assert again.code == 0, again.error
+    again = here(cli, *asked.split(), cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
     scores = json.loads(file.read_text())["scores"]
-    assert scores == json.loads(done.output)["scores"]
+    assert scores == json.loads(done.stdout)["scores"]
     assert scores == read_record(tmp_path / "run" / RECORD)["scores"]
 
 
@@ -306,9 +299,9 @@ def test_a_full_disk_leaves_no_half_record(data, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1200, 1200))
 
     out = tmp_path / "run"
-    done = rsstudy(
-        *train_arguments(data, out, "--epochs", 1, "--method", "zero-shot"), preexec_fn=small_files
-    )
+    words = train_arguments(data, out, "--epochs", "1", "--method", "zero-shot")
+    command = [sys.executable, "-m", "rsstudy", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small_files)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"error: could not write {out / RECORD}")
     assert not (out / RECORD).exists()
@@ -335,9 +328,9 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
     assert said.splitlines()[-1].startswith("interrupted; the same command goes on")
     assert not (out / RECORD).exists()
     assert {file.name for file in out.iterdir()} == {".lock", "checkpoint.pt"}
-    resumed = rsstudy(*arguments)
+    resumed = here(cli, *arguments)
     assert resumed.returncode == 0, resumed.stderr
-    whole = rsstudy(*train_arguments(data, tmp_path / "whole", "--epochs", 20, "--json"))
+    whole = here(cli, *train_arguments(data, tmp_path / "whole", "--epochs", 20, "--json"))
     assert json.loads(resumed.stdout)["scores"] == json.loads(whole.stdout)["scores"]
     adapters = [load_adapter(folder) for folder in (out, tmp_path / "whole")]
     for one, other in zip(*(a.method.parameters() for a in adapters), strict=True):
@@ -373,28 +366,11 @@ TRAIN = "train --data SET --encoder tiny@random"
 )
 def test_bad_input_is_answered_in_one_line(data, tmp_path, asked, message):
     before = sorted(Path(data).parent.iterdir())
-    answer = call(main, [data if a == "SET" else a for a in asked.split()], tmp_path)
-    assert answer.code == 1, answer
-    assert answer.error.count("\n") == 1 and answer.error.startswith("error: ")
-    assert message in answer.error
+    answer = here(cli, *[data if a == "SET" else a for a in asked.split()], cwd=tmp_path)
+    assert answer.returncode == 1, answer
+    assert answer.stderr.count("\n") == 1 and answer.stderr.startswith("error: ")
+    assert message in answer.stderr
     assert sorted(Path(data).parent.iterdir()) == before
-
-
-def call(main, arguments, folder) -> SimpleNamespace:
-    """The command within this process: its exit status and what it wrote."""
-    old, argv = os.getcwd(), sys.argv
-    error, output, code = io.StringIO(), io.StringIO(), 0
-    os.chdir(folder)
-    sys.argv = ["rsstudy", *arguments]
-    try:
-        with contextlib.redirect_stderr(error), contextlib.redirect_stdout(output):
-            main()
-    except SystemExit as leaving:
-        code = leaving.code
-    finally:
-        os.chdir(old)
-        sys.argv = argv
-    return SimpleNamespace(code=code, error=error.getvalue(), output=output.getvalue())
 
 
 def test_broken_pictures_and_absent_splits_stop_a_run_in_one_line(
@@ -416,26 +392,26 @@ def test_broken_pictures_and_absent_splits_stop_a_run_in_one_line(
 def test_data_check_exits_1_when_broken_and_0_with_findings(
     changed, rows, write_parquet, tmp_path, own_cache
 ):
-    fine = call(main, ["data", "check", str(write_parquet(rows, "fine"))], tmp_path)
-    assert fine.code == 0 and "manifest digest" in fine.output
+    fine = here(cli, "data", "check", str(write_parquet(rows, "fine")), cwd=tmp_path)
+    assert fine.returncode == 0 and "manifest digest" in fine.stdout
     alike = changed(1, captions=rows[3].captions, content=rows[0].content)
-    found = call(main, ["data", "check", str(write_parquet(alike, "alike")), "--json"], tmp_path)
-    report = json.loads(found.output)
-    assert found.code == 0 and report["ok"] and len(report["duplicate_pictures"]) == 1
+    found = here(cli, "data", "check", str(write_parquet(alike, "alike")), "--json", cwd=tmp_path)
+    report = json.loads(found.stdout)
+    assert found.returncode == 0 and report["ok"] and len(report["duplicate_pictures"]) == 1
     broken = write_parquet(changed(2, content=rows[2].content[:60]), "broken")
-    answer = call(main, ["data", "check", str(broken)], tmp_path)
-    assert answer.code == 1 and "beach_2.png" in answer.output
+    answer = here(cli, "data", "check", str(broken), cwd=tmp_path)
+    assert answer.returncode == 1 and "beach_2.png" in answer.stdout
 
 
 def test_methods_are_counted_without_any_weights(tmp_path):
-    done = call(main, ["list", "methods", "--encoder", "ViT-B-32", "--json"], tmp_path)
-    assert done.code == 0, done.error
-    counts = {row["name"]: row["trainable_parameters"] for row in json.loads(done.output)}
+    done = here(cli, "list", "methods", "--encoder", "ViT-B-32", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    counts = {row["name"]: row["trainable_parameters"] for row in json.loads(done.stdout)}
     assert counts["mrs-adapter"] == 161_088 and counts["full"] == 151_277_313
 
 
 @pytest.mark.parametrize("kind", ["data", "encoders", "methods", "objectives", "recipe"])
 def test_every_list_prints_a_table_and_json(kind, tmp_path):
-    rows = json.loads(call(main, ["list", kind, "--json"], tmp_path).output)
-    table = call(main, ["list", kind], tmp_path)
-    assert table.code == 0 and rows[0]["name"] in table.output
+    rows = json.loads(here(cli, "list", kind, "--json", cwd=tmp_path).stdout)
+    table = here(cli, "list", kind, cwd=tmp_path)
+    assert table.returncode == 0 and rows[0]["name"] in table.stdout

@@ -2,8 +2,6 @@
 
 import copy
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from processes import here
 
 from rsstudy.adapters import ADAPTER
 from rsstudy.errors import StudyError
 from rsstudy.experiments.arms import name_of, recorded
+from rsstudy.experiments.cli import cli
 from rsstudy.experiments.record import RECORD, as_table, before, choices_before, read_record
 from rsstudy.experiments.run import Run, execute
 from rsstudy.tensors import read_tensors
@@ -249,8 +249,9 @@ def test_the_suites_rates_are_those_that_the_benchmark_chose():
 def test_the_command_takes_a_run_to_start_from_and_sets_to_look_at(first, tmp_path):
     def train(*options):
         words = ["--encoder", "tiny@random", "--epochs", "1", "--batch", "3", "--json"]
-        command = [sys.executable, "-m", "rsstudy", "train", *words, *map(str, options)]
-        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        done = here(cli, "train", *words, *options)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     a, b = tmp_path / "a", tmp_path / "b"
     before = train("--data", first.data, "--out", a)

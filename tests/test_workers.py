@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import python, wait_until
+from processes import here, wait_until
 
 from rsstudy.errors import Busy, StudyError
 from rsstudy.experiments import sweep
@@ -19,6 +19,7 @@ from rsstudy.experiments.launch import visible_gpus
 from rsstudy.experiments.record import read_record, read_records
 from rsstudy.experiments.run import execute
 from rsstudy.files import hold, is_held
+from study.cli import cli
 from study.suites import arms
 
 # A worker that says which trainings it begins, at which step, and stops for a while in each step.
@@ -218,8 +219,8 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
     slurm = {"PATH": f"{fake}:{os.environ['PATH']}", "SLURM_TEST": str(tmp_path)}
     runs = tmp_path / "runs"
     options = "--launcher slurm --jobs 2 --submit slurm_partition=gpus --submit timeout_min=90"
-    arguments = (*SUITE, "--runs", runs, *options.split())
-    done = python(*arguments, **slurm)
+    arguments = (*SUITE[2:], "--runs", runs, *options.split())
+    done = here(cli, *arguments, **slurm)
     assert done.returncode == 0, done.stderr
     assert "SLURM job 7: 2 workers" in done.stderr
     script = (tmp_path / "script").read_text()
@@ -229,7 +230,7 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
     records = [read_record(path) for path in runs.glob("*/record.json")]
     assert len(records) == 5, (tmp_path / "log").read_text()
     assert all(record["status"] == "finished" for record in records)
-    refused = python(*arguments, "--submit", "slurm_no_such=1", **slurm)
+    refused = here(cli, *arguments, "--submit", "slurm_no_such=1", **slurm)
     assert refused.returncode == 1 and "Traceback" not in refused.stderr
     assert "SLURM did not take the job" in refused.stderr.splitlines()[-1]
 
@@ -244,7 +245,7 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
     ],
 )
 def test_a_launcher_that_cannot_work_says_why_in_one_line(tmp_path, arguments, message):
-    done = python(*SUITE, "--runs", tmp_path, *arguments.split(), PATH="/nowhere")
+    done = here(cli, *SUITE[2:], "--runs", tmp_path, *arguments.split(), PATH="/nowhere")
     assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr
     assert "Traceback" not in done.stderr
 
