@@ -15,7 +15,7 @@
 
 Data flows one way, and a module knows only what lies before it::
 
-    data -> encoders -> methods -> objectives -> training -> evaluation -> experiments
+    data -> encoders -> methods -> objectives -> training -> evaluation -> search -> experiments
 
 Read these files in this order, from a picture to a score: ``data/imagetext.py``,
 ``data/pixels.py``, ``encoders/dual.py``, ``methods/registry.py``, ``methods/placing.py``,
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from rsstudy.methods import merge as merge
     from rsstudy.objectives import Objective as Objective
     from rsstudy.objectives import named_objective as named_objective
+    from rsstudy.search import Index as Index
+    from rsstudy.search import index as index
     from rsstudy.training.loop import train as train
     from rsstudy.training.recipe import Recipe as Recipe
 
@@ -65,6 +67,7 @@ _PUBLIC = {
     "experiments.run": ("Run", "execute"),
     "methods": ("attach", "count_trained", "create_method", "detach", "merge"),
     "objectives": ("Objective", "named_objective"),
+    "search": ("Index", "index"),
     "training.loop": ("train",),
     "training.recipe": ("Recipe",),
 }

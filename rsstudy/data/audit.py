@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rsstudy.data.imagetext import BrokenImage, ImageTextSet
+from rsstudy.data.imagetext import PICTURES, BrokenImage, ImageTextSet
 from rsstudy.data.pixels import each_picture, picture_digest, pixel_digest
 from rsstudy.data.sources import about
 
@@ -120,11 +120,12 @@ def audit(set: ImageTextSet, decode: bool = True, progress: bool = True) -> Audi
             share = 100 * counts[name] / whole
             findings.append(f"{counts[name]} of {whole} ({share:.1f} %) test {what}")
     captions, pictured = Counter(every["split"]), Counter(set.splits)
+    present = [split for split in (*USES, PICTURES) if pictured[split]]
     spread = {"least": min, "median": np.median, "mean": np.mean, "most": max}
     return Audit(
         name=set.name,
         images=len(set),
-        splits={s: {"images": pictured[s], "captions": captions[s]} for s in USES if pictured[s]},
+        splits={s: {"images": pictured[s], "captions": captions[s]} for s in present},
         classes=dict(sorted(Counter(c for c in set.classes if c is not None).items())),
         captions_per_image=dict(sorted(Counter(map(len, set.captions)).items())),
         caption_words={name: of(words).item() for name, of in spread.items()},
@@ -143,7 +144,10 @@ def _problems(
     set: ImageTextSet, empty: list[int], without: list[int], pictures: Mapping
 ) -> tuple[list[str], list[str]]:
     """Errors and findings, except the traps of the test split."""
-    errors, findings = [], []
+    errors, findings, plain = [], [], PICTURES in set.splits
+    if plain:
+        findings.append("no captions were found: `rsstudy search` can use the pictures, no other")
+        without = []
     for what, found in (("empty caption(s)", empty), ("image(s) without a caption", without)):
         fatal = [set.filenames[i] for i in found if set.splits[i] != "train"]
         mild = [set.filenames[i] for i in found if set.splits[i] == "train"]
@@ -152,12 +156,14 @@ def _problems(
         if mild:
             findings.append(f"{len(mild)} {what} in train, left out of training: {_some(mild)}")
     if broken := pictures.get("broken_images"):
-        errors.append(f"{len(broken)} broken image(s): {_some(broken, 1)}")
+        left_out = " (left out of the search)" if plain else ""
+        said = f"{len(broken)} broken image(s){left_out}: {_some(broken, 1)}"
+        (findings if plain and len(broken) < len(set) else errors).append(said)
     for name, what in REPEATED.items():
         if groups := pictures.get(name):
             findings.append(f"{len(groups)} {what}: {_some(map(' = '.join, groups))}")
     if len(set):
-        absent = [split for split in USES if split not in set.splits]
+        absent = [split for split in USES if split not in set.splits and not plain]
         findings += [f"no {split} split: {USES[split]}" for split in absent]
     else:
         errors.append("the set holds no images")

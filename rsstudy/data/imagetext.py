@@ -12,6 +12,9 @@ import numpy as np
 
 from rsstudy.errors import StudyError
 
+PICTURES = "pictures"
+"""The split of pictures that have no captions: a plain folder's."""
+
 
 class BrokenImage(StudyError):
     """A picture that cannot be decoded; the message names it."""

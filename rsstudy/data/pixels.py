@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from rsstudy.tensors import save_tensors
 
 DECODING_VERSION = 1
 """Raised when the same files come to give other pixels, so that old caches are not used."""
+
+AHEAD = 256
+"""As many pictures at most are decoded before they are asked for."""
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -109,8 +113,11 @@ def each_picture(
     pool = ThreadPoolExecutor(os.cpu_count())
     shown: dict[str, Any] = {"desc": f"decoding {set.name}", "unit": " images", "delay": 1}
     try:
-        done = pool.map(work, range(len(set)))
-        yield from tqdm(done, total=len(set), disable=not progress, **shown)
+        ahead = deque(pool.submit(work, index) for index in range(min(AHEAD, len(set))))
+        for index in tqdm(range(len(set)), disable=not progress, **shown):
+            yield ahead.popleft().result()
+            if index + AHEAD < len(set):
+                ahead.append(pool.submit(work, index + AHEAD))
     finally:  # after a broken image or Ctrl-C, what has not begun is not begun
         pool.shutdown(cancel_futures=True)
 

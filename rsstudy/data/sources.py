@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.data.folder import read_pictures
+from rsstudy.data.imagetext import PICTURES, ImageTextSet
 from rsstudy.data.karpathy import JSON, captions_files, read_karpathy
 from rsstudy.data.parquet import parquet_files, read_parquet
 from rsstudy.errors import StudyError, unknown
@@ -107,8 +108,13 @@ def usable(set: ImageTextSet) -> tuple[ImageTextSet, int]:
 
     Raises:
         StudyError: an image of another split has a blank caption, or none: scores would change
-            with what is left out.
+            with what is left out; or the set is a plain folder of pictures.
     """
+    if PICTURES in set.splits:
+        raise StudyError(
+            f"{set.name} is a folder of pictures without captions, so it has no train, val or test "
+            "split: `rsstudy search` can use it"
+        )
     written = [tuple(text for text in own if text.strip()) for own in set.captions]
     blank = [len(own) - len(texts) for own, texts in zip(set.captions, written, strict=True)]
     for index, split in enumerate(set.splits):
@@ -177,8 +183,10 @@ def read_folder(path: Path, name: str | None = None) -> ImageTextSet:
         return read_parquet(path, name)
     if path.is_file() or captions_files(path):
         return read_karpathy(path, name)
+    if name is None and (pictures := read_pictures(path)):  # a known set has captions
+        return pictures
     raise StudyError(
-        f"{path} holds no image-text set: neither Parquet shards nor a {JSON} with its pictures, "
+        f"{path} holds no image-text set: no Parquet shards, no pictures, no {JSON} with them, "
         '{"images": [{"filename": "a.jpg", "split": "train", '
         '"sentences": [{"raw": "a caption ."}]}]}'
     )

@@ -16,6 +16,7 @@ from rsstudy import __version__
 from rsstudy.errors import StudyError
 from rsstudy.experiments import options
 from rsstudy.experiments.options import DATA, ENCODER, METHOD, OBJECTIVE, PATH, flag, option
+from rsstudy.experiments.searching import embed_command, search_command
 from rsstudy.experiments.show import score_columns, show, show_record, write_facts
 
 LIST_KINDS = {
@@ -296,6 +297,10 @@ def evaluate_command(
     }
     if not write_facts(answer, file):
         show([score_columns(result.scores)])
+
+
+cli.add_command(search_command)
+cli.add_command(embed_command)
 
 
 @cli.command("export", short_help="Write a trained encoder as plain open_clip weights.")

@@ -122,7 +122,7 @@ def attach(encoder: DualEncoder, method: Method, train_heads: bool = False, seed
     """
     if hasattr(encoder.method, "attached"):
         raise StudyError("this encoder carries a method already: make a new one")
-    encoder.method.attached = True  # gone with encoder.method; see _forget
+    encoder.method.attached = repr(method)  # gone with encoder.method; see _forget
     encoder.requires_grad_(False)
     with torch.random.fork_rng(devices=[]), encoder.device:
         torch.manual_seed(seed)

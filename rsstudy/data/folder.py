@@ -1,0 +1,52 @@
+"""Read a plain folder of pictures: no captions, no JSON, enough to be searched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from rsstudy.data.imagetext import PICTURES, ImageTextSet
+from rsstudy.data.karpathy import Files
+from rsstudy.data.reading import FORMATS, assemble
+
+
+class Listed(Files):
+    """Pictures of a plain folder: told apart by name, size and time, since it may be large."""
+
+    def content(self, index: int) -> bytes:
+        """A sha256 of name, size and time of change; the file itself is not read."""
+        path, facts = self.paths[index], ""
+        with suppress(OSError):  # a link to nothing is a broken picture like others
+            of = (self.folder / path).stat()
+            facts = f"{of.st_size} {of.st_mtime_ns}"
+        return hashlib.sha256(f"{path} {facts}".encode()).digest()
+
+
+def read_pictures(folder: Path) -> ImageTextSet | None:
+    """The pictures below a folder in order of their names, in the split "pictures"; None if none.
+
+    A picture is known by its suffix. Hidden files and folders, and names that are no UTF-8, are
+    left out.
+    """
+    if not (paths := sorted(_pictures(folder))):
+        return None
+    count, images = len(paths), Listed(folder, paths)
+    texts: list[tuple[str, ...]] = [()] * count
+    name, names = folder.resolve().name, [str(path) for path in paths]
+    return assemble(name, names, texts, [PICTURES] * count, [None] * count, images)
+
+
+def _pictures(folder: Path) -> Iterator[PurePosixPath]:
+    known = {suffix for suffix, of in Image.registered_extensions().items() if of in FORMATS}
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(place, name).relative_to(folder).as_posix()
+            is_text = path == path.encode(errors="ignore").decode()
+            if Path(name).suffix.lower() in known and not name.startswith(".") and is_text:
+                yield PurePosixPath(path)
