@@ -16,11 +16,11 @@ import torch
 from filelock import FileLock
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from tqdm import tqdm
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
 from rsstudy.files import cache_folder, remove_leftovers
+from rsstudy.progress import Progress
 from rsstudy.tensors import save_tensors
 
 DECODING_VERSION = 1
@@ -110,7 +110,7 @@ def each_picture(
     shown: dict[str, Any] = {"desc": f"decoding {set.name}", "unit": " images", "delay": 1}
     try:
         done = pool.map(work, range(len(set)))
-        yield from tqdm(done, total=len(set), disable=not progress, **shown)
+        yield from Progress(done, total=len(set), disable=not progress, **shown)
     finally:  # after a broken image or Ctrl-C, what has not begun is not begun
         pool.shutdown(cancel_futures=True)
 

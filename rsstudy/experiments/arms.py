@@ -15,6 +15,7 @@ from rsstudy.experiments.names import label_of, objective_label
 from rsstudy.experiments.record import fold_name
 from rsstudy.experiments.run import Run
 from rsstudy.settings import settings_of
+from rsstudy.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -192,4 +193,6 @@ def _same_chain(run: Run, config: Mapping[str, Any]) -> bool:
 
 
 def _recipe_of(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in recipe.items() if k not in ("learning_rate", "image_size")}
+    """Its settings, those with their defaults that are younger than a record."""
+    whole = {**settings_of(Recipe()), **recipe}
+    return {k: v for k, v in whole.items() if k not in ("learning_rate", "image_size")}

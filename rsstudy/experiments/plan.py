@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from tqdm import tqdm
 
 from rsstudy.data.sources import about, known_sets, load
 from rsstudy.devices import pick_device
@@ -28,6 +27,7 @@ from rsstudy.experiments.record import read_records, records_in
 from rsstudy.experiments.run import Run
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import Objective
+from rsstudy.progress import Progress
 from rsstudy.training.batch import batch_loss
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipe import Recipe
@@ -79,7 +79,7 @@ def plan(
     validated = [r for r in records_in(runs) if "validation_scores" in r]
     rates: dict[str, float] = {}
     planned = []
-    for arm in tqdm(rows, unit="arm", desc="counting", disable=not progress, leave=False):
+    for arm in Progress(rows, unit="arm", desc="counting", disable=not progress, leave=False):
         run = arm.run
         sets = (run.data, *run.also, *((run.after.data,) if isinstance(run.after, Run) else ()))
         missing = *(_missing_set(data, data_root) for data in sets), _missing_weights(run.encoder)
