@@ -164,7 +164,7 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
 
 def name_of(arm: Arm, several: bool = False) -> str:
     """An arm's name for a reader: method, what differs, objective, and the set among several."""
-    names = [label_of(arm.run), objective_label(arm.run), arm.run.data * several]
+    names = [label_of(arm.run), objective_label(arm.run), arm.run.data_name * several]
     if isinstance(arm.run.after, Run):
         names.append(f"after {arm.run.after.data}")
     return " · ".join(name for name in names if name)

@@ -102,7 +102,7 @@ def _flops(arm: Arm, data_root: Path | None) -> float:
     method: Any = run.built_method
     how = run.train_heads, recipe.image_size or None, run.built_objective
     counted = _counted(run.encoder, method, *how)
-    images, whole = _images(run.data, data_root)
+    images, whole = _images(run.data_name, data_root)
     shown = images * (CAPTIONS_AN_IMAGE if recipe.samples == "captions" else 1)
     once = counted.image_flops + CAPTIONS_AN_IMAGE * counted.caption_flops
     # validation has an eighth of the pictures that training has, and test as many

@@ -6,6 +6,8 @@ Neither enters the record or the identity of a run.
 from __future__ import annotations
 
 import json
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +49,9 @@ class Curve:
         ]
         with whole_file(self.path) as temporary:
             temporary.write_text("".join(map(_line, kept)), "utf-8")
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:  # it is no dependency
-            return
-        self.board = SummaryWriter(str(self.path.parent), purge_step=done + 1)
+        if find_spec("tensorboard"):  # it is no dependency; torch is not needed to read a curve
+            write = import_module("torch.utils.tensorboard").SummaryWriter
+            self.board = write(str(self.path.parent), purge_step=done + 1)
 
     def add(self, epoch: int, step: int, **values: float | None) -> None:
         """Add a line; ``step`` counts within the epoch, whose number starts at 1.

@@ -175,7 +175,8 @@ def _judge(
     """Validate, and end the epoch with its mean loss and its last learning rate."""
     score = together().first(lambda: task.validate(task.encoder))
     state.end_epoch(score, loss, rate)
-    bar.note(epoch=f"{state.epoch}/{task.recipe.epochs}", validation=f"{score:.2f}")
+    facts = {} if loss is None else {"loss": f"{loss:.3f}"}
+    bar.note(epoch=f"{state.epoch}/{task.recipe.epochs}", **facts, validation=f"{score:.2f}")
 
 
 @contextmanager
