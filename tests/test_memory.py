@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from processes import Stopped, stop_at
+from test_training import RECIPE, same, values
+from test_training import run as train_on
 
-from rsstudy.data.parquet import read_parquet
-from rsstudy.encoders import create
+from rsstudy.encoders import MODALITIES, create
+from rsstudy.errors import StudyError
 from rsstudy.evaluation import prepare
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
@@ -42,11 +45,6 @@ METHODS = {
     "linear-probe": {},
     "full": {},
 }
-
-
-@pytest.fixture
-def small(rows, write_parquet, own_cache):
-    return read_parquet(write_parquet(rows))
 
 
 def ready(small, method="mrs-adapter", **settings):
@@ -129,3 +127,71 @@ def test_what_is_computed_again_has_the_same_gradient_to_the_bit(small, method):
         assert torch.equal(loss, expected[0]) and torch.equal(drawn, expected[2])
         assert found.keys() == expected[1].keys()
         assert all(torch.equal(found[name], value) for name, value in expected[1].items())
+
+
+@pytest.mark.parametrize("way", [{"accumulate": 2}, {"checkpointing": True}])
+def test_a_run_that_saves_memory_resumes_to_the_same_weights(small, tmp_path, monkeypatch, way):
+    monkeypatch.setattr("rsstudy.training.checkpoint.CHECKPOINT_SECONDS", 0)
+    recipe, given = replace(RECIPE, **way), {"checkpoint": tmp_path / "c.pt", "identity": "x"}
+    whole, resumed = create_trained(), create_trained()
+    train_on(whole, small, recipe=recipe)
+    with pytest.raises(Stopped):
+        train_on(create_trained(), small, recipe=recipe, after_step=stop_at(4), **given)
+    train_on(resumed, small, recipe=recipe, scores=range(3, 100), **given)
+    assert same(resumed, values(whole))
+
+
+def create_trained():
+    encoder = create("tiny@random")
+    attach(encoder, create_method("mrs-adapter"))
+    return encoder
+
+
+def test_blocks_are_called_as_before_once_a_step_is_done(small):
+    encoder, pairs = ready(small)
+    gradients(encoder, pairs, OBJECTIVES["hmmc"], replace(PLAIN, accumulate=2, checkpointing=True))
+    blocks = [block.module for modality in MODALITIES for block in encoder.blocks(modality)]
+    assert all(block._compiled_call_impl is None for block in blocks)
+
+
+def test_an_encoder_without_blocks_computes_nothing_again(small):
+    encoder = create("cnn-gru@random", 64)
+    shown = torch.zeros(2, 3, 64, 64, dtype=torch.uint8), encoder.tokenizer(["a", "b"])
+    recipe = replace(PLAIN, checkpointing=True)
+    with pytest.raises(StudyError, match="no transformer blocks"):
+        embedded(encoder, OBJECTIVES["infonce"], recipe, *shown)
+
+
+def test_a_batch_is_not_cut_into_more_parts_than_it_has_pairs():
+    with pytest.raises(StudyError, match="4 pairs do not make 5 parts"):
+        Recipe(batch=4, accumulate=5)
+
+
+def test_memory_that_is_saved_counts(tmp_path):
+    """Bytes that autograd keeps at most at any time, by the sizes of what it keeps."""
+    torch.manual_seed(0)
+    encoder = create_trained()
+    images = torch.zeros(32, 3, 64, 64, dtype=torch.uint8)
+    tokens = encoder.tokenizer([f"picture {number}" for number in range(32)])
+
+    def peak(**way):
+        kept, most = 0, 0
+
+        class Held:
+            def __init__(self, tensor):
+                nonlocal kept, most
+                self.tensor = tensor
+                kept += tensor.nbytes
+                most = max(most, kept)
+
+            def __del__(self):
+                nonlocal kept
+                kept -= self.tensor.nbytes
+
+        recipe = Recipe(batch=32, precision="fp32", **way)
+        with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
+            add_gradients(encoder, OBJECTIVES["infonce"], recipe, images, tokens)
+        return most
+
+    plain = peak()
+    assert peak(accumulate=4) < 0.4 * plain

@@ -36,7 +36,7 @@ FOLD = ("number", "assignment", "grouped")  # what ``options.in_fold`` gives
 # Options of `rsstudy train` that are short for --set recipe.NAME=VALUE.
 SHORT = ("epochs", "batch", "learning_rate", "image_size")
 # How torch and CUDA say that memory ran out.
-NO_MEMORY = re.compile("not enough memory|out of memory|can't allocate memory", re.IGNORECASE)
+NO_MEMORY = re.compile("not enough memory|out of memory|can't allocate", re.IGNORECASE)
 
 
 @click.group(context_settings=SETTINGS)

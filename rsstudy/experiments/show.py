@@ -23,7 +23,7 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool = False) -> None:
         table.add_column(
             name.replace("_", " "),
             justify="right" if numeric else "left",
-            no_wrap=numeric or name in ("name", "id") or "R@" in name,
+            no_wrap=numeric or name == "name" or "R@" in name,
             overflow="fold",
         )
     for row in rows:
