@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.pixels import pixels
 from rsstudy.encoders import DualEncoder
+from rsstudy.progress import Progress
 from rsstudy.retrieval import Ranks, distinct, distinct_rows, rank, scores
 
 Chunk = TypeVar("Chunk", Tensor, np.ndarray)
@@ -96,7 +96,7 @@ def embed(
     rows = np.split(by_length, range(chunk, len(by_length), chunk))
     total = len(pairs.images) + len(pairs.tokens)
     style: dict[str, Any] = {"desc": "embedding", "unit": "item", "delay": 2, "leave": False}
-    with tqdm(total=total, disable=not progress, **style) as bar:
+    with Progress(total=total, disable=not progress, **style) as bar:
 
         def shown(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
             for items in chunks:

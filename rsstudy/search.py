@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from rsstudy.data.imagetext import PICTURES, BrokenImage, ImageTextSet
 from rsstudy.data.karpathy import Files
@@ -28,6 +27,7 @@ from rsstudy.encoders.dual import state_sha256
 from rsstudy.errors import StudyError
 from rsstudy.files import cache_folder, whole_file
 from rsstudy.found import Found, Hit
+from rsstudy.progress import Progress
 from rsstudy.retrieval import distinct, distinct_rows
 from rsstudy.tensors import read_tensors, save_tensors
 
@@ -171,7 +171,7 @@ def index(
     whole = whole.split(split) if split else whole
     digest, parts, good = digest_of(encoder), [], []
     shown: dict[str, Any] = {"desc": f"indexing {whole.name}", "unit": " images", "delay": 1}
-    with tqdm(total=len(whole), disable=not progress, **shown) as bar:
+    with Progress(total=len(whole), disable=not progress, **shown) as bar:
         for start in range(0, len(whole), PART):
             part = whole.take(range(len(whole))[start : start + PART])
             kept = _part(encoder, digest, part, bar)
@@ -247,7 +247,9 @@ def digest_of(encoder: DualEncoder) -> str:
 
 
 @torch.no_grad()
-def _part(encoder: DualEncoder, digest: str, part: ImageTextSet, bar: tqdm) -> dict[str, Tensor]:
+def _part(
+    encoder: DualEncoder, digest: str, part: ImageTextSet, bar: Progress
+) -> dict[str, Tensor]:
     """Rows of the whole pictures (n), their vectors (n, d) and digests (n, 32), kept or made."""
 
     def read(row: int) -> tuple[int, np.ndarray, bytes] | None:

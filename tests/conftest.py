@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,9 @@ from rsstudy.encoders.compat import import_torchvision
 
 import_torchvision()  # before any test imports open_clip itself
 
+from rsstudy.data.parquet import read_parquet  # noqa: E402
 from rsstudy.experiments import run  # noqa: E402
+from rsstudy.experiments.cli import main  # noqa: E402
 from rsstudy.training import loop  # noqa: E402
 
 
@@ -127,6 +131,35 @@ def last_epoch_best(monkeypatch) -> None:
         return train(*given, validate=lambda _: float(next(scores)), **named)
 
     monkeypatch.setattr(run, "train", rising)
+
+
+@pytest.fixture
+def small(rows, write_parquet, own_cache):
+    """The ten images, read, with a cache of their own."""
+    return read_parquet(write_parquet(rows))
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """``call("list", "data")``: the exit status of the command, its output and its errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["rsstudy", *map(str, arguments)])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        output, error = capsys.readouterr()
+        return SimpleNamespace(code=leaving.value.code, output=output, error=error)
+
+    return command
+
+
+@pytest.fixture
+def train(call, rows, write_parquet, own_cache):
+    """``train("--seed", 1)``: the command; a run of one epoch in the folder ``run``."""
+    start = ["train", "--data", write_parquet(rows)]
+    start += ["--encoder", "tiny@random", "--batch", "3", "--epochs", "1", "--out", "run"]
+    return lambda *more: call(*start, *more)
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import run_arms
 from rsstudy.files import whole_file
 from rsstudy.tensors import read_tensors
+from rsstudy.training.curve import HISTORY, read_history
 from rsstudy.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch=8, precision="fp32")
@@ -136,6 +137,8 @@ def check_files(folder: Path) -> Counter[str]:
             shape = tuple(read_tensors(path)["images"].shape)
             if _read_cache(path, shape) is None:
                 raise StudyError(f"{path} is half-written")
+        elif path.name == HISTORY:
+            read_history(path)
         elif path.suffix != ".lock":
             raise StudyError(f"what is {path}?")
     return found

@@ -63,11 +63,12 @@ def of_embeddings(pairs: int, objective: Objective) -> tuple[float, torch.Tensor
     return together().add(loss.detach().clone()).item(), together().add(gradients)
 
 
-def trained_on(pairs, objective, batch: int, **more):
+def trained_on(pairs, objective, batch: int, parts: int = 1, **more):
     """The losses of a short run, and the weights it ends in."""
     encoder = create("tiny@random")
     attach(encoder, create_method("mrs-adapter", {"dropout": 0.0}))
-    recipe = Recipe(epochs=2, batch=batch, precision="fp32", samples="captions")
+    how = {"precision": "fp32", "samples": "captions", "accumulate": parts}
+    recipe = Recipe(epochs=2, batch=batch, **how)
     scores = itertools.count(1.0)
     done = train(encoder, pairs, objective, recipe, lambda _: next(scores), progress=False, **more)
     weights = {name: p.detach().clone() for name, p in trained(encoder).items()}
@@ -110,6 +111,10 @@ def main(folder: Path, scratch: Path) -> None:
             assert all(numbers <= rows for numbers in sent if numbers != size), (name, sent)
             assert size > rows
         dist.all_reduce = reduce
+
+        # each embeds its rows in parts
+        losses, _, _ = trained_on(pairs, OBJECTIVES["infonce"], 7, parts=2)
+        assert all(abs(a - b) < 1e-5 for a, b in zip(losses, runs["infonce"][0], strict=True))
 
         # dropout is drawn; a run interrupted after its first epoch goes on as if nothing had been
         drawn = named_objective("hmmc")

@@ -4,17 +4,17 @@ import json
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import open_clip
 import pytest
+import torch
 from click.testing import CliRunner
 
 from rsstudy.data.audit import audit
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.report import report
-from rsstudy.errors import unknown
-from rsstudy.experiments.cli import LIST_KINDS, main
+from rsstudy.errors import StudyError, unknown
+from rsstudy.experiments.cli import LIST_KINDS
 from rsstudy.experiments.listing import FIRST_ENCODERS
 from rsstudy.experiments.options import encoder_names
 from rsstudy.experiments.record import RECORD, read_record
@@ -24,29 +24,6 @@ from rsstudy.settings import explained, settings_of
 from study.cli import cli as study
 from study.cli import suite_names
 from study.suites import SUITES
-
-
-@pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    """``call("list", "data")``: the exit status of the command, its output and its errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["rsstudy", *map(str, arguments)])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        output, error = capsys.readouterr()
-        return SimpleNamespace(code=leaving.value.code, output=output, error=error)
-
-    return run
-
-
-@pytest.fixture
-def train(call, rows, write_parquet, own_cache):
-    """``train("--seed", 1)``: a run of one epoch in the folder ``run``."""
-    start = ["train", "--data", write_parquet(rows)]
-    start += ["--encoder", "tiny@random", "--batch", "3", "--epochs", "1", "--out", "run"]
-    return lambda *more: call(*start, *more)
 
 
 def names(table: str) -> list[str]:
@@ -121,6 +98,71 @@ def test_without_test_a_run_stops_at_validation_and_the_same_command_goes_on(tra
     assert went_on["status"] == "finished" and went_on["scores"]["mean_recall"] > 0
     shown = train().output
     assert re.search(r"validation +\d", shown) and re.search(r"test +\d", shown)
+
+
+def test_a_set_without_a_test_split_can_be_trained_on_until_it_is_to_be_tested(
+    call, rows, write_parquet, own_cache
+):
+    start = ["train", "--data", write_parquet([row for row in rows if row.split != "test"])]
+    start += ["--encoder", "tiny@random", "--batch", "3", "--epochs", "1"]
+    assert "validated" in call(*start, "--no-test").output
+    refused = call(*start)
+    assert refused.code == 1 and "has no test split (it has: train, val)" in refused.error
+
+
+def test_a_setting_is_given_once(call):
+    start = ["train", "--data", "scenes", "--encoder", "tiny", "--batch", "8"]
+    both = call(*start, "--set", "recipe.batch=4")
+    assert both.error == (
+        "error: --batch and --set recipe.batch are one setting: leave one of them out\n"
+    )
+    twice = call(*start, "--set", "method.dropout=0", "--set", "method.dropout=0.1")
+    assert twice.error == "error: --set gives method.dropout twice: 0 and 0.1\n"
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate "),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        MemoryError("Unable to allocate 3 GiB for an array"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line_that_says_what_to_lower(train, monkeypatch, problem):
+    def full(*_, **__):
+        raise problem
+
+    monkeypatch.setattr("rsstudy.training.loop.add_gradients", full)
+    answer = train()
+    assert answer.code == 1 and answer.error.splitlines()[-1].startswith("error: not enough memory")
+    for way in ("--batch", "--image-size", "recipe.accumulate=4", "recipe.checkpointing=true"):
+        assert way in answer.error.splitlines()[-1]
+
+
+def test_other_errors_of_torch_stay_errors_of_ours(train, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("rsstudy.training.loop.add_gradients", broken)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        train()
+
+
+def test_json_is_printed_unless_a_file_is_named(call, rows, write_parquet, own_cache, tmp_path):
+    asked = ["evaluate", "--encoder", "tiny@random", "--data", write_parquet(rows)]
+    printed = json.loads(call(*asked, "--json").output)
+    assert printed == json.loads(call(*asked[:3], "--json", *asked[3:]).output)
+    assert "mean recall" in call(*asked, "--json", "scores.json").output
+    assert json.loads((tmp_path / "scores.json").read_text())["scores"] == printed["scores"]
+
+
+def test_ones_own_runs_are_no_record_of_the_study(tmp_path):
+    (tmp_path / "runs").mkdir()
+    for command in ("report", "checks", "runs", "front-page"):
+        answer = CliRunner().invoke(study, [command, "--results", str(tmp_path / "runs")])
+        assert isinstance(answer.exception, StudyError)
+        assert f"`rsstudy runs {tmp_path / 'runs'}`" in str(answer.exception)
 
 
 def test_a_runs_folder_may_be_named_by_a_file_in_it(train, call, tmp_path):

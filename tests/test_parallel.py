@@ -52,7 +52,7 @@ def test_torchrun_makes_one_record_which_is_that_of_one_process(
     first, second = (read_adapter(tmp_path / name) for name in ("one", "two"))
     assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
     left = {path.name for path in (tmp_path / "two").iterdir()}
-    assert left == {".lock", "record.json", "adapter.safetensors", "adapter.json"}
+    assert left == {".lock", "record.json", "adapter.safetensors", "adapter.json", "history.jsonl"}
     again = torchrun(2, *arguments(data, tmp_path / "two"))
     assert again.returncode == 0 and "finished" in again.stdout
 
@@ -72,6 +72,28 @@ def test_the_first_process_has_its_word_before_torchrun_ends_it(tmp_path):
     done = torchrun(2, script)
     assert done.returncode != 0
     assert re.findall("^error: .*", done.stderr, re.MULTILINE) == ["error: stopped"]
+
+
+def test_a_process_that_is_killed_is_named_in_one_line(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(
+        "import os, signal, torch\n"
+        "import torch.distributed as dist\n"
+        "from rsstudy.experiments import cli\n"
+        "from rsstudy.training.parallel import joined\n"
+        "def work(**_):\n"
+        "    with joined('cpu') as processes:\n"
+        "        if processes.rank == 1:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        dist.all_reduce(torch.zeros(1))\n"
+        "cli.cli.main = work\n"
+        "cli.main()\n"
+    )
+    done = torchrun(3, script)
+    said = done.stderr.splitlines()
+    assert [line for line in said if line.startswith("error: ")] == [said[0]], done.stderr
+    assert said[0].startswith("error: process 1 of this run was killed")
+    assert "gloo" not in done.stderr
 
 
 def test_what_stops_one_process_stops_all_and_is_said(rows, write_parquet, own_cache, tmp_path):

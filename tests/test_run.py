@@ -94,6 +94,16 @@ def test_the_same_run_is_not_done_twice_and_another_gets_another_id(do, tmp_path
         do()
 
 
+def test_a_set_made_in_python_is_the_run_of_the_folder_that_has_the_same(data, do, tmp_path):
+    by_path, _ = do()
+    run = Run(load(data), "tiny@random", recipe=RECIPE)
+    by_set, folder = execute(run, None, tmp_path / "sets", progress=False)
+    assert by_set["identity"] == by_path["identity"] and folder.name == by_path["id"]
+    assert by_set["scores"] == by_path["scores"]
+    named = replace(load(data), name="rsicd")
+    assert Run(named, "vits14-minilm").recipe == Run("rsicd", "vits14-minilm").recipe
+
+
 def test_identity_is_of_versions_and_of_the_settings_that_differ_from_their_defaults(do):
     """The adapter's start was too wide in version 1, with equal settings."""
     record, _ = do()
@@ -327,7 +337,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
     assert running.returncode == 130 and "Traceback" not in said, said
     assert said.splitlines()[-1].startswith("interrupted; the same command goes on")
     assert not (out / RECORD).exists()
-    assert {file.name for file in out.iterdir()} == {".lock", "checkpoint.pt"}
+    assert {file.name for file in out.iterdir()} == {".lock", "checkpoint.pt", "history.jsonl"}
     resumed = here(cli, *arguments)
     assert resumed.returncode == 0, resumed.stderr
     whole = here(cli, *train_arguments(data, tmp_path / "whole", "--epochs", 20, "--json"))

@@ -415,3 +415,18 @@ def test_part_of_a_suite_can_be_named():
     assert not any(arm.run.method_settings for arm in rows)
     with pytest.raises(StudyError, match=r"unknown method of this suite 'mrs'; did you mean"):
         only(arms("compare", "short"), [], ["mrs"], [])
+
+
+def test_ones_own_set_and_encoder_take_the_place_of_a_suites(rows, write_parquet):
+    own, chosen = str(write_parquet(rows)), {"methods": ["mrs-adapter", "full"]}
+    usual = suites.rows_of("benchmark", "bench", ["ucm"], **chosen)
+    taken = suites.rows_of("benchmark", "bench", [own], **chosen, encoder="ViT-B-32")
+    assert {(arm.run.data, arm.run.encoder) for arm in taken} == {(own, "ViT-B-32")}
+    assert [a.run.recipe for a in taken] == [a.run.recipe for a in usual]
+    assert {arm.run.encoder for arm in usual} == {SCALES["bench"].encoder}
+    both = suites.rows_of("benchmark", "bench", ["rsicd", own], **chosen)
+    assert {arm.run.data for arm in both} == {"rsicd", own}
+    with pytest.raises(StudyError, match="data set of this suite 'ucmm'"):
+        suites.rows_of("benchmark", "bench", ["ucmm"])
+    with pytest.raises(StudyError, match="on several sets each"):
+        suites.rows_of("transfer", "bench", [own])

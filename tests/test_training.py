@@ -9,7 +9,6 @@ import pytest
 import torch
 from processes import Stopped, stop_at
 
-from rsstudy.data.parquet import read_parquet
 from rsstudy.devices import pick_device
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
@@ -22,11 +21,6 @@ from rsstudy.training.loop import train
 from rsstudy.training.recipe import SHORT, Recipe, learning_rate
 
 RECIPE = Recipe(epochs=3, batch=2, precision="fp32")
-
-
-@pytest.fixture
-def small(rows, write_parquet, own_cache):
-    return read_parquet(write_parquet(rows))
 
 
 def ready(method="mrs-adapter"):

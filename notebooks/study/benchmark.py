@@ -15,13 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tqdm import tqdm
-
 from rsstudy.experiments.cost import analytic
 from rsstudy.experiments.names import label_of
 from rsstudy.experiments.run import Run
 from rsstudy.methods import PRESETS, create_method
 from rsstudy.objectives import named_objective
+from rsstudy.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def counted_costs(
     """
     wanted = [Row("", name) for name in methods] or [row for row in BENCHMARK if not row.encoder]
     rows = []
-    for row in tqdm(wanted, unit="method", disable=not progress):
+    for row in Progress(wanted, unit="method", disable=not progress):
         run = Run("", encoder, row.method.partition(":")[0], method_settings=row.settings)
         method, objective = create_method(row.method, row.settings), named_objective(row.objective)
         counted = analytic(encoder, method, False, image_size, words, objective=objective)

@@ -133,7 +133,8 @@ def similarity_command(file: Path | None, **measured: Any) -> None:
 @click.argument("name", type=SUITE, required=False)
 @options.scale("Which encoder, sets, recipe and seeds.", default="smoke")
 @option("--runs", "Folder for records and adapters.", PATH, "runs")
-@repeated("--data", "Only on this set of the suite.")
+@repeated("--data", "Only on this set of the suite, or on one of yours in place of the suite's.")
+@option("--encoder", "In place of the scale's.", ENCODER)
 @repeated("--method methods", "Only with this method, named as in the table printed.")
 @repeated("--objective objectives", "Only with this objective.")
 @option("--seeds", "Only the first so many seeds of each arm.", click.IntRange(1))
@@ -220,6 +221,20 @@ def suite_command(
     with beside(quiet, jobs, runs, device, say) if jobs and jobs > 1 else nullcontext():
         records = work(say=say)
     _show_scores(records, all(arm.test for arm in arms), as_json)
+
+
+def _record(results: Path) -> Path:
+    """The folder, if it has the form of the committed record.
+
+    Raises:
+        StudyError: it has not.
+    """
+    if not (results / "runs").is_dir():
+        raise StudyError(
+            f"{results} is not the study's record: name that with --results; `rsstudy runs "
+            f"{results}` lists runs of your own"
+        )
+    return results
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -377,9 +392,7 @@ def runs_command(results: Path) -> None:
     """Write RESULTS/runs.csv, one row a run, from the records in RESULTS/runs."""
     from rsstudy.experiments.record import write_runs_table
 
-    if not results.is_dir():
-        raise StudyError(f"{results} is no folder of results: name one with --results")
-    click.echo(write_runs_table(results))
+    click.echo(write_runs_table(_record(results)))
 
 
 @cli.command("costs", short_help="Count what each method costs on an encoder.")
@@ -431,7 +444,7 @@ def checks_command(results: Path, as_json: bool) -> None:
     from study.checks import blocks, check
     from study.verdicts import Said
 
-    done = check(blocks(results.resolve().parent), Said(results))
+    done = check(blocks(_record(results).resolve().parent), Said(results))
     rows = [
         {
             "page": f"{one.block.page.name}:{one.block.line}",
@@ -453,7 +466,7 @@ def front_page_command(results: Path, out: Path) -> None:
     """Draw the picture, and print its words: the alternative text that the front page gives it."""
     from study.front_page import write_picture
 
-    click.echo(write_picture(results, out))
+    click.echo(write_picture(_record(results), out))
 
 
 @cli.command("report", short_help="Make every table of the book from the records.")
@@ -468,7 +481,7 @@ def report_command(results: Path, out: Path, as_json: bool) -> None:
     """
     from study.report import by_table, report
 
-    rows = by_table(report(results, out)).round({"hours": 1})
+    rows = by_table(report(_record(results), out)).round({"hours": 1})
     shown = rows[["chapter", "table", "what", "files", "runs", "hours"]]
     show(shown.to_dict("records"), as_json)
     if not as_json:

@@ -25,6 +25,7 @@ from rsstudy.experiments.queue import Slot
 from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import run_arms
 from rsstudy.methods import attach, count_trained, create_method
+from rsstudy.registry import SETS
 from rsstudy.training.recipe import OF_SCALE, OF_SET, RECIPES, Recipe, Scale, recipe_for
 from study.benchmark import BENCHMARK, Row
 
@@ -608,8 +609,8 @@ def _dials(scale: Scale) -> Iterator[Arm]:
 # --- what a suite is used by -------------------------------------------------------------------
 
 
-def arms(name: str, scale: Scale) -> list[Arm]:
-    """The rows of a suite at a scale.
+def arms(name: str, scale: Scale, encoder: str | None = None) -> list[Arm]:
+    """The rows of a suite at a scale, or on another encoder than the scale's.
 
     Raises:
         StudyError: unknown suite or scale.
@@ -618,7 +619,33 @@ def arms(name: str, scale: Scale) -> list[Arm]:
         raise unknown("suite", name, SUITES)
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
-    return list(SUITES[name][0](scale))
+    usual = SCALES[scale]
+    SCALES[scale] = replace(usual, encoder=encoder or usual.encoder)
+    try:
+        return list(SUITES[name][0](scale))
+    finally:
+        SCALES[scale] = usual
+
+
+def on_sets(rows: Sequence[Arm], data: Sequence[str]) -> list[Arm]:
+    """The arms, on sets of somebody's own in place of theirs, where one is named.
+
+    Raises:
+        StudyError: the arms are on sets of their own, each after or beside another; or a set is
+            neither theirs nor found.
+    """
+    usual = [arm.run.data_name for arm in rows]
+    own = [name for name in data if name not in usual]
+    for name in own:
+        if not (Path(name).expanduser().exists() or name.partition("?")[0] in SETS):
+            raise unknown("data set of this suite", name, set(usual))
+        if any(arm.run.also or arm.run.after or arm.searched for arm in rows):
+            raise StudyError(f"this suite's runs are on several sets each: it cannot take {name}")
+    if not own:
+        return list(rows)
+    first = [arm for arm in rows if arm.run.data == usual[0]]
+    more = [replace(arm, run=replace(arm.run, data=name)) for name in own for arm in first]
+    return [*(arm for arm in rows if arm.run.data in data), *more]
 
 
 def count_runs(name: str, scale: Scale) -> int:
@@ -670,17 +697,20 @@ def run_suite(
     methods: Sequence[str] = (),
     objectives: Sequence[str] = (),
     seeds: int | None = None,
+    encoder: str | None = None,
     slot: Slot | None = None,
 ) -> list[dict[str, Any]]:
     """Do a suite, or the arms of it that ``only`` picks; see ``run_arms``.
 
     Args:
+        data: sets of the suite, or others in their place; see ``on_sets``.
         seeds: how many of each arm's at most, from the first.
+        encoder: in place of the scale's.
 
     Raises:
         StudyError: a set or the encoder's weights are absent; no run finished.
     """
-    rows = rows_of(name, scale, data, methods, objectives, seeds)
+    rows = rows_of(name, scale, data, methods, objectives, seeds, encoder)
     what = f"suite {name}, scale {scale}"
     records = run_arms(rows, runs, data_root, device, say, progress, what, slot)
     if not records and slot is None:
@@ -695,9 +725,10 @@ def rows_of(
     methods: Sequence[str] = (),
     objectives: Sequence[str] = (),
     seeds: int | None = None,
+    encoder: str | None = None,
 ) -> list[Arm]:
     """The arms of a suite that are asked for; see ``run_suite``."""
-    rows = only(arms(name, scale), data, methods, objectives)
+    rows = only(on_sets(arms(name, scale, encoder), data), data, methods, objectives)
     if seeds is not None:
         rows = [replace(arm, seeds=min(arm.seeds, seeds)) for arm in rows]
     return rows

@@ -17,11 +17,11 @@ import torch
 from filelock import FileLock
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from tqdm import tqdm
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
 from rsstudy.files import cache_folder, remove_leftovers
+from rsstudy.progress import Progress
 from rsstudy.tensors import save_tensors
 
 DECODING_VERSION = 1
@@ -114,7 +114,7 @@ def each_picture(
     shown: dict[str, Any] = {"desc": f"decoding {set.name}", "unit": " images", "delay": 1}
     try:
         ahead = deque(pool.submit(work, index) for index in range(min(AHEAD, len(set))))
-        for index in tqdm(range(len(set)), disable=not progress, **shown):
+        for index in Progress(range(len(set)), disable=not progress, **shown):
             yield ahead.popleft().result()
             if index + AHEAD < len(set):
                 ahead.append(pool.submit(work, index + AHEAD))

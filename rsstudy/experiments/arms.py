@@ -15,6 +15,7 @@ from rsstudy.experiments.names import label_of, objective_label
 from rsstudy.experiments.record import fold_name
 from rsstudy.experiments.run import Run
 from rsstudy.settings import settings_of
+from rsstudy.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def recorded(rows: Sequence[Arm], table: pd.DataFrame) -> pd.DataFrame:
 
 def name_of(arm: Arm, several: bool = False) -> str:
     """An arm's name for a reader: method, what differs, objective, and the set among several."""
-    names = [label_of(arm.run), objective_label(arm.run), arm.run.data * several]
+    names = [label_of(arm.run), objective_label(arm.run), arm.run.data_name * several]
     if isinstance(arm.run.after, Run):
         names.append(f"after {arm.run.after.data}")
     return " · ".join(name for name in names if name)
@@ -197,4 +198,6 @@ def _same_chain(run: Run, config: Mapping[str, Any]) -> bool:
 
 
 def _recipe_of(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in recipe.items() if k not in ("learning_rate", "image_size")}
+    """Its settings, those with their defaults that are younger than a record."""
+    whole = {**settings_of(Recipe()), **recipe}
+    return {k: v for k, v in whole.items() if k not in ("learning_rate", "image_size")}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ SETTINGS: dict[str, Any] = {
 FOLD = ("number", "assignment", "grouped")  # what ``options.in_fold`` gives
 # Options of `rsstudy train` that are short for --set recipe.NAME=VALUE.
 SHORT = ("epochs", "batch", "learning_rate", "image_size")
+# How torch and CUDA say that memory ran out.
+NO_MEMORY = re.compile("not enough memory|out of memory|can't allocate", re.IGNORECASE)
 
 
 @click.group(context_settings=SETTINGS)
@@ -200,13 +204,16 @@ def train_command(
     was. On several GPUs: torchrun --nproc-per-node 8 -m rsstudy train ...
     """
     parts = _overrides(overrides, ("method", "objective", "recipe"))
+    short = {name: run.pop(name) for name in SHORT}
+    given = {name: value for name, value in short.items() if value is not None}
+    for name in given.keys() & parts["recipe"].keys():
+        option = f"--{name.replace('_', '-')}"
+        raise StudyError(f"{option} and --set recipe.{name} are one setting: leave one of them out")
 
     from rsstudy.experiments.run import Run, execute
     from rsstudy.training.parallel import joined
     from rsstudy.training.recipe import default_recipe, recipe_for
 
-    short = {name: run.pop(name) for name in SHORT}
-    given = {name: value for name, value in short.items() if value is not None}
     fold = _fold(*(run.pop(name) for name in FOLD))
     what = run["method"], run["data"]
     default = recipe_for(scale, *what) if scale else default_recipe(run["encoder"], *what)
@@ -222,6 +229,57 @@ def train_command(
         record, folder = execute(asked, out, data_root=data_root, device=device, test=not no_test)
     if processes.leads:
         show_record(record, {"folder": str(folder)}, as_json)
+
+
+@cli.command("show", short_help="Show the curves and the scores of runs.")
+@click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN...")
+@option("--out", "Draw the curves into this file, too: .png, .svg or .pdf.", PATH)
+@options.as_json
+def show_command(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Show loss and validation by epoch, and the scores, of a run or of several side by side.
+
+    RUN is a run's folder, also while it is running, or a record.
+    """
+    from rsstudy.experiments.curves import curve_rows, draw, read_curves, score_rows
+
+    curves = read_curves(runs)
+    if out is not None:
+        draw(curves, out)
+    if as_json:
+        click.echo(json.dumps(curves, indent=2))
+        return
+    for rows in filter(None, (curve_rows(curves), score_rows(curves))):
+        show(rows)
+        click.echo()
+    click.echo("\n".join(f"{curve['run']}: {curve['status']}" for curve in curves))
+
+
+@cli.command("runs", short_help="List your runs.")
+@click.argument("folder", type=PATH, default="runs")
+@flag("--csv as_csv", "Print CSV in place of a table.")
+@options.as_json
+def runs_command(folder: Path, as_csv: bool, as_json: bool) -> None:
+    """List every run in FOLDER with its scores: mean recall on validation and on test, in percent.
+
+    JSON and CSV have more columns.
+    """
+    from rsstudy.experiments.curves import all_runs
+    from rsstudy.experiments.record import COLUMNS
+
+    rows = all_runs(folder)
+    if as_csv:
+        out = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+        out.writeheader()
+        out.writerows(rows)
+        return
+    score = ("val_mean_recall", "validation"), ("mean_recall", "test")
+    shown = ("id", "status", "data", "encoder", "label", "objective", "best_epoch")
+    table = [
+        {name: row.get(name) for name in shown}
+        | {word: row.get(name) and round(row[name], 2) for name, word in score}
+        for row in rows
+    ]
+    show(rows if as_json else table, as_json)
 
 
 @cli.command("evaluate", short_help="Score an adapter or an encoder on any set.")
@@ -354,7 +412,8 @@ def _overrides(given: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict
             raise StudyError(
                 f"--set {text!r} is not PART.NAME=VALUE with PART one of {', '.join(parts)}"
             )
-        found[part][name] = value
+        if found[part].setdefault(name, value) != value:
+            raise StudyError(f"--set gives {place} twice: {found[part][name]} and {value}")
     return found
 
 
@@ -380,22 +439,32 @@ def run_command(command: click.Command) -> None:
     try:
         sys.exit(command.main(standalone_mode=False) or 0)
     except StudyError as problem:
-        if "WORLD_SIZE" in os.environ:  # torchrun may have started others
-            from rsstudy.training.parallel import let_the_first_speak
-
-            let_the_first_speak()
-        _stop(f"error: {problem}")
+        _end(problem)
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)
     except OSError as problem:
         where = f"{problem.filename}: " if problem.filename else ""
         _stop(f"error: {where}{problem.strerror or problem}")
-    except MemoryError as problem:
-        _stop(f"error: not enough memory ({problem}): try a smaller --batch")
+    except (MemoryError, RuntimeError) as problem:  # torch has no error of its own on a processor
+        if not isinstance(problem, MemoryError) and not NO_MEMORY.search(str(problem)):
+            raise
+        _end(
+            "not enough memory: lower --image-size or --batch, or keep the batch and add --set "
+            "recipe.accumulate=4, --set recipe.checkpointing=true, or both"
+        )
     except (KeyboardInterrupt, click.Abort):
         kept = "the same command goes on from the last checkpoint, if one is kept"
         _stop(f"\ninterrupted; {kept}", 130)
+
+
+def _end(problem: StudyError | str) -> None:
+    if "WORLD_SIZE" in os.environ:  # torchrun may have started others
+        from rsstudy.training.parallel import Lost, let_the_first_speak
+
+        if not isinstance(problem, Lost):
+            let_the_first_speak()
+    _stop(f"error: {problem}")
 
 
 def _stop(message: str, code: int = 1) -> None:

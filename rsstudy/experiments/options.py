@@ -97,8 +97,11 @@ seed = option("--seed", "Seed of every random draw.", SEED, 0)
 as_json = flag("--json as_json", "Print JSON in place of a table.")
 json_file = option(
     "--json file",
-    "Write everything here as JSON; - for the terminal.",
+    "Print everything as JSON in place of a table, or write it into a file.",
     click.Path(path_type=Path, allow_dash=True),
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
 )
 overrides = repeated(
     "--set overrides",

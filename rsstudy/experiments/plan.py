@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from tqdm import tqdm
 
 from rsstudy.data.sources import about, known_sets, load
 from rsstudy.devices import pick_device
@@ -28,6 +27,7 @@ from rsstudy.experiments.record import read_records, records_in
 from rsstudy.experiments.run import Run
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import Objective
+from rsstudy.progress import Progress
 from rsstudy.training.batch import batch_loss
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipe import Recipe
@@ -79,7 +79,7 @@ def plan(
     validated = [r for r in records_in(runs) if "validation_scores" in r]
     rates: dict[str, float] = {}
     planned = []
-    for arm in tqdm(rows, unit="arm", desc="counting", disable=not progress, leave=False):
+    for arm in Progress(rows, unit="arm", desc="counting", disable=not progress, leave=False):
         run = arm.run
         sets = (run.data, *run.also, *((run.after.data,) if isinstance(run.after, Run) else ()))
         missing = *(_missing_set(data, data_root) for data in sets), _missing_weights(run.encoder)
@@ -102,7 +102,7 @@ def _flops(arm: Arm, data_root: Path | None) -> float:
     method: Any = run.built_method
     how = run.train_heads, recipe.image_size or None, run.built_objective
     counted = _counted(run.encoder, method, *how)
-    images, whole = _images(run.data, data_root)
+    images, whole = _images(run.data_name, data_root)
     shown = images * (CAPTIONS_AN_IMAGE if recipe.samples == "captions" else 1)
     once = counted.image_flops + CAPTIONS_AN_IMAGE * counted.caption_flops
     # validation has an eighth of the pictures that training has, and test as many

@@ -57,7 +57,7 @@ class Run:
     """What to run.
 
     Attributes:
-        data: a name or path for ``rsstudy.data.load``.
+        data: a name or path for ``rsstudy.load``, or a set.
         encoder: a name for ``rsstudy.encoders.create``.
         method, objective: names; the settings beside them override their defaults.
         recipe: how to train; where none is given, ``rsstudy.training.recipe.default_recipe``'s.
@@ -69,7 +69,7 @@ class Run:
         also: sets whose test splits are scored, too, once this run's own is.
     """
 
-    data: str
+    data: str | ImageTextSet
     encoder: str
     method: str = "mrs-adapter"
     objective: str = "infonce"
@@ -88,7 +88,7 @@ class Run:
         Raises:
             StudyError: a method, objective or setting that does not exist or has no effect.
         """
-        recipe = self.recipe or default_recipe(self.encoder, self.method, self.data)
+        recipe = self.recipe or default_recipe(self.encoder, self.method, self.data_name)
         object.__setattr__(self, "recipe", recipe)
         if not isinstance(self.seed, int) or self.seed < 0:
             raise StudyError(f"the seed is {self.seed!r}: give a whole number, 0 or more")
@@ -97,6 +97,11 @@ class Run:
         _ = self.built_method, self.built_objective  # what does not exist is refused here
         if self.train_heads and getattr(self.built_method, "trains_heads", False):
             raise no_effect("run", "train_heads", f"{self.method}, which trains the heads itself")
+
+    @property
+    def data_name(self) -> str:
+        """By which the set is found, or of a set that was made by somebody."""
+        return self.data if isinstance(self.data, str) else self.data.name
 
     @cached_property
     def built_method(self) -> Method:
@@ -230,7 +235,7 @@ def _prepare(
         if before["status"] not in ("validated", "finished"):
             raise StudyError(f"{start} holds a run that is {before['status']}: name another")
     opened = open_splits(run.data, run.recipe, run.seed, data_root, run.fold)
-    for split in ("train", "val", "test"):
+    for split in ("train", "val", "test") if test else ("train", "val"):
         opened.whole.require(split)
     also = _also(run, opened.whole, data_root)
     encoder = create(run.encoder, run.recipe.image_size or None).to(pick_device(device))

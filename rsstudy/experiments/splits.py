@@ -30,7 +30,11 @@ class Opened:
 
 
 def open_splits(
-    data: str, recipe: Recipe, seed: int, data_root: Path | None, fold: Fold | None = None
+    data: str | ImageTextSet,
+    recipe: Recipe,
+    seed: int,
+    data_root: Path | None,
+    fold: Fold | None = None,
 ) -> Opened:
     """Load a set, leave out blank training captions, and draw its splits anew if asked to.
 
@@ -38,7 +42,7 @@ def open_splits(
         StudyError: the set is not there or cannot be cut into folds, or a caption of val or test is
             blank.
     """
-    as_read = load(data, data_root)
+    as_read = data if isinstance(data, ImageTextSet) else load(data, data_root)
     digest = as_read.manifest_digest()
     if fold is not None:
         whole, dropped = usable(as_fold(as_read, fold))
@@ -52,7 +56,7 @@ def open_splits(
 
 def evaluate_split(
     encoder: DualEncoder,
-    data: str,
+    data: str | ImageTextSet,
     split: str,
     data_root: Path | None = None,
     progress: bool = False,
@@ -83,6 +87,7 @@ def evaluate_split(
     return evaluate(encoder, pairs, progress), pairs, chosen
 
 
-def data_label(name: str, whole: ImageTextSet) -> str:
+def data_label(data: str | ImageTextSet, whole: ImageTextSet) -> str:
     """The name of a set in a record: never a path of one machine."""
-    return name if not Path(name).expanduser().exists() else whole.name
+    known = isinstance(data, str) and not Path(data).expanduser().exists()
+    return str(data) if known else whole.name

@@ -151,7 +151,7 @@ class Sweep:
         if self.slot is not None:
             self.slot.publish(self.runs)
         if record is not None:
-            self._same_set(record, run.data)
+            self._same_set(record, run.data_name)
         if not work.has(run):
             self.board.did(index, run.recipe.epochs * run.recipe.fraction, record)
         work.add(task, record)
@@ -161,7 +161,7 @@ class Sweep:
         """Whether a run can be started within the slot."""
         if self.slot is None:
             return True
-        data = task.run.data
+        data = task.run.data_name
         if data not in self.pictures:  # of the published training split
             splits = load(data, self.data_root).splits
             self.pictures[data] = sum(split == "train" for split in splits)

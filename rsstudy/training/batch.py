@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from rsstudy.evaluation import Pairs, take
 from rsstudy.objectives import Objective, Share, false_negatives
 from rsstudy.training.parallel import together
 from rsstudy.training.recipe import Recipe
+from rsstudy.training.recompute import recomputed
 
 
 def batches(
@@ -88,24 +89,44 @@ def batch_loss(
 ) -> Tensor:
     """The loss of one batch: images (B, 3, S, S) uint8 and their captions' tokens (B, L).
 
-    Where the objective wants two views, both go through the towers in one pass.
-
     Args:
         second_tokens: the second view's captions, if they are others.
         not_negative, share: see ``Objective.loss``.
     """
-    bf16 = recipe.precision == "bf16"
-    dropping: AbstractContextManager[None] = nullcontext()
-    if objective.views == 2:
+    seen, read = embedded(encoder, objective, recipe, images, tokens, second_tokens)
+    return objective.loss(seen, read, encoder.logit_scale, not_negative, share)
+
+
+def embedded(
+    encoder: DualEncoder,
+    objective: Objective,
+    recipe: Recipe,
+    images: Tensor,
+    tokens: Tensor,
+    second_tokens: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Unit vectors (views * B, d) of a batch's images and of its captions; see ``batch_loss``.
+
+    Where the objective wants two views, both go through the towers in one pass.
+    """
+    rows, bf16 = len(images), recipe.precision == "bf16"
+
+    @contextmanager
+    def around() -> Iterator[None]:
         of_tokens = objective.token_dropout_of == "tokens"
-        dropping = encoder.token_dropout(objective.token_dropout, len(images), of_tokens)
+        two = objective.views == 2
+        dropping = encoder.token_dropout(objective.token_dropout, rows, of_tokens)
+        with dropping if two else nullcontext(), fast_attention(encoder.device):
+            yield
+
+    if objective.views == 2:
         again = augmented(images) if objective.augment_images else images
         images = torch.cat([images, again])
         tokens = torch.cat([tokens, tokens if second_tokens is None else second_tokens])
     autocast = torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=bf16)
-    with autocast, dropping, fast_attention(encoder.device):
-        seen, read = encoder.embed_images(images), encoder.embed_texts(tokens)
-    return objective.loss(seen, read, encoder.logit_scale, not_negative, share)
+    saving = recomputed(encoder, around) if recipe.checkpointing else nullcontext()
+    with autocast, around(), saving:
+        return encoder.embed_images(images), encoder.embed_texts(tokens)
 
 
 def augmented(images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
+from rsstudy.training.curve import Curve
 from rsstudy.training.parallel import together
 
 CHECKPOINT_SECONDS = 120.0
@@ -49,10 +50,12 @@ class State:
         path: Path | None = None,
         identity: str = "",
         deadline: float = math.inf,
+        curve: Curve | None = None,
     ) -> None:
         self.device = next(iter(parameters.values())).device
         self.parameters, self.optimizer = parameters, optimizer
         self.path, self.identity, self.deadline = path, identity, deadline
+        self.curve = curve or Curve(None, 0)
         self.epoch = self.step = self.images = self.best_epoch = 0
         self.losses = self.epoch_seconds = 0.0
         self.history: list[dict[str, Any]] = []
@@ -110,6 +113,10 @@ class State:
                     "learning rate or fp32 precision"
                 )
             self.losses += loss
+        if losses:
+            rate = self.optimizer.param_groups[0]["lr"]
+            mean = sum(losses) / len(losses)
+            self.curve.add(self.epoch + 1, self.step, loss=mean, learning_rate=rate)
         now = time.monotonic()
         self.epoch_seconds += now - self.began
         self.unread, self.began = [], now
@@ -123,6 +130,7 @@ class State:
         if not math.isfinite(score):
             raise Diverged(f"the score on validation is {score} after epoch {self.epoch}")
         row = {"epoch": self.epoch, "loss": loss, "learning_rate": rate, "mean_recall": score}
+        self.curve.add(self.epoch, self.step, loss=loss, learning_rate=rate, mean_recall=score)
         self.history.append({**row, "seconds": self.epoch_seconds, "images": self.images})
         if score > self.best_score:
             self.best_epoch, self.best_score = self.epoch, score
@@ -170,10 +178,13 @@ class State:
         Raises:
             StudyError: it is damaged or belongs to another run; nothing has been changed then.
         """
+        stored = together().first(self.stored)
+        if stored is not None:
+            self._go_back(stored)
+        self.curve.resume(self.epoch, self.step, len(self.history))
+
+    def _go_back(self, stored: dict[str, Any]) -> None:
         processes = together()
-        stored = processes.first(self.stored)
-        if stored is None:
-            return
         for name in KEPT:
             setattr(self, name, stored[name])
         self.take(stored["trained"])

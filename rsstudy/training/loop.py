@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,15 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs
 from rsstudy.methods import trained
 from rsstudy.objectives import Objective
-from rsstudy.training.batch import batch_loss, batches, count_batches, inputs
+from rsstudy.progress import Progress
+from rsstudy.training.accumulate import add_gradients
+from rsstudy.training.batch import batches, count_batches, inputs
 from rsstudy.training.checkpoint import State
+from rsstudy.training.curve import Curve
 from rsstudy.training.parallel import together
 from rsstudy.training.recipe import Recipe, learning_rate
 
@@ -89,7 +91,8 @@ def train(
         validate: the score of the encoder on validation, once an epoch; higher is better.
         seed: draws the batches and the dropout.
         checkpoint: a file to resume from if it exists, kept up to date during the run. The resumed
-            run ends in the weights of an uninterrupted one (bit-equal on the CPU).
+            run ends in the weights of an uninterrupted one (bit-equal on the CPU). The curve is
+            written beside it; see ``Curve``.
         identity: of the run; a checkpoint of another is refused.
         after_step: called with the number of steps done, after each.
         deadline: on the clock of ``time.monotonic``; training stops after the step at which it has
@@ -108,21 +111,21 @@ def train(
     task = Task(encoder, pairs, objective, recipe, validate, seed, after_step)
     with temperature(encoder, objective, parameters), own_random(encoder.device, seed):
         optimizer = make_optimizer(parameters, recipe)
-        state = State(parameters, optimizer, checkpoint, identity, deadline)
-        state.resume()
-        silent = not (progress and together().leads)
-        done, total = state.epoch * steps + state.step, recipe.epochs * steps
-        with tqdm(
-            initial=done, total=total, unit="step", desc=label, disable=silent, mininterval=1
-        ) as bar:
-            _epochs(task, state, steps, bar)
+        leads, total = together().leads, recipe.epochs * steps
+        with closing(Curve(checkpoint.parent if checkpoint and leads else None, steps)) as curve:
+            state = State(parameters, optimizer, checkpoint, identity, deadline, curve)
+            state.resume()
+            style: dict[str, Any] = {"unit": "step", "desc": label, "mininterval": 1}
+            style |= {"initial": state.epoch * steps + state.step, "total": total}
+            with Progress(**style, disable=not (progress and leads)) as bar:
+                _epochs(task, state, steps, bar)
         state.take(state.best)
     encoder.eval()
     seconds = sum(row["seconds"] for row in state.history)
     return Training(state.history, state.best_epoch, total, seconds)
 
 
-def _epochs(task: Task, state: State, steps: int, bar: tqdm) -> None:
+def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
     """The loop itself, from where the state is; ``steps`` are those of an epoch."""
     encoder, recipe, processes = task.encoder, task.recipe, together()
     # The encoder before the first step is a candidate, too.
@@ -142,13 +145,12 @@ def _epochs(task: Task, state: State, steps: int, bar: tqdm) -> None:
                 rate = learning_rate(recipe, done, steps)
                 for group in state.optimizer.param_groups:
                     group["lr"] = rate
-                # Embed the batch by both towers, and compare.
+                # Embed the batch by both towers, compare, and compute the gradients.
                 drawn = [task.seed, epoch, state.step]
                 shown = inputs(encoder, task.pairs, task.objective, rows, texts, drawn)
-                loss = batch_loss(encoder, task.objective, recipe, **shown)
-                # Compute the gradients, add those of other processes, and step.
                 state.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                loss = add_gradients(encoder, task.objective, recipe, **shown)
+                # Add those of other processes, and step.
                 processes.add_gradients(state.parameters.values())
                 if recipe.clip_norm:
                     nn.utils.clip_grad_norm_(state.parameters.values(), recipe.clip_norm)
@@ -157,7 +159,7 @@ def _epochs(task: Task, state: State, steps: int, bar: tqdm) -> None:
                 # Count the step; now and then read the losses and write a checkpoint.
                 bar.update()
                 if state.took(loss, len(rows)):
-                    bar.set_postfix(epoch=epoch + 1, loss=f"{loss.item():.3f}")
+                    bar.note(epoch=f"{epoch + 1}/{recipe.epochs}", loss=f"{loss.item():.3f}")
                 task.after_step(done + 1)
         # Validate, keep the weights if they are the best so far, and write a checkpoint.
         state.read_losses()
@@ -168,12 +170,13 @@ def _epochs(task: Task, state: State, steps: int, bar: tqdm) -> None:
 
 
 def _judge(
-    task: Task, state: State, bar: tqdm, loss: float | None = None, rate: float | None = None
+    task: Task, state: State, bar: Progress, loss: float | None = None, rate: float | None = None
 ) -> None:
     """Validate, and end the epoch with its mean loss and its last learning rate."""
     score = together().first(lambda: task.validate(task.encoder))
     state.end_epoch(score, loss, rate)
-    bar.set_postfix(epoch=state.epoch, validation=f"{score:.2f}")
+    facts = {} if loss is None else {"loss": f"{loss:.3f}"}
+    bar.note(epoch=f"{state.epoch}/{task.recipe.epochs}", **facts, validation=f"{score:.2f}")
 
 
 @contextmanager

@@ -10,12 +10,16 @@ of trained parameters are exchanged. The first process alone validates, tests an
 from __future__ import annotations
 
 import os
+import re
+import signal
+import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -26,6 +30,11 @@ from torch.nn import functional
 
 from rsstudy.errors import StudyError, first_line
 from rsstudy.objectives import Share
+
+
+class Lost(StudyError):
+    """Another process of the run ended; the message is said by one of those that are left."""
+
 
 Result = TypeVar("Result")
 
@@ -146,6 +155,7 @@ def joined(device: str = "auto") -> Iterator[Together]:
     Raises:
         StudyError: the device is one GPU; there are more processes on this machine than GPUs; they
             could not meet.
+        Lost: another process was killed, or ended in an error.
     """
     if not started_by_torchrun() or together().size > 1:
         yield together()
@@ -164,7 +174,39 @@ def joined(device: str = "auto") -> Iterator[Together]:
         dist.init_process_group(timeout=PATIENCE)
     except (dist.DistError, ValueError, RuntimeError) as problem:
         raise StudyError(f"the processes could not meet: {first_line(problem)}") from None
+    everyone: list[Any] = [None] * together().size
+    dist.all_gather_object(everyone, (socket.gethostname(), os.getpid()))
+    before = signal.signal(signal.SIGTERM, _ended)  # torchrun's, when another process is gone
     try:
         yield together()
+    except RuntimeError as problem:
+        if re.search("gloo|nccl|connection", str(problem), re.IGNORECASE) is None:
+            raise
+        raise _lost(everyone) from None
     finally:
+        if signal.getsignal(signal.SIGTERM) is _ended:
+            signal.signal(signal.SIGTERM, before)
         dist.destroy_process_group()
+
+
+def _ended(*_: Any) -> None:
+    raise RuntimeError("connection lost")
+
+
+def _lost(everyone: Sequence[tuple[str, int]]) -> Lost:
+    """The error for a lost connection, with the numbers of this machine's processes that ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    me, gone = together().rank, []
+    for number, (host, process) in enumerate(everyone):
+        state = Path(f"/proc/{process}/stat")
+        if host == everyone[me][0] and Path("/proc/self").exists():
+            if not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX":
+                gone.append(str(number))
+            elif number < me:  # one of a machine speaks, the others are ended
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                time.sleep(GRACE)
+    who = f"process {' and '.join(gone)}" if gone else "another process"
+    return Lost(
+        f"{who} of this run was killed or ended in an error (did memory run out?); the same "
+        "command goes on from the last checkpoint"
+    )

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from rsstudy.errors import StudyError
 from rsstudy.settings import checked, no_effect, settings_of
 
 Samples = Literal["images", "captions"]
@@ -36,6 +37,10 @@ class Recipe:
         image_size: pixels a side; 0 for the encoder's own.
         validation: the published split, or a random 20 % of train and val (the paper).
         fraction: share of the training pictures that is shown, drawn with the seed.
+        accumulate: embed a batch in so many parts, one after the other: less memory for a third
+            more time. The negatives are those of the whole batch.
+        checkpointing: compute the activations of each transformer block again for the backward
+            pass, in place of keeping them: less memory for a third more time.
     """
 
     kind: ClassVar[str] = "recipe"
@@ -55,6 +60,8 @@ class Recipe:
     image_size: Annotated[int, Field(ge=0)] = 0
     validation: Literal["published", "random"] = "published"
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    checkpointing: bool = False
 
     def check(self) -> None:
         """Refuse what has no effect.
@@ -64,6 +71,8 @@ class Recipe:
         """
         if self.optimizer == "adam" and self.weight_decay:
             raise no_effect("recipe", "weight_decay", "optimizer adam (adamw decays)")
+        if self.accumulate > self.batch:
+            raise StudyError(f"recipe: {self.batch} pairs do not make {self.accumulate} parts")
         given = self.step_factor != Recipe.step_factor
         if given and self.schedule == "step" and self.step_epoch > self.epochs:
             raise no_effect("recipe", "step_factor", f"{self.epochs} epochs, before the step")
@@ -113,7 +122,7 @@ RECIPES: dict[str, Recipe] = {
     "short": SHORT,
 }
 # What a recipe's name leaves open; of some more than of others.
-OPEN = ("learning_rate", "image_size", "precision", "validation")
+OPEN = ("learning_rate", "image_size", "precision", "validation", "accumulate", "checkpointing")
 MORE_OPEN = {"search": ("fraction",), "short": ("fraction", "epochs", "batch")}
 
 # Sets that are so large that the scale bench has another recipe for them.

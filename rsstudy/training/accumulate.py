@@ -1,0 +1,69 @@
+"""The gradients of a batch, also where its activations do not fit into memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import get_device_states, set_device_states
+
+from rsstudy.encoders import DualEncoder
+from rsstudy.objectives import Objective, Share
+from rsstudy.training.batch import batch_loss, embedded
+from rsstudy.training.recipe import Recipe
+
+
+def add_gradients(
+    encoder: DualEncoder,
+    objective: Objective,
+    recipe: Recipe,
+    images: Tensor,
+    tokens: Tensor,
+    second_tokens: Tensor | None = None,
+    not_negative: Tensor | None = None,
+    share: Share | None = None,
+) -> Tensor:
+    """Add the gradients of a batch's loss to those of the parameters; returns the loss.
+
+    With ``recipe.accumulate`` the batch is embedded in so many parts: first without a graph, then
+    the loss of the whole batch gives the gradient of each vector, and each part is embedded again
+    to go on from there (GradCache, Gao et al. 2021, arXiv:2101.06983; open_clip's
+    ``--accum-freq``). What a part draws the second time is what it drew the first.
+
+    Args:
+        images, tokens, second_tokens, not_negative, share: see ``batch_loss``.
+    """
+    if recipe.accumulate == 1:
+        given = images, tokens, second_tokens, not_negative, share
+        loss = batch_loss(encoder, objective, recipe, *given)
+        loss.backward()
+        return loss.detach()
+
+    def embed(rows: slice) -> tuple[Tensor, Tensor]:
+        second = None if second_tokens is None else second_tokens[rows]
+        return embedded(encoder, objective, recipe, images[rows], tokens[rows], second)
+
+    count = min(recipe.accumulate, len(images))
+    cuts = pairwise(len(images) * part // count for part in range(count + 1))
+    parts, states, vectors = [slice(*cut) for cut in cuts], [], []
+    with torch.no_grad():
+        for rows in parts:
+            states.append((torch.get_rng_state(), get_device_states(encoder.logit_scale)))
+            vectors.append([of.requires_grad_() for of in embed(rows)])
+    seen, read = (_joined(of, objective.views) for of in zip(*vectors, strict=True))
+    loss = objective.loss(seen, read, encoder.logit_scale, not_negative, share)
+    loss.backward()
+    for rows, (state, on_device), of in zip(parts, states, vectors, strict=True):
+        torch.set_rng_state(state)
+        set_device_states(*on_device, device_type=encoder.device.type)
+        both = [pair for pair in zip(embed(rows), of, strict=True) if pair[0].requires_grad]
+        torch.autograd.backward([again for again, _ in both], [first.grad for _, first in both])
+    return loss.detach()
+
+
+def _joined(parts: Iterable[Tensor], views: int) -> Tensor:
+    """Vectors (views * b, d) of each part -> (views * B, d), view by view."""
+    by_view = zip(*(part.chunk(views) for part in parts), strict=True)
+    return torch.cat([vectors for view in by_view for vectors in view])
