@@ -13,7 +13,6 @@ import pytest
 import torch
 from conftest import encode
 from PIL import Image
-from test_cli import call  # noqa: F401
 
 import rsstudy
 from rsstudy import search

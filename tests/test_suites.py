@@ -418,7 +418,7 @@ def test_part_of_a_suite_can_be_named():
 
 
 def test_ones_own_set_and_encoder_take_the_place_of_a_suites(rows, write_parquet):
-    own, chosen = str(write_parquet(rows)), {"methods": ["mrs-adapter", "full"]}
+    own, chosen = str(write_parquet(rows)), {"methods": ["mrs-adapter", "linear-probe"]}
     usual = suites.rows_of("benchmark", "bench", ["ucm"], **chosen)
     taken = suites.rows_of("benchmark", "bench", [own], **chosen, encoder="ViT-B-32")
     assert {(arm.run.data, arm.run.encoder) for arm in taken} == {(own, "ViT-B-32")}

@@ -446,6 +446,9 @@ def run_command(command: click.Command) -> None:
     except OSError as problem:
         where = f"{problem.filename}: " if problem.filename else ""
         _stop(f"error: {where}{problem.strerror or problem}")
+    except (KeyboardInterrupt, click.Abort):  # before RuntimeError, which Abort is
+        kept = "the same command goes on from the last checkpoint, if one is kept"
+        _stop(f"\ninterrupted; {kept}", 130)
     except (MemoryError, RuntimeError) as problem:  # torch has no error of its own on a processor
         if not isinstance(problem, MemoryError) and not NO_MEMORY.search(str(problem)):
             raise
@@ -453,9 +456,6 @@ def run_command(command: click.Command) -> None:
             "not enough memory: lower --image-size or --batch, or keep the batch and add --set "
             "recipe.accumulate=4, --set recipe.checkpointing=true, or both"
         )
-    except (KeyboardInterrupt, click.Abort):
-        kept = "the same command goes on from the last checkpoint, if one is kept"
-        _stop(f"\ninterrupted; {kept}", 130)
 
 
 def _end(problem: StudyError | str) -> None:
