@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rsstudy.adapters import export as export
     from rsstudy.adapters import load_adapter as load_adapter
     from rsstudy.data.imagetext import ImageTextSet as ImageTextSet
+    from rsstudy.data.pairs import from_pairs as from_pairs
     from rsstudy.data.sources import load as load
     from rsstudy.encoders import DualEncoder as DualEncoder
     from rsstudy.encoders import create as create
@@ -60,6 +61,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "adapters": ("export", "load_adapter"),
     "data.imagetext": ("ImageTextSet",),
+    "data.pairs": ("from_pairs",),
     "data.sources": ("load",),
     "encoders": ("DualEncoder", "create"),
     "errors": ("StudyError",),

@@ -167,7 +167,7 @@ def index(
     Raises:
         StudyError: the set or the split is absent, or every picture is broken.
     """
-    whole = pictures if isinstance(pictures, ImageTextSet) else load(str(pictures))
+    whole = pictures if isinstance(pictures, ImageTextSet) else load(pictures)
     whole = whole.split(split) if split else whole
     digest, parts, good = digest_of(encoder), [], []
     shown: dict[str, Any] = {"desc": f"indexing {whole.name}", "unit": " images", "delay": 1}

@@ -158,8 +158,8 @@ def call(capsys, monkeypatch, tmp_path):
 def train(call, rows, write_parquet, own_cache):
     """``train("--seed", 1)``: the command; a run of one epoch in the folder ``run``."""
     start = ["train", "--data", write_parquet(rows)]
-    start += ["--encoder", "tiny@random", "--batch", "3", "--epochs", "1", "--out", "run"]
-    return lambda *more: call(*start, *more)
+    start += ["--encoder", "tiny@random", "--batch", "3", "--epochs", "1"]
+    return lambda *more, out="run": call(*start, "--out", out, *more)
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,17 @@ def test_a_set_without_a_test_split_can_be_trained_on_until_it_is_to_be_tested(
     assert refused.code == 1 and "has no test split (it has: train, val)" in refused.error
 
 
+def test_an_option_of_one_value_is_given_once(call):
+    twice = call("train", "--data", "scenes", "--data", "ucm", "--encoder", "tiny")
+    assert twice.code == 2 and "--data is given twice" in twice.error
+
+
+def test_a_split_has_the_names_that_readers_know(call, rows, write_parquet, own_cache):
+    asked = ["evaluate", "--encoder", "tiny@random", "--data", write_parquet(rows), "--json"]
+    one, other = (json.loads(call(*asked, "--split", s).output) for s in ("val", "validation"))
+    assert one == other and one["split"] == "val"
+
+
 def test_a_setting_is_given_once(call):
     start = ["train", "--data", "scenes", "--encoder", "tiny", "--batch", "8"]
     both = call(*start, "--set", "recipe.batch=4")
@@ -231,6 +242,6 @@ def test_names_that_are_read_from_files_are_those_that_are_imported():
 def test_training_in_slow_bf16_is_announced_once(train, monkeypatch, native):
     monkeypatch.setattr("rsstudy.devices.bf16_is_native", lambda device: native)
     fine = train("--no-test")
-    slow = train("--no-test", "--out", "slow", "--set", "recipe.precision=bf16")
+    slow = train("--no-test", "--set", "recipe.precision=bf16", out="slow")
     assert fine.code == slow.code == 0 and "bf16" not in fine.error
     assert slow.error.count("no bf16 hardware") == (not native)

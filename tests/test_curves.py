@@ -112,7 +112,7 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch):
 
 
 def test_runs_are_shown_side_by_side_in_a_table_and_a_picture(train, call, tmp_path):
-    train("--out", "runs/a"), train("--out", "runs/b", "--seed", "1", "--no-test")
+    train(out="runs/a"), train("--seed", "1", "--no-test", out="runs/b")
     shown = call("show", "runs/a", "runs/b/record.json", "--out", "both.png").output
     assert shown.count("mrs-adapter infonce s0: ") == 3 == shown.count("mrs-adapter infonce s1: ")
     assert shown.count(" test ") == 1 and shown.count(" validation ") >= 2

@@ -31,7 +31,7 @@ def suite_names() -> list[str]:
 SUITE = options.Name("suite", suite_names)
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(cls=options.Commands, context_settings=SETTINGS)
 @click.version_option(__version__)
 def cli() -> None:
     """What this book measures: its suites of runs, the plan's queue, its records and tables."""

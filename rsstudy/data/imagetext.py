@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,7 +49,7 @@ class Taken:
         return self.images.content(self.indices[index])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageTextSet:
     """Images with captions; ``captions[i]`` belong to image i, and image i lies in ``splits[i]``.
 
@@ -60,10 +61,17 @@ class ImageTextSet:
     captions: tuple[tuple[str, ...], ...]
     splits: tuple[str, ...]
     classes: tuple[str | None, ...]
-    images: Images = field(repr=False)
+    images: Images
 
     def __len__(self) -> int:
         return len(self.filenames)
+
+    def __repr__(self) -> str:
+        parts = [f"{n:,} {split}" for split, n in Counter(self.splits).items()]
+        classes = len({*self.classes} - {None})
+        parts += [f"{sum(map(len, self.captions)):,} captions"]
+        parts += [f"{classes} classes"] if classes else []
+        return f"{type(self).__name__}({self.name}: {', '.join(parts)})"
 
     def take(self, indices: Sequence[int]) -> ImageTextSet:
         """The set of the given images, in the given order."""

@@ -37,7 +37,7 @@ class SetInfo:
 register = SETS.register
 
 
-def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
+def load(name_or_path: str | os.PathLike[str], data_root: Path | None = None) -> ImageTextSet:
     """The set of a known name, or the one in a folder or JSON file of the user's own.
 
     Public sets are looked for as ``ROOT/name/*.parquet`` (or ``ROOT/name/data/*.parquet``), then
@@ -49,6 +49,8 @@ def load(name_or_path: str, data_root: Path | None = None) -> ImageTextSet:
     Raises:
         StudyError: unknown name, set or folder absent, settings or files not understood.
     """
+    if isinstance(name_or_path, os.PathLike):  # a path, even where a known set is called so
+        name_or_path = str(Path(name_or_path).expanduser().absolute())
     name, _, settings = name_or_path.partition("?")
     if is_generated(name):
         return _generate(name, settings)

@@ -17,7 +17,7 @@ import click
 from rsstudy import __version__
 from rsstudy.errors import StudyError
 from rsstudy.experiments import options
-from rsstudy.experiments.options import DATA, ENCODER, METHOD, OBJECTIVE, PATH, flag, option
+from rsstudy.experiments.options import DATA, ENCODER, METHOD, OBJECTIVE, PATH, SPLIT, flag, option
 from rsstudy.experiments.searching import embed_command, search_command
 from rsstudy.experiments.show import score_columns, show, show_record, write_facts
 
@@ -40,7 +40,7 @@ SHORT = ("epochs", "batch", "learning_rate", "image_size")
 NO_MEMORY = re.compile("not enough memory|out of memory|can't allocate", re.IGNORECASE)
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(cls=options.Commands, context_settings=SETTINGS)
 @click.version_option(__version__)
 def cli() -> None:
     """Parameter-efficient transfer for remote-sensing image-text retrieval, reproducibly.
@@ -290,7 +290,7 @@ def runs_command(folder: Path, as_csv: bool, as_json: bool) -> None:
     ENCODER,
 )
 @option("--data", "A known set, a folder, a JSON, or generated scenes.", DATA, required=True)
-@option("--split", "Which split is scored.", default="test")
+@option("--split", "Which split is scored.", SPLIT, "test")
 @option("--image-size", "Without --adapter: pixels a side.", int)
 @options.in_fold
 @options.json_file

@@ -49,6 +49,18 @@ class DataName(Name):
         return super().convert(value, param, ctx) if is_word else str(value)
 
 
+class SplitName(click.ParamType):
+    """A split, by any of the names that readers know: "validation" is val."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Return this package's name of the split."""
+        from rsstudy.data.reading import SPLITS
+
+        return SPLITS.get(value, value)
+
+
 def encoder_names() -> list[str]:
     """The encoders of this package, and the models whose configurations open_clip ships."""
     found = find_spec("open_clip")
@@ -59,7 +71,30 @@ def encoder_names() -> list[str]:
 DATA = DataName(SETS.kind, lambda: SETS, r"\?")
 ENCODER = Name(ENCODERS.kind, encoder_names, "[@+]")
 METHOD = Name(METHODS.kind, lambda: METHODS, ":")
+SPLIT = SplitName()
 OBJECTIVE = Name(OBJECTIVES.kind, lambda: OBJECTIVES)
+
+
+class Once(click.Command):
+    """A command whose options of one value are given once: click would take the last one alone."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = self.make_parser(ctx).parse_args([*args])[2]
+        for param in given:
+            once = isinstance(param, click.Option) and not (param.multiple or param.is_flag)
+            if once and given.count(param) > 1:
+                raise click.UsageError(
+                    f"{param.opts[0]} is given twice: leave one of them out", ctx
+                )
+        return super().parse_args(ctx, args)
+
+
+class Commands(click.Group):
+    """A group of such commands."""
+
+    command_class = Once
+    group_class = type
+
 
 PATH = click.Path(path_type=Path)
 SEED = click.IntRange(0, 2**32 - 1)

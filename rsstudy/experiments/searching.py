@@ -10,7 +10,7 @@ import click
 
 from rsstudy.errors import StudyError
 from rsstudy.experiments import options
-from rsstudy.experiments.options import DATA, ENCODER, PATH, flag, option
+from rsstudy.experiments.options import DATA, ENCODER, PATH, SPLIT, Once, flag, option
 from rsstudy.experiments.show import show
 
 ADAPTERS = Path("results/adapters")
@@ -18,7 +18,7 @@ THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MODEL = (
     option("--adapter", f"Folder of a run, or a name in {ADAPTERS}.", PATH),
     option("--encoder", "Without --adapter, searches as it is. With it: its base.", ENCODER),
-    option("--split", "Only the pictures of this split; else all."),
+    option("--split", "Only the pictures of this split; else all.", SPLIT),
     options.data_root,
     options.device,
 )
@@ -31,7 +31,7 @@ def by_model(command: Any) -> Any:
     return command
 
 
-@click.command("search", short_help="Find pictures by text, or by a picture.")
+@click.command("search", cls=Once, short_help="Find pictures by text, or by a picture.")
 @click.argument("texts", nargs=-1)
 @option("--image", "Find pictures like the one in this file.", THERE)
 @flag("--captions", "With --image: find the set's captions for it.")
@@ -84,7 +84,7 @@ def search_command(
         click.echo()
 
 
-@click.command("embed", short_help="Write the vectors of pictures.")
+@click.command("embed", cls=Once, short_help="Write the vectors of pictures.")
 @option("--data", "A folder, a known set, a JSON, or generated scenes.", DATA, required=True)
 @option("--out", "The file to write, .parquet or .npy.", PATH, required=True)
 @by_model
