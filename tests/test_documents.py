@@ -1,4 +1,4 @@
-"""The commands that README.md and the page Run it show exist, with the options that they show."""
+"""The commands that README.md and the pages on running and searching show exist, with the options that they show."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ PROGRAMS = {"rsstudy": rsstudy, "python -m study": study}
 
 
 def commands():
-    for page in ("README.md", "book/running.md"):
+    for page in ("README.md", "book/running.md", "book/search.md"):
         for block in re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 for program, group in PROGRAMS.items():
@@ -24,7 +24,7 @@ def commands():
                         yield pytest.param(group, found[1], id=f"{page}: {found[1][:60]}")
 
 
-def test_both_pages_show_commands():
+def test_the_pages_show_commands():
     shown = [param.id for param in commands()]
     assert sum(of.startswith("README") for of in shown) >= 4 and len(shown) > 20
 
