@@ -1,4 +1,4 @@
-"""The commands that README.md and the pages on running and searching show exist, with the options that they show."""
+"""The commands that README.md and the pages show exist, with the options that they show."""
 
 import re
 import shlex
