@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -15,7 +16,7 @@ class Progress(tqdm):
     """``tqdm`` with facts beside the count; it takes the same arguments."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        self.plain, self.facts = not sys.stderr.isatty(), dict[str, str]()
+        self.plain, self.facts = not _is_terminal(), dict[str, str]()
         if self.plain:  # one step in so many is looked at by default: all are, by the clock
             named |= {"mininterval": PLAIN_SECONDS, "delay": PLAIN_SECONDS, "miniters": 1}
         super().__init__(*given, **named)
@@ -28,7 +29,8 @@ class Progress(tqdm):
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Show the state; ``tqdm`` calls this when it is time."""
         if self.plain:
-            print(self.line(), file=sys.stderr, flush=True)
+            with suppress(OSError, ValueError):  # whoever read the lines is gone
+                print(self.line(), file=sys.stderr, flush=True)
         else:
             super().display(msg, pos)
 
@@ -47,3 +49,10 @@ class Progress(tqdm):
         return f"{self.desc}: " + ", ".join(
             [*(f"{name} {value}" for name, value in self.facts.items()), count, left]
         )
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # it was closed before the program began, or since
+        return False

@@ -101,7 +101,7 @@ class Index:
         return self._found(f"captions for {Path(picture).name}", first[rows].tolist(), scores, said)
 
     def save(self, file: Path, facts: Mapping[str, Any] | None = None) -> None:
-        """Write names and vectors: ``.parquet`` (name, vector), or ``.npy`` with a ``.json``.
+        """Write names and vectors: ``.parquet`` (name, vector), or ``.npy`` with a ``.npy.json``.
 
         Args:
             facts: more to say of the encoder, in the file's metadata (key "rsstudy") or the JSON.
@@ -119,7 +119,7 @@ class Index:
                 pq.write_table(table.replace_schema_metadata({META: json.dumps(said)}), out)
                 return
             np.save(out, self.vectors.numpy())
-            with whole_file(file.with_suffix(".json")) as names:
+            with whole_file(Path(f"{file}.json")) as names:
                 names.write_text(json.dumps({**said, "names": self.filenames}), encoding="utf-8")
 
     def _found(

@@ -238,8 +238,8 @@ def test_no_text_claims_equality_for_lack_of_evidence(found):
 
 
 def test_the_command_prints_every_check_and_fails_with_one(tmp_path):
-    for folder in ("book", "notebooks", "results"):
-        (tmp_path / folder).mkdir()
+    for folder in ("book", "notebooks", "results/runs"):
+        (tmp_path / folder).mkdir(parents=True)
     page, arguments = tmp_path / "book" / "page.md", ["checks", "--results", tmp_path / "results"]
     page.write_text("At 95 %.\n<!-- check: level() == 95 -->\n")
     done = CliRunner().invoke(cli, list(map(str, [*arguments, "--json"])))

@@ -309,8 +309,9 @@ def test_a_full_disk_leaves_no_half_record(data, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1200, 1200))
 
     out = tmp_path / "run"
-    words = train_arguments(data, out, "--epochs", "1", "--method", "zero-shot")
-    command = [sys.executable, "-m", "rsstudy", *map(str, words)]
+    words = [str(word) for word in train_arguments(data, out, "--epochs", "1")]
+    words[words.index("mrs-adapter")] = "zero-shot"
+    command = [sys.executable, "-m", "rsstudy", *words]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small_files)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"error: could not write {out / RECORD}")

@@ -210,7 +210,7 @@ def test_pandas_and_numpy_read_what_is_saved_and_a_search_finds_the_same(
     vectors = np.stack(table["vector"])
     assert vectors.dtype == np.float32 and (vectors == index.vectors.numpy()).all()
     assert (np.load(tmp_path / "v.npy") == vectors).all()
-    said = json.loads((tmp_path / "v.json").read_text())
+    said = json.loads((tmp_path / "v.npy.json").read_text())
     assert said["names"] == list(index.filenames) and said["digest"] == index.digest
     not_decoded()
     assert [*read_index(tmp_path / "v.parquet", tiny).search("x")] == [*index.search("x")]
