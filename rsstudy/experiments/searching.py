@@ -89,7 +89,7 @@ def search_command(
 @option("--out", "The file to write, .parquet or .npy.", PATH, required=True)
 @by_model
 def embed_command(data: str, out: Path, **given: Any) -> None:
-    """Write a unit vector for each picture: Parquet (name, vector), or .npy with names in FILE.npy.json.
+    """Write a unit vector for each picture: Parquet (name, vector), or .npy and .npy.json (names).
 
     `rsstudy search --index FILE.parquet` searches in it; pandas, DuckDB and others read it.
     """
