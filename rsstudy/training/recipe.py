@@ -37,10 +37,10 @@ class Recipe:
         image_size: pixels a side; 0 for the encoder's own.
         validation: the published split, or a random 20 % of train and val (the paper).
         fraction: share of the training pictures that is shown, drawn with the seed.
-        accumulate: embed a batch in so many parts, one after the other: less memory for a third
+        accumulate: embed a batch in so many parts, one after the other: less memory for
             more time. The negatives are those of the whole batch.
         checkpointing: compute the activations of each transformer block again for the backward
-            pass, in place of keeping them: less memory for a third more time.
+            pass, in place of keeping them: less memory for more time.
     """
 
     kind: ClassVar[str] = "recipe"
