@@ -39,9 +39,10 @@ def test_a_resumed_run_goes_on_with_its_curve_without_a_line_twice_or_none(
     last = 0
     for epoch in range(1, 4):  # every step is in one line
         total = 0.0
-        for row in (row for row in steps if row["epoch"] == epoch):
+        for row in (row for row in steps if epoch - 1 < row["epoch"] <= epoch):
             total += row["loss"] * (row["step"] - last)
             last = row["step"]
+            assert row["epoch"] == pytest.approx(last / 3, abs=1e-4)
         assert last == 3 * epoch
         assert total / 3 == pytest.approx(found.history[epoch]["loss"], rel=1e-6)
 
@@ -131,6 +132,20 @@ def test_runs_are_shown_side_by_side_in_a_table_and_a_picture(train, call, tmp_p
     assert call("show", "runs/a", "--out", "x.jpg").error.startswith("error: x.jpg: name the")
     assert call("show", "nowhere").error.startswith("error: there is no nowhere")
     assert call("runs", "nowhere").error.startswith("error: there is no run in nowhere")
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_work_goes_on_where_nobody_reads_its_progress(monkeypatch, closed):
+    full = open("/dev/full", "w", buffering=1)  # noqa: SIM115
+    monkeypatch.setattr("sys.stderr", None if closed else full)
+    monkeypatch.setattr("rsstudy.progress.PLAIN_SECONDS", 0.0)
+    assert list(Progress(range(3), disable=closed)) == [0, 1, 2]
+
+
+def test_copies_of_one_run_keep_a_column_each(train, call, tmp_path):
+    train(out="runs/a"), train(out="runs/b")
+    shown = call("show", "runs/a", "runs/b").output
+    assert shown.count("runs/a: ") == 3 == shown.count("runs/b: ")
 
 
 def test_a_run_that_is_under_way_is_shown_from_its_curve_alone(call, tmp_path):

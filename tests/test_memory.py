@@ -66,14 +66,14 @@ def gradients(encoder, pairs, objective, recipe, step=add_gradients):
     encoder.zero_grad(set_to_none=True)
     torch.manual_seed(3)
     shown = inputs(encoder, pairs, objective, ROWS, pairs.text_of[::5][ROWS], [0, 0, 0])
-    loss = step(encoder, objective, recipe, **shown)
+    loss = step(encoder, objective, recipe, shown)
     found = {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}
     return loss, found, torch.rand(())
 
 
-def by_parts_with_a_graph(encoder, objective, recipe, images, tokens, second_tokens, **loss):
+def by_parts_with_a_graph(encoder, objective, recipe, shown):
     """What ``add_gradients`` computes, the graphs of all parts kept: memory is no matter here."""
-    loss.pop("share")
+    images, tokens, second_tokens = (shown[n] for n in ("images", "tokens", "second_tokens"))
     count, parts = recipe.accumulate, []
     for part in range(count):
         rows = slice(len(images) * part // count, len(images) * (part + 1) // count)
@@ -85,7 +85,7 @@ def by_parts_with_a_graph(encoder, objective, recipe, images, tokens, second_tok
         )
         for of in zip(*parts, strict=True)
     ]
-    found = objective.loss(*views, encoder.logit_scale, **loss)
+    found = objective.loss(*views, encoder.logit_scale, shown["not_negative"])
     found.backward()
     return found.detach()
 
@@ -190,7 +190,9 @@ def test_memory_that_is_saved_counts(tmp_path):
 
         recipe = Recipe(batch=32, precision="fp32", **way)
         with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
-            add_gradients(encoder, OBJECTIVES["infonce"], recipe, images, tokens)
+            add_gradients(
+                encoder, OBJECTIVES["infonce"], recipe, {"images": images, "tokens": tokens}
+            )
         return most
 
     plain = peak()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import shlex
 from html.parser import HTMLParser
@@ -133,6 +134,16 @@ def test_copies_of_a_picture_tie_though_they_lie_in_other_batches(tiny, folder, 
     assert len({hit.score for hit in found}) == 2
     names = [name for name, _ in by_hand(tiny, folder, "a farmland")]
     assert {hit.filename for hit in rsstudy.index(tiny, folder).search("x", 20)} == set(names)
+
+
+def test_folders_of_equal_names_sizes_and_times_have_an_index_each(tiny, tmp_path, own_cache):
+    for name, colour in (("one", "red"), ("two", "blue")):
+        file = tmp_path / name / "tile.bmp"
+        file.parent.mkdir()
+        Image.new("RGB", (32, 32), colour).save(file)
+        os.utime(file, (1e9, 1e9))
+    one, two = (rsstudy.index(tiny, tmp_path / name) for name in ("one", "two"))
+    assert not torch.equal(one.vectors, two.vectors)
 
 
 def test_a_broken_picture_is_named_and_left_out_each_time(tiny, folder, caplog):

@@ -13,25 +13,29 @@ from PIL import Image
 from rsstudy.data.imagetext import PICTURES, ImageTextSet
 from rsstudy.data.karpathy import Files
 from rsstudy.data.reading import FORMATS, assemble
+from rsstudy.errors import StudyError
 
 
 class Listed(Files):
-    """Pictures of a plain folder: told apart by name, size and time, since it may be large."""
+    """Pictures of a plain folder: known by path, size and time of change, since it may be large."""
 
     def content(self, index: int) -> bytes:
-        """A sha256 of name, size and time of change; the file itself is not read."""
+        """A sha256 of path, size and time of change; the file itself is not read."""
         path, facts = self.paths[index], ""
         with suppress(OSError):  # a link to nothing is a broken picture like others
             of = (self.folder / path).stat()
             facts = f"{of.st_size} {of.st_mtime_ns}"
-        return hashlib.sha256(f"{path} {facts}".encode()).digest()
+        return hashlib.sha256(os.fsencode(f"{self.folder.resolve() / path} {facts}")).digest()
 
 
 def read_pictures(folder: Path) -> ImageTextSet | None:
     """The pictures below a folder in order of their names, in the split "pictures"; None if none.
 
-    A picture is known by its suffix. Hidden files and folders, and names that are no UTF-8, are
-    left out.
+    A picture is known by its suffix. Hidden files and folders, linked folders, and names that are
+    no UTF-8, are left out.
+
+    Raises:
+        StudyError: a sub-folder cannot be read.
     """
     if not (paths := sorted(_pictures(folder))):
         return None
@@ -43,7 +47,11 @@ def read_pictures(folder: Path) -> ImageTextSet | None:
 
 def _pictures(folder: Path) -> Iterator[PurePosixPath]:
     known = {suffix for suffix, of in Image.registered_extensions().items() if of in FORMATS}
-    for place, folders, files in os.walk(folder):
+
+    def refuse(problem: OSError) -> None:
+        raise StudyError(f"{problem.filename} cannot be read ({problem.strerror})")
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(place, name).relative_to(folder).as_posix()

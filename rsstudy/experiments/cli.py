@@ -207,8 +207,8 @@ def train_command(
     short = {name: run.pop(name) for name in SHORT}
     given = {name: value for name, value in short.items() if value is not None}
     for name in given.keys() & parts["recipe"].keys():
-        option = f"--{name.replace('_', '-')}"
-        raise StudyError(f"{option} and --set recipe.{name} are one setting: leave one of them out")
+        both = f"--{name.replace('_', '-')} and --set recipe.{name}"
+        raise StudyError(f"{both} are one setting: leave one of them out")
 
     from rsstudy.experiments.run import Run, execute
     from rsstudy.training.parallel import joined

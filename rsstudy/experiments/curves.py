@@ -1,4 +1,4 @@
-"""What runs have come to, and how: done ones from their records, others from what they write."""
+"""Curves and scores of runs: from the record of a finished run, else from its ``history.jsonl``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_curves(paths: Sequence[Path]) -> list[Curve]:
         paths: folders, or files in them; or records, wherever they are.
 
     Returns:
-        for each: ``run`` (method, objective and seed; the id, where that is not unique), ``id``,
+        for each: ``run`` (method, objective and seed; the path, where that is not unique), ``id``,
         ``data``, ``status`` (of the record; else running or interrupted), ``epochs`` and ``steps``
         (see ``training.curve``), ``best_epoch``, ``validation_scores`` and ``scores``.
 
@@ -35,7 +35,11 @@ def read_curves(paths: Sequence[Path]) -> list[Curve]:
     """
     found = [_read(Path(path)) for path in paths]
     names = [curve["run"] for curve in found]
-    return [{**c, "run": c["run"] if names.count(c["run"]) == 1 else c["id"]} for c in found]
+    unique = [names.count(name) == 1 for name in names]
+    return [
+        curve if alone else {**curve, "run": str(path)}
+        for curve, alone, path in zip(found, unique, paths, strict=True)
+    ]
 
 
 def _read(path: Path) -> Curve:
@@ -111,10 +115,7 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
         look["linestyle"] = ("-", "--", ":")[number // len(COLOURS) % 3]
         trained = [row for row in curve["epochs"] if row["loss"] is not None]
         if steps := curve["steps"]:
-            ends = [row["step"] / row["epoch"] for row in trained if "step" in row]
-            an_epoch = ends[0] if ends else steps[-1]["step"] / steps[-1]["epoch"]
-            at = [row["step"] / an_epoch for row in steps]
-            left.plot(at, [row["loss"] for row in steps], alpha=0.4, linewidth=1, **look)
+            left.plot(*_points(steps, "loss"), alpha=0.4, linewidth=1, **look)
         left.plot(*_points(trained, "loss"), marker=".", label=curve["run"], **look)
         right.plot(*_points(curve["epochs"], "mean_recall"), marker=".", **look)
         best = [row for row in curve["epochs"] if row["epoch"] == curve["best_epoch"]]
@@ -133,7 +134,7 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
         figure.savefig(temporary, format=file.suffix[1:])
 
 
-def _points(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+def _points(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
     return [row["epoch"] for row in rows], [row[name] for row in rows]
 
 

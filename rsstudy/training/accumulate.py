@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 from rsstudy.encoders import DualEncoder
-from rsstudy.objectives import Objective, Share
+from rsstudy.objectives import Objective
 from rsstudy.training.batch import batch_loss, embedded
 from rsstudy.training.recipe import Recipe
 
 
 def add_gradients(
-    encoder: DualEncoder,
-    objective: Objective,
-    recipe: Recipe,
-    images: Tensor,
-    tokens: Tensor,
-    second_tokens: Tensor | None = None,
-    not_negative: Tensor | None = None,
-    share: Share | None = None,
+    encoder: DualEncoder, objective: Objective, recipe: Recipe, shown: Mapping[str, Any]
 ) -> Tensor:
     """Add the gradients of a batch's loss to those of the parameters; returns the loss.
 
@@ -33,27 +27,30 @@ def add_gradients(
     ``--accum-freq``). What a part draws the second time is what it drew the first.
 
     Args:
-        images, tokens, second_tokens, not_negative, share: see ``batch_loss``.
+        shown: the batch, by the names of ``batch_loss``; see ``batch.inputs``.
     """
     if recipe.accumulate == 1:
-        given = images, tokens, second_tokens, not_negative, share
-        loss = batch_loss(encoder, objective, recipe, *given)
+        loss = batch_loss(encoder, objective, recipe, **shown)
         loss.backward()
         return loss.detach()
 
-    def embed(rows: slice) -> tuple[Tensor, Tensor]:
-        second = None if second_tokens is None else second_tokens[rows]
-        return embedded(encoder, objective, recipe, images[rows], tokens[rows], second)
+    images, tokens, second = shown["images"], shown["tokens"], shown.get("second_tokens")
 
-    count = min(recipe.accumulate, len(images))
-    cuts = pairwise(len(images) * part // count for part in range(count + 1))
+    def embed(rows: slice) -> tuple[Tensor, Tensor]:
+        others = second if second is None else second[rows]
+        return embedded(encoder, objective, recipe, images[rows], tokens[rows], others)
+
+    pairs = len(images)
+    count = min(recipe.accumulate, pairs)
+    cuts = pairwise(pairs * part // count for part in range(count + 1))
     parts, states, vectors = [slice(*cut) for cut in cuts], [], []
     with torch.no_grad():
         for rows in parts:
             states.append((torch.get_rng_state(), get_device_states(encoder.logit_scale)))
             vectors.append([of.requires_grad_() for of in embed(rows)])
     seen, read = (_joined(of, objective.views) for of in zip(*vectors, strict=True))
-    loss = objective.loss(seen, read, encoder.logit_scale, not_negative, share)
+    others = shown.get("not_negative"), shown.get("share")
+    loss = objective.loss(seen, read, encoder.logit_scale, *others)
     loss.backward()
     for rows, (state, on_device), of in zip(parts, states, vectors, strict=True):
         torch.set_rng_state(state)

@@ -20,8 +20,8 @@ HISTORY = "history.jsonl"
 class Curve:
     """Writes ``history.jsonl`` into a folder; without a folder, nothing.
 
-    A line each time losses are read: the step (of the whole run), its epoch, the mean loss of the
-    steps since the line before in that epoch, the learning rate. A line more an epoch, with
+    A line each time losses are read: steps and epochs done (a fraction), the mean loss of the steps
+    since the line before in that epoch, the learning rate. A line more an epoch, with its number,
     ``mean_recall`` on validation (percent) and the epoch's mean loss.
 
     Args:
@@ -64,7 +64,8 @@ class Curve:
         at = max(epoch - 1, 0) * self.steps + step
         try:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(_line({"step": at, "epoch": epoch, **values}))
+                done = epoch if "mean_recall" in values else round(at / self.steps, 4)
+                file.write(_line({"step": at, "epoch": done, **values}))
         except OSError as problem:
             raise StudyError(f"could not write {self.path}: {problem.strerror}") from None
         if self.board is not None:

@@ -149,7 +149,7 @@ def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
                 drawn = [task.seed, epoch, state.step]
                 shown = inputs(encoder, task.pairs, task.objective, rows, texts, drawn)
                 state.optimizer.zero_grad(set_to_none=True)
-                loss = add_gradients(encoder, task.objective, recipe, **shown)
+                loss = add_gradients(encoder, task.objective, recipe, shown)
                 # Add those of other processes, and step.
                 processes.add_gradients(state.parameters.values())
                 if recipe.clip_norm:
