@@ -14,7 +14,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from rsstudy.data.imagetext import BrokenImage, ImageTextSet, Taken
-from rsstudy.data.karpathy import Files
+from rsstudy.data.reading import Files
 from rsstudy.files import whole_file
 
 THUMBNAIL = 224  # pixels of the longer side

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.imagetext import PICTURES, BrokenImage, ImageTextSet
-from rsstudy.data.karpathy import Files
 from rsstudy.data.pixels import DECODING_VERSION, each_picture, fit, picture_digest
-from rsstudy.data.reading import assemble, decode_bytes
+from rsstudy.data.reading import Files, assemble
 from rsstudy.data.sources import load
 from rsstudy.encoders import DualEncoder, encoder_version
 from rsstudy.encoders.dual import state_sha256

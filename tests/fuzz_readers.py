@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+import io
 import json
+import tarfile
 import tempfile
 import time
 from collections import Counter
@@ -27,10 +29,11 @@ from hypothesis import strategies as st
 
 from rsstudy.adapters import load_adapter
 from rsstudy.data.audit import audit
+from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.karpathy import read_karpathy
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.pixels import _checksum, _read_cache
-from rsstudy.data.reading import decode_bytes
+from rsstudy.data.sources import load
 from rsstudy.encoders import create
 from rsstudy.encoders.delta import DOWN, UP, apply_delta
 from rsstudy.errors import StudyError
@@ -153,6 +156,38 @@ def set_targets(folder: Path) -> Targets:
             assert real.is_relative_to((folder / "karpathy").resolve()), path
         audit(whole)
 
+    pairs = [
+        {"image": f"train/beach_{n}.png", "caption": ["a b ."], "label_name": "beach"}
+        for n in range(2)
+    ]
+    for number in range(2):
+        for place in ("lists/train", "precomp/train", "imagefolder/train"):
+            put(folder / place / f"beach_{number}.png", pictures[0])
+    put(folder / "precomp" / "train_caps.txt", b"a b .\nc .\n")
+    names = b"beach_0.png\nbeach_1.png\n"
+    table = b'{"file_name": "beach_0.png", "text": ["a b ."]}\n{"file_name": "beach_1.png"}\n'
+    table = table.replace(b'1.png"', b'1.png", "text": "c ."')
+    rows = b"file_name,text,split\nbeach_0.png,a b .,train\nbeach_1.png,c .,test\n"
+    with tarfile.open(fileobj=(tar := io.BytesIO()), mode="w") as shard_of:
+        for name, content in (
+            ("a.png", pictures[0]),
+            ("a.txt", b"a b .\nc ."),
+            ("a.cls", b"beach"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard_of.addfile(member, io.BytesIO(content))
+
+    def reads(place: str) -> Callable[[bytes], None]:
+        def read(content: bytes) -> None:
+            whole = load(put(folder / place, content).parent)
+            for path in getattr(whole.images, "paths", ()):
+                real = (whole.images.folder / path).resolve()
+                assert real.is_relative_to((folder / place).parent.resolve()), path
+            audit(whole)
+
+        return read
+
     def picture(content: bytes) -> None:
         decode_bytes(content, "picture")
 
@@ -166,6 +201,11 @@ def set_targets(folder: Path) -> Targets:
     return {
         "Parquet shards": (damaged(good_shard), parquet),
         "Karpathy JSON": (made_up(document), karpathy),
+        "JSON lists": (made_up(pairs), reads("lists/small_train.json")),
+        "precomp names": (damaged(names), reads("precomp/train_filename.txt")),
+        "imagefolder JSON lines": (damaged(table), reads("imagefolder/train/metadata.jsonl")),
+        "imagefolder CSV": (damaged(rows), reads("imagefolder/train/metadata.csv")),
+        "WebDataset shards": (damaged(tar.getvalue()), reads("tar/train-0.tar")),
         "picture caches": (damaged((folder / "cache.safetensors").read_bytes()), cache),
         "pictures": (st.sampled_from(pictures).flatmap(damaged), picture),
     }
@@ -227,7 +267,17 @@ def run_targets(folder: Path) -> Targets:
     }
 
 
-OF_SETS = ("Parquet shards", "Karpathy JSON", "picture caches", "pictures")
+OF_SETS = (
+    "Parquet shards",
+    "Karpathy JSON",
+    "JSON lists",
+    "precomp names",
+    "imagefolder JSON lines",
+    "imagefolder CSV",
+    "WebDataset shards",
+    "picture caches",
+    "pictures",
+)
 OF_RUNS = ("adapters", "adapters' configurations", "records", "choices", "deltas", "checkpoints")
 NAMES = OF_SETS + OF_RUNS
 

@@ -53,7 +53,7 @@ def harbours(copy):
         split = "train" if number < 20 else "val" if number < 25 else "test"
         for side in ("left", "right"):
             caption = f"a harbour with {number} boats on the {side} ."
-            rows.append({"filename": f"{number}.png", "split": split, "caption": caption})
+            rows.append({"picture": f"{number}.png", "use": split, "caption": caption})
     pd.DataFrame(rows).to_csv(folder / "captions.csv", index=False)
 
 

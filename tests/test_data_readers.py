@@ -1,6 +1,9 @@
 """Both readers give the same set, and say in one line what is wrong with a file."""
 
 import io
+import json
+import struct
+import zlib
 from collections import Counter
 from dataclasses import replace
 
@@ -9,12 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import encode
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IFDRational
 
+from rsstudy.data.decoding import _say_once, decode_bytes
 from rsstudy.data.imagetext import BrokenImage
 from rsstudy.data.karpathy import read_karpathy
 from rsstudy.data.parquet import read_parquet
-from rsstudy.data.reading import assemble, decode_bytes
+from rsstudy.data.reading import assemble
+from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 
 
@@ -89,9 +95,17 @@ def test_pictures_are_found_beside_the_json_and_in_any_subfolder(rows, write_kar
 
 
 def test_class_is_told_by_names_that_tell_one(rows, write_karpathy):
-    names = ("7.tif", "1000268201_693b08cb0e.jpg", "beach_3.jpg")
-    named = [replace(row, filename=name) for row, name in zip(rows[:3], names, strict=True)]
-    assert read_karpathy(write_karpathy(named)).classes == (None, None, "beach")
+    names = ("7.tif", "1000268201_693b08cb0e.jpg", "dry_lake_3.jpg", "dry_lake_4.jpg", "port_1.jpg")
+    named = [replace(row, filename=name) for row, name in zip(rows[:5], names, strict=True)]
+    told = read_karpathy(write_karpathy(named, "told")).classes
+    assert told == (None, None, "dry_lake", "dry_lake", "port")
+    camera = [replace(row, filename=f"img_{n:03}.jpg") for n, row in enumerate(rows)]
+    assert {*read_karpathy(write_karpathy(camera, "camera")).classes} == {None}
+    folder = write_karpathy(camera, "given")
+    published = json.loads((folder / "dataset_small.json").read_text())
+    published["images"][1]["class"] = "port"
+    (folder / "dataset_small.json").write_text(json.dumps(published))
+    assert read_karpathy(folder).classes[:3] == (None, "port", None)
 
 
 # Parquet: bad input
@@ -126,9 +140,9 @@ def test_absent_shard_and_shard_of_no_split_are_named(rows, write_parquet, name,
 @pytest.mark.parametrize(
     ("column", "values", "named"),
     [
-        ("image", None, "image"),
-        ("captions", None, "captions"),
-        ("captions", [1, 2], "captions (texts)"),
+        ("image", None, " lacks the column image"),
+        ("captions", None, " lacks the column captions"),
+        ("captions", [1, 2], ": the column captions holds no texts"),
     ],
 )
 def test_missing_column_and_captions_that_are_no_texts_are_named(
@@ -137,13 +151,50 @@ def test_missing_column_and_captions_that_are_no_texts_are_named(
     shard = write_parquet(rows) / "val-00000-of-00001.parquet"
     table = pq.read_table(shard).drop_columns([column])
     pq.write_table(table.append_column(column, pa.array(values)) if values else table, shard)
-    assert f"{shard} lacks the column {named}" in complaint(read_parquet, shard.parent)
+    assert f"{shard}{named}" in complaint(read_parquet, shard.parent)
 
 
-def test_filename_that_stands_twice(rows, changed, write_parquet, write_karpathy):
-    twice = changed(9, filename=rows[0].filename)
+def test_filename_that_stands_twice_in_a_split(rows, changed, write_parquet, write_karpathy):
+    twice = changed(1, filename=rows[0].filename)
     assert f"the first {rows[0].filename!r}" in complaint(read_parquet, write_parquet(twice, "a"))
     assert f"the first {rows[0].filename!r}" in complaint(read_karpathy, write_karpathy(twice, "b"))
+
+
+def test_parquet_names_that_stand_in_two_splits_take_the_split_before_them(rows, write_parquet):
+    """As numbered pictures do, of which each split has its own."""
+    again = [replace(row, filename=f"{n % 2}/{n % 6}.png") for n, row in enumerate(rows)]
+    found = read_parquet(write_parquet(again))
+    assert found.filenames[:2] == ("test/0/2.png", "test/1/3.png")
+    assert len({*found.filenames}) == 10
+
+
+def test_parquet_rows_without_a_name_are_numbered(rows, write_parquet):
+    """``datasets`` writes pictures that were not read from files without their path."""
+    folder = write_parquet(rows)
+    for shard in folder.iterdir():
+        table = pq.read_table(shard)
+        images = [{**image, "path": None} for image in table["image"].to_pylist()]
+        column = pa.array(images, table["image"].type)
+        pq.write_table(table.select(["captions"]).append_column("image", column), shard)
+    found = read_parquet(folder)
+    assert found.filenames[:3] == ("test/000000", "test/000001", "train/000000")
+    assert np.array_equal(found.images.decode(2), picture_of(rows[0]))
+
+
+@pytest.mark.parametrize("columns", [["caption"], ["text"], ["caption_0", "caption_1"]])
+def test_captions_are_found_under_their_usual_names_and_under_a_given_one(
+    rows, write_parquet, columns
+):
+    folder = write_parquet(rows)
+    for shard in folder.iterdir():
+        table = pq.read_table(shard)
+        texts = table["captions"].to_pylist()
+        for number, column in enumerate(columns):
+            table = table.append_column(column, [[of[number] for of in texts]])
+        pq.write_table(table.rename_columns({"captions": "said"}), shard)
+    assert load(str(folder)).captions[2] == tuple(rows[0].captions[: len(columns)])
+    assert load(f"{folder}?captions=said").captions[2] == tuple(rows[0].captions)
+    assert "lacks the column told (texts)" in complaint(load, f"{folder}?captions=told")
 
 
 def test_image_without_bytes_is_named(changed, rows, write_parquet):
@@ -193,15 +244,12 @@ def test_unknown_split_is_named(changed, rows, write_karpathy):
 # Decoding
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "CMYK", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "CMYK", "1"])
 def test_every_common_mode_becomes_rgb(mode):
     grey = np.linspace(0, 255, 48, dtype=np.uint8).reshape(6, 8)
-    if mode == "I;16":
-        image = Image.fromarray(grey.astype(np.uint16) * 256 + 7)
-    else:
-        image = Image.fromarray(np.repeat(grey[..., None], 3, 2)).convert(mode)
+    image = Image.fromarray(np.repeat(grey[..., None], 3, 2)).convert(mode)
     file = io.BytesIO()
-    image.save(file, "TIFF" if mode in ("CMYK", "I;16") else "PNG")
+    image.save(file, "TIFF" if mode == "CMYK" else "PNG")
     picture = decode_bytes(file.getvalue(), "x")
     assert picture.shape == (6, 8, 3) and picture.dtype == np.uint8
     if mode not in ("1", "P"):
@@ -213,11 +261,100 @@ def test_transparent_parts_are_white():
     assert (decode_bytes(encode(clear), "x") == 255).all()
 
 
-def test_exif_orientation_is_applied():
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "TIFF", "WEBP"])
+def test_exif_orientation_is_applied_as_by_pillow(orientation, format):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    grey = np.add.outer(np.arange(4) * 40, np.arange(6) * 9).astype(np.uint8)
+    content = encode(np.repeat(grey[..., None], 3, 2), format, exif=exif.tobytes())
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    assert np.array_equal(decode_bytes(content, "x"), np.asarray(expected))
+
+
+@pytest.mark.parametrize("damage", [b"\x00\x00\x00\x00", b"\xff\xff\xff\xff"])
+def test_a_whole_picture_with_odd_exif_is_read_and_turned(damage):
+    """Pillow cannot write such a place on earth back, which ``exif_transpose`` does."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = encode(np.zeros((4, 6, 3), np.uint8), exif=exif.tobytes())
-    assert decode_bytes(turned, "x").shape == (6, 4, 3)
+    exif.get_ifd(0x8825)[2] = (IFDRational(1, 7), IFDRational(2, 7), IFDRational(3, 7))
+    content = encode(np.zeros((4, 6, 3), np.uint8), "JPEG", exif=exif.tobytes())
+    for divisor in (b"\x07\x00\x00\x00", b"\x00\x00\x00\x07"):
+        content = content.replace(divisor, damage)
+    assert decode_bytes(content, "x").shape == (6, 4, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_more_than_8_bits_are_stretched_between_percentiles(dtype, caplog):
+    """Reflectances of 200 to 3500, of which the upper byte alone would be black."""
+    values = np.linspace(200, 3500, 101 * 101).reshape(101, 101).astype(dtype)
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "TIFF")
+    _say_once.cache_clear()
+    picture = decode_bytes(file.getvalue(), "x")[..., 0]
+    low, high = np.percentile(values, (2, 98))
+    expected = 255 * ((values - low) / (high - low)).clip(0, 1)
+    assert np.abs(picture - expected).max() <= 0.5001
+    assert "percentiles 2 to 98" in caplog.text
+    file = io.BytesIO()
+    Image.fromarray(np.full((3, 3), 9, dtype)).save(file, "TIFF")
+    assert (decode_bytes(file.getvalue(), "x") == 0).all()
+
+
+def test_nothing_of_no_number_is_stretched():
+    values = np.array([[np.nan, 0], [np.inf, 1]], np.float32)
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "TIFF")
+    assert decode_bytes(file.getvalue(), "x")[..., 0].tolist() == [[0, 0], [0, 255]]
+
+
+def test_a_fourth_band_is_alpha_only_where_the_tiff_says_so(caplog):
+    bands = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(bands).save(file, "TIFF")
+    with Image.open(file) as opened:
+        assert opened.tag_v2[338] == (2,)
+    assert not np.array_equal(decode_bytes(file.getvalue(), "x"), bands[..., :3])
+    near_infrared = four_bands(bands)
+    with Image.open(io.BytesIO(near_infrared)) as opened:
+        assert opened.mode == "RGBA" and 338 not in opened.tag_v2
+    _say_once.cache_clear()
+    assert np.array_equal(decode_bytes(near_infrared, "x"), bands[..., :3])
+    assert "first three of four bands" in caplog.text
+
+
+def four_bands(bands: np.ndarray) -> bytes:
+    """A TIFF of four bands that does not say what the fourth is, as GDAL writes on request."""
+    height, width, _ = bands.shape
+    entries = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 4, 134), (259, 3, 1, 1)]
+    entries += [(262, 3, 1, 2), (273, 4, 1, 142), (277, 3, 1, 4), (279, 4, 1, bands.size)]
+    entries += [(284, 3, 1, 1), (278, 3, 1, height)]
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    table = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    return head + table + struct.pack("<I4H", 0, 8, 8, 8, 8) + bands.tobytes()
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_several_bands_of_16_bits_are_refused_with_a_way_out(format):
+    """Pillow keeps their upper byte alone."""
+    height, width = 4, 5
+    if format == "PNG":
+        rows = b"".join(b"\0" + bytes(6 * width) for _ in range(height))
+        parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))]
+        parts += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+        content = b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(of)) + kind + of + struct.pack(">I", zlib.crc32(kind + of))
+            for kind, of in parts
+        )
+    else:
+        sixteen = struct.pack("<4H", 16, 16, 16, 16)
+        content = four_bands(np.zeros((height, 2 * width, 4), np.uint8))
+        content = content.replace(struct.pack("<4H", 8, 8, 8, 8), sixteen)
+        content = content.replace(
+            struct.pack("<HHII", 256, 3, 1, 10), struct.pack("<HHII", 256, 3, 1, 5)
+        )
+    with pytest.raises(BrokenImage, match="several bands of 16 bits: write 8 bits, gdal_translate"):
+        decode_bytes(content, "x")
 
 
 @pytest.mark.parametrize(

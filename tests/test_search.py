@@ -19,7 +19,7 @@ from PIL import Image
 import rsstudy
 from rsstudy import search
 from rsstudy.adapters import save_adapter
-from rsstudy.data.karpathy import Files
+from rsstudy.data.reading import Files
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.found import write_page

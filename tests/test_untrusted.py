@@ -14,10 +14,10 @@ import torch
 from fuzz_readers import NAMES, fuzz
 
 import rsstudy
+from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.imagetext import BrokenImage
 from rsstudy.data.karpathy import read_karpathy
 from rsstudy.data.parquet import read_parquet
-from rsstudy.data.reading import decode_bytes
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.experiments.record import read_record

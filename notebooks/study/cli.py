@@ -54,7 +54,7 @@ def near_command(first: str, second: str | None, data_root: Path | None, as_json
     from rsstudy.data.sources import load
     from rsstudy.experiments.environment import environment
     from rsstudy.experiments.splits import data_label
-    from study.near import PROPOSED, SAME, by_splits, near_duplicates, sensitivity, thumbnails
+    from study.near import BARS, PROPOSED, SAME, by_splits, near_duplicates, sensitivity, thumbnails
 
     names = [name for name in (first, second) if name]
     sets = [load(name, data_root) for name in names]
@@ -89,7 +89,8 @@ def near_command(first: str, second: str | None, data_root: Path | None, as_json
         f"{ends.splits[p.second]}/{ends.filenames[p.second]} ({p.peak:.2f})"
         for p in near.pairs
     ]
-    show_facts({**facts, "near_duplicates": pairs})
+    bars = {f"{n / BARS:.2f}": count for n, count in enumerate(near.peaks) if count}
+    show_facts({**facts, "peaks_of_proposed": bars, "near_duplicates": pairs})
 
 
 @cli.command("similarity", short_help="Measure how alike pictures and captions are.")

@@ -25,6 +25,12 @@ REPEATED = {
     "duplicate_pictures": "group(s) of identical pictures within a split",
     "leaks": "picture(s) in several splits",
 }
+DARK = 32
+"""Of 255: a picture whose values nearly all lie below was perhaps scaled from another range."""
+PLAIN = {
+    "dark_pictures": "nearly black picture(s)",
+    "constant_pictures": "picture(s) of a single colour",
+}
 USES = {
     "train": "nothing to train on",
     "val": "choose the epoch on a random part: --set recipe.validation=random",
@@ -50,6 +56,8 @@ class Audit:
             captions with a repeated image or text: false negatives of a contrastive loss. Of 20
             shuffled epochs, for the sizes that the train split fills.
         broken_images: the error of each image that cannot be decoded.
+        dark_pictures, constant_pictures: names of images of which 99 % of the values lie below
+            ``DARK``, and of images of a single colour.
         duplicate_pictures: groups of images of one split with identical decoded pictures.
         leaks: groups of images of several splits with identical decoded pictures.
         manifest_digest, pixel_digest: of names, splits and captions; of the decoded pictures.
@@ -76,6 +84,8 @@ class Audit:
     test_images_below_five_captions: int
     batches_with_repeats: dict[int, float]
     broken_images: list[str] | None = None
+    dark_pictures: list[str] | None = None
+    constant_pictures: list[str] | None = None
     duplicate_pictures: list[list[str]] | None = None
     leaks: list[list[str]] | None = None
     manifest_digest: str
@@ -159,6 +169,9 @@ def _problems(
         left_out = " (left out of the search)" if plain else ""
         said = f"{len(broken)} broken image(s){left_out}: {_some(broken, 1)}"
         (findings if plain and len(broken) < len(set) else errors).append(said)
+    for name, what in PLAIN.items():
+        if names := pictures.get(name):
+            findings.append(f"{len(names)} {what}: {_some(names)}")
     for name, what in REPEATED.items():
         if groups := pictures.get(name):
             findings.append(f"{len(groups)} {what}: {_some(map(' = '.join, groups))}")
@@ -225,13 +238,15 @@ def _repeats(captions: pd.DataFrame, epochs: int = 20) -> dict[int, float]:
 
 
 def _pictures(set: ImageTextSet, progress: bool) -> dict[str, Any]:
-    def look(index: int) -> bytes | str:
+    def look(index: int) -> tuple[bytes | str, bool, bool]:
         try:
-            return picture_digest(set.images.decode(index))
+            picture = set.images.decode(index)
         except BrokenImage as problem:
-            return str(problem)
+            return str(problem), False, False
+        dark = bool(np.percentile(picture, 99) < DARK)
+        return picture_digest(picture), dark, bool(np.ptp(picture, axis=(0, 1)).max() == 0)
 
-    seen = list(each_picture(set, look, progress))
+    seen, dark, constant = [*zip(*each_picture(set, look, progress), strict=True)] or [()] * 3
     broken = [what for what in seen if isinstance(what, str)]
     facts = {"digest": seen, "split": set.splits, "name": set.filenames}
     whole = pd.DataFrame(facts, dtype=object).loc[[isinstance(what, bytes) for what in seen]]
@@ -241,6 +256,8 @@ def _pictures(set: ImageTextSet, progress: bool) -> dict[str, Any]:
     across = same.groupby("digest", sort=False).agg({"split": "nunique", "place": list})
     return {
         "broken_images": broken,
+        "dark_pictures": [n for n, is_dark in zip(set.filenames, dark, strict=True) if is_dark],
+        "constant_pictures": [n for n, of in zip(set.filenames, constant, strict=True) if of],
         "duplicate_pictures": [names for names in within if len(names) > 1],
         "leaks": across["place"][across["split"] > 1].tolist(),
         "pixel_digest": None if broken else pixel_digest(set, list(whole["digest"])),

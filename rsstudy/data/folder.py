@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
+from rsstudy.data.decoding import suffixes
 from rsstudy.data.imagetext import PICTURES, ImageTextSet
-from rsstudy.data.karpathy import Files
-from rsstudy.data.reading import FORMATS, assemble
+from rsstudy.data.reading import Files, assemble
 from rsstudy.errors import StudyError
 
 
@@ -46,8 +44,6 @@ def read_pictures(folder: Path) -> ImageTextSet | None:
 
 
 def _pictures(folder: Path) -> Iterator[PurePosixPath]:
-    known = {suffix for suffix, of in Image.registered_extensions().items() if of in FORMATS}
-
     def refuse(problem: OSError) -> None:
         raise StudyError(f"{problem.filename} cannot be read ({problem.strerror})")
 
@@ -56,5 +52,5 @@ def _pictures(folder: Path) -> Iterator[PurePosixPath]:
         for name in files:
             path = Path(place, name).relative_to(folder).as_posix()
             is_text = path == path.encode(errors="ignore").decode()
-            if Path(name).suffix.lower() in known and not name.startswith(".") and is_text:
+            if Path(name).suffix.lower() in suffixes() and not name.startswith(".") and is_text:
                 yield PurePosixPath(path)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.imagetext import BrokenImage, ImageTextSet
-from rsstudy.data.reading import SPLITS, assemble, decode_bytes
+from rsstudy.data.reading import SPLITS, assemble
 from rsstudy.errors import StudyError
 
 

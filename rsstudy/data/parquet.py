@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.imagetext import ImageTextSet
-from rsstudy.data.reading import SPLITS, assemble, decode_bytes
+from rsstudy.data.reading import SPLITS, Row, assemble, caption_columns, named, texts_of
 from rsstudy.errors import StudyError
 
 # The hub's own uploads may carry a hash after the number of shards.
@@ -36,32 +37,51 @@ class Encoded:
         return hashlib.sha256(self.contents[index]).digest()
 
 
-def read_parquet(folder: Path, name: str | None = None) -> ImageTextSet:
+def read_parquet(
+    folder: Path, name: str | None = None, captions: str | None = None
+) -> ImageTextSet:
     """The set whose shards lie in ``folder`` (or in its sub-folder ``data``, as on the hub).
 
     Shards are named ``train-00000-of-00002.parquet`` (also test, val, valid, validation) and hold
-    the columns filename (else the image's path is the name), image {bytes, path}, captions (a list
-    of texts, or one text; also called caption) and, where there are any, class.
+    the columns image {bytes, path}, captions (a list of texts, or one text; also called caption,
+    text or sentences) and, where there are any, filename and class. Without filename the image's
+    path is the name; without that, its number in the split. Names that stand in several splits
+    take the split before them.
+
+    Args:
+        captions: the column of the captions, if it has another name.
 
     Raises:
         StudyError: the folder or a shard is missing, unreadable or not in this layout; a filename
-            stands twice; an image has no bytes. The message names the file.
+            stands twice in a split; an image has no bytes. The message names the file.
     """
     folder, rows = Path(folder), []
+    contents: list[pa.Buffer] = []
+    counts: Counter[str] = Counter()
     for split, shard in _shards(folder):
-        for filename, texts, scene, content in zip(*_read_shard(shard), strict=True):
+        for filename, texts, scene, content in zip(*_read_shard(shard, captions), strict=True):
+            filename = f"{counts[split]:06}" if filename is None else filename
+            counts[split] += 1
             if not filename:
                 raise StudyError(f"{shard}: a row has no filename; name every image")
             if content is None:
                 raise StudyError(
                     f"{shard}: image {filename} has no bytes; embed the pictures in the shards"
                 )
-            texts = [texts] if isinstance(texts, str) else texts or []
-            texts = [text or "" for text in texts]
-            rows.append((filename, texts, split, None if scene is None else str(scene), content))
-    filenames, captions, splits, classes, contents = zip(*rows, strict=True) if rows else [()] * 5
-    images = Encoded(filenames, contents)
-    return assemble(name or folder.name, filenames, captions, splits, classes, images)
+            rows.append(Row(filename, split, [text or "" for text in texts], named(scene)))
+            contents.append(content)
+    names = [row.path for row in rows]
+    placed = [f"{row.split}/{row.path}" for row in rows]
+    if len({*names}) < len({*placed}) == len(rows):
+        names = placed
+    return assemble(
+        name or folder.name,
+        names,
+        [row.captions for row in rows],
+        [row.split for row in rows],
+        [row.scene for row in rows],
+        Encoded(names, contents),
+    )
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -99,8 +119,8 @@ def _shards(folder: Path) -> list[tuple[str, Path]]:
     return shards
 
 
-def _read_shard(shard: Path) -> tuple[list, list, list, list]:
-    """The columns filename, captions, class and the images' bytes of one shard."""
+def _read_shard(shard: Path, wanted: str | None) -> tuple[list, list, list, list]:
+    """Filename (None if only numbers tell), captions, class and the image's bytes of each row."""
     try:
         table = pq.read_table(shard, memory_map=True)
         table.validate(full=True)  # texts that are no UTF-8 would fail much later
@@ -108,20 +128,26 @@ def _read_shard(shard: Path) -> tuple[list, list, list, list]:
         why = " ".join(str(problem).split())
         raise StudyError(f"{shard} cannot be read ({why}); get the file again") from problem
     has = table.schema.names
-    text = "captions" if "captions" in has else "caption"
     image = table.schema.field("image").type if "image" in has else None
     if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
-        missing = "image as a struct {bytes, path}"
-    elif text not in has or not _is_text(table.schema.field(text).type):
-        missing = "captions (texts)"
-    elif "filename" not in has and image.get_field_index("path") < 0:
-        missing = "filename"
-    else:
-        contents = [value.as_buffer() for value in pc.struct_field(table["image"], "bytes")]
-        names = table["filename"] if "filename" in has else pc.struct_field(table["image"], "path")
-        scenes = table["class"].to_pylist() if "class" in has else [None] * len(contents)
-        return [str(n) for n in names.to_pylist()], table[text].to_pylist(), scenes, contents
-    raise StudyError(f"{shard} lacks the column {missing}; it has {', '.join(has) or 'none'}")
+        raise StudyError(
+            f"{shard} lacks the column image as a struct {{bytes, path}}; "
+            f"it has {', '.join(has) or 'none'}"
+        )
+    columns = caption_columns(has, wanted, shard)
+    for column in columns:
+        if not _is_text(table.schema.field(column).type):
+            raise StudyError(f"{shard}: the column {column} holds no texts; write texts")
+    contents = [value.as_buffer() for value in pc.struct_field(table["image"], "bytes")]
+    names: list[str | None] = [None] * len(contents)
+    if "filename" in has:
+        names = ["" if name is None else str(name) for name in table["filename"].to_pylist()]
+    elif image.get_field_index("path") >= 0:
+        paths = pc.struct_field(table["image"], "path").to_pylist()
+        names = [None if path is None else str(path) for path in paths]
+    scenes = table["class"].to_pylist() if "class" in has else [None] * len(contents)
+    rows = table.select(columns).to_pylist()
+    return names, [texts_of(row, columns) for row in rows], scenes, contents
 
 
 def _is_text(column: pa.DataType) -> bool:

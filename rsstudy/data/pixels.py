@@ -24,7 +24,7 @@ from rsstudy.files import cache_folder, remove_leftovers
 from rsstudy.progress import Progress
 from rsstudy.tensors import save_tensors
 
-DECODING_VERSION = 1
+DECODING_VERSION = 2
 """Raised when the same files come to give other pixels, so that old caches are not used."""
 
 AHEAD = 256

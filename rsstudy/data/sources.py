@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,9 +16,13 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from rsstudy.data.folder import read_pictures
+from rsstudy.data.imagefolder import read_imagefolder, tables
 from rsstudy.data.imagetext import PICTURES, ImageTextSet
 from rsstudy.data.karpathy import JSON, captions_files, read_karpathy
+from rsstudy.data.lists import list_files, read_lists
 from rsstudy.data.parquet import parquet_files, read_parquet
+from rsstudy.data.precomp import name_files, read_precomp
+from rsstudy.data.webdataset import read_webdataset, shards
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import cache_folder
 from rsstudy.registry import SETS
@@ -36,15 +42,26 @@ class SetInfo:
 
 register = SETS.register
 
+Reader = Callable[..., ImageTextSet]
+FORMS: tuple[tuple[str, Callable[[Path], object], Reader], ...] = (
+    ("Parquet shards", parquet_files, read_parquet),
+    ("WebDataset shards (.tar)", shards, read_webdataset),
+    ("JSON lists (X_train.json)", list_files, read_lists),
+    (f"a Karpathy JSON ({JSON})", captions_files, read_karpathy),
+    ("X_precomp/train_caps.txt and train_filename.txt", name_files, read_precomp),
+    ("an imagefolder (metadata.jsonl or .csv)", tables, read_imagefolder),
+)
+"""The forms of a set on disk: what it is called, what finds its files, and what reads them."""
+
 
 def load(name_or_path: str | os.PathLike[str], data_root: Path | None = None) -> ImageTextSet:
     """The set of a known name, or the one in a folder or JSON file of the user's own.
 
-    Public sets are looked for as ``ROOT/name/*.parquet`` (or ``ROOT/name/data/*.parquet``), then
-    ``ROOT/name/dataset*.json`` with its pictures; ROOT is ``data_root``, else the environment
-    variable RSSTUDY_DATA, else ``data`` in the cache folder. Generated scenes take settings in
-    their name: ``scenes?images=400&seed=1``. A known name comes before a folder called the same;
-    write ``./rsicd`` for the folder.
+    Public sets are looked for in ``ROOT/name``, in any of ``FORMS``; ROOT is ``data_root``, else
+    the environment variable RSSTUDY_DATA, else ``data`` in the cache folder. Generated scenes take
+    settings in their name: ``scenes?images=400&seed=1``. A path takes the column of its captions,
+    where that has another name: ``FOLDER?captions=COLUMN``. A known name comes before a folder
+    called the same; write ``./rsicd`` for the folder.
 
     Raises:
         StudyError: unknown name, set or folder absent, settings or files not understood.
@@ -65,16 +82,22 @@ def load(name_or_path: str | os.PathLike[str], data_root: Path | None = None) ->
             )
         known: ImageTextSet = read(folder)
         return known
-    try:
-        path = Path(name_or_path).expanduser()
-        exists = path.exists()
-    except (OSError, RuntimeError) as problem:  # a name too long, no such user, no permission
-        raise StudyError(f"cannot look at {name_or_path[:80]}: {problem}") from None
+    (path, exists), captions = _look_at(name_or_path), None
+    if not exists and (asked := re.fullmatch(r"(.+)\?captions=(.+)", name_or_path)):
+        (path, exists), captions = _look_at(asked[1]), asked[2]
     if exists:
-        return read_folder(path)
+        return read_folder(path, captions=captions)
     if len(path.parts) > 1 or path.suffix or "/" in name_or_path:
         raise StudyError(f"{path} does not exist; give a folder, a {JSON} or a known name")
     raise unknown("data set", name_or_path, SETS)
+
+
+def _look_at(name: str) -> tuple[Path, bool]:
+    try:
+        path = Path(name).expanduser()
+        return path, path.exists()
+    except (OSError, RuntimeError, ValueError) as problem:  # too long, no such user, a null byte
+        raise StudyError(f"cannot look at {name[:80]}: {problem}") from None
 
 
 def is_generated(name: str) -> bool:
@@ -175,23 +198,26 @@ def _has_files(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def read_folder(path: Path, name: str | None = None) -> ImageTextSet:
-    """The set in a folder or JSON file, in whichever of the known forms it is.
+def read_folder(path: Path, name: str | None = None, captions: str | None = None) -> ImageTextSet:
+    """The set in a folder or file, in whichever of ``FORMS`` it is, or a folder of pictures.
+
+    Args:
+        captions: the column or field of the captions, in a form that has such.
 
     Raises:
-        StudyError: it is in none, or damaged.
+        StudyError: it is in none, or damaged, or has no columns.
     """
-    if parquet_files(path):
-        return read_parquet(path, name)
-    if path.is_file() or captions_files(path):
-        return read_karpathy(path, name)
-    if name is None and (pictures := read_pictures(path)):  # a known set has captions
-        return pictures
-    raise StudyError(
-        f"{path} holds no image-text set: no Parquet shards, no pictures, no {JSON} with them, "
-        '{"images": [{"filename": "a.jpg", "split": "train", '
-        '"sentences": [{"raw": "a caption ."}]}]}'
-    )
+    for form, finds, read in FORMS:
+        if finds(path):
+            if captions is None:
+                return read(path, name)
+            if "captions" not in inspect.signature(read).parameters:
+                raise StudyError(f"{path} is {form}, without columns: leave ?captions= out")
+            return read(path, name, captions)
+    if path.is_dir() and name is None and (pictures := read_pictures(path)):
+        return pictures  # a known set has captions
+    forms = ", ".join(form for form, _, _ in FORMS)
+    raise StudyError(f"{path} holds no image-text set; the forms read are {forms}")
 
 
 def _generate(name: str, settings: str) -> ImageTextSet:

@@ -1,0 +1,76 @@
+"""Read a set from a Hugging Face imagefolder: pictures beside metadata.jsonl or metadata.csv."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rsstudy.data.imagetext import ImageTextSet
+from rsstudy.data.reading import SPLITS, Row, caption_columns, joined, named, set_of_files, texts_of
+from rsstudy.errors import StudyError
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+
+
+def read_imagefolder(
+    path: Path, name: str | None = None, captions: str | None = None
+) -> ImageTextSet:
+    """The set of the metadata in a folder or in its sub-folders, or of one table's path.
+
+    A row has the columns file_name (a path below the table's folder), captions (also called
+    caption, text or sentences: a text or a list), and perhaps split and class (or label). Without
+    a column split, the first folder that is called like a split tells it; else it is train. Rows
+    of one picture are joined.
+
+    Args:
+        captions: the column of the captions, if it has another name.
+
+    Raises:
+        StudyError: a table is damaged or lacks a column; or as of ``set_of_files``.
+    """
+    root = path if path.is_dir() else path.parent
+    rows = joined(row for table in tables(path) for row in _rows(root, table, captions))
+    return set_of_files(root, name or root.resolve().name, rows)
+
+
+def tables(path: Path) -> list[Path]:
+    """The metadata of a folder, else of its sub-folders down to the second; or the given table."""
+    if path.is_file():
+        return [path] if path.suffix in (".jsonl", ".csv") else []
+    for place in (".", "*", "*/*"):
+        if found := sorted(file for name in METADATA for file in path.glob(f"{place}/{name}")):
+            return found
+    return []
+
+
+def _rows(root: Path, table: Path, wanted: str | None) -> Iterator[Row]:
+    place = table.parent.relative_to(root)
+    for number, of in enumerate(_records(table)):
+        filename = of.get("file_name", of.get("filename"))
+        if not isinstance(filename, str):
+            raise StudyError(f"{table}: row {number} lacks a text file_name; name its picture")
+        texts = texts_of(of, caption_columns(of, wanted, table))
+        path = place / filename
+        of_folder = next((part for part in path.parts[:-1] if part in SPLITS), "train")
+        scene = named(of.get("class", of.get("label")))
+        yield Row(path.as_posix(), str(of.get("split") or of_folder), texts, scene)
+
+
+def _records(table: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            if table.suffix == ".csv":
+                for row in csv.DictReader(file, strict=True):
+                    if None in row or None in row.values():
+                        raise StudyError(f"{table}: {[*row.values()]} does not fit the first line")
+                    yield row
+                return
+            for number, line in enumerate(filter(str.strip, file)):
+                if not isinstance(of := json.loads(line), dict):
+                    raise StudyError(f"{table}: line {number} is no JSON object {{...}}")
+                yield of
+    except (OSError, ValueError, csv.Error, RecursionError) as problem:
+        raise StudyError(f"{table} cannot be read ({problem}); write it again") from problem
