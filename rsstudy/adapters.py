@@ -91,7 +91,8 @@ def load_adapter(
         if not given_then:
             expected = given_weights(create(name, config["image_size"]).model)
         if base.weights != expected:
-            raise StudyError(f"{other} this model has: make it with those of {name}")
+            whose = "the model that it was attached to" if given_then else name
+            raise StudyError(f"{other} this model has: make it with those of {whose}")
     elif given_then:
         raise StudyError(
             f"the adapter in {folder} was trained on a model that was given: make it again, and "

@@ -101,10 +101,7 @@ def given(model) -> DualEncoder:
             "'amp' (for the rest, train under autocast)"
         )
     weights = given_weights(model)
-    (kind,) = weights
-    encoder = wrap(kind, model, _no_tokens, _joint_width(model), weights, own=True)
-    encoder.own = True
-    return encoder
+    return wrap(next(iter(weights)), model, _no_tokens, _joint_width(model), weights, own=True)
 
 
 def _no_tokens(texts: list[str]) -> Tensor:
@@ -116,10 +113,8 @@ def _no_tokens(texts: list[str]) -> Tensor:
 def _joint_width(model) -> int:
     if hasattr(model, "text"):
         return model.text.output_dim
-    head = model.text_projection
-    if head is None:
-        return model.ln_final.normalized_shape[0]
-    return head.out_features if isinstance(head, nn.Linear) else head.shape[1]
+    head = model.ln_final.weight if model.text_projection is None else model.text_projection
+    return getattr(head, "out_features", None) or head.shape[-1]
 
 
 def wrap(
@@ -131,13 +126,8 @@ def wrap(
     architecture: str = "",
     own: bool = False,
 ) -> DualEncoder:
-    """A ``DualEncoder`` around an open_clip model.
-
-    Args:
-        own: the model is the user's own: nothing of it is changed.
-    """
-    text = getattr(model, "text", model)
-    length_of = None if own else _adapted(model)
+    """A ``DualEncoder`` around an open_clip model; nothing of a user's ``own`` model is changed."""
+    text, length_of = getattr(model, "text", model), None if own else _adapted(model)
     heads = [
         key
         for key, _ in model.named_parameters()
@@ -147,7 +137,7 @@ def wrap(
     ]
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = model.visual.image_size
-    return DualEncoder(
+    encoder = DualEncoder(
         name=name,
         model=model,
         towers={"image": model.visual, "text": text.transformer},
@@ -161,14 +151,12 @@ def wrap(
         architecture=architecture,
         length_of=length_of,
     )
+    encoder.own = own
+    return encoder
 
 
 def _adapted(model) -> Callable[[Tensor], Tensor] | None:
-    """Let a model attend fast, keep its stream in fp32, and take short texts, where it can.
-
-    Returns:
-        ``length_of`` of its encoder.
-    """
+    """Let a model attend fast, keep its stream in fp32, take short texts; its ``length_of``."""
     attend_as_they_lie(model)
     for module in model.modules():
         if hasattr(module, "get_cast_dtype"):  # however weights are stored, the stream is in fp32
