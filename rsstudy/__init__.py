@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rsstudy.adapters import export as export
     from rsstudy.adapters import load_adapter as load_adapter
+    from rsstudy.adapters import save_adapter as save_adapter
     from rsstudy.data.imagetext import ImageTextSet as ImageTextSet
     from rsstudy.data.pairs import from_pairs as from_pairs
     from rsstudy.data.sources import load as load
@@ -59,7 +60,7 @@ __version__ = "0.1.0"
 
 # The public names by module. A module is imported when one of its names is used: torch takes time.
 _PUBLIC = {
-    "adapters": ("export", "load_adapter"),
+    "adapters": ("export", "load_adapter", "save_adapter"),
     "data.imagetext": ("ImageTextSet",),
     "data.pairs": ("from_pairs",),
     "data.sources": ("load",),

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
+from rsstudy.encoders.dual import GIVEN, given_weights
 from rsstudy.encoders.tiny import CONFIG
 from rsstudy.errors import StudyError
 from rsstudy.files import read_json, sha256_of, whole_file
-from rsstudy.methods import attach, create_method, load_trained, merge
+from rsstudy.methods import (
+    METHODS,
+    attach,
+    attached,
+    create_method,
+    load_trained,
+    merge,
+    name_of,
+    trained,
+    whole,
+)
+from rsstudy.settings import settings_of
 from rsstudy.tensors import read_tensors, save_tensors
 
 ADAPTER, ADAPTER_CONFIG = "adapter.safetensors", "adapter.json"
 
 
-def save_adapter(
-    folder: Path, encoder: DualEncoder, saved: Mapping[str, Tensor], trained_by: Mapping[str, Any]
-) -> None:
-    """Write the trained tensors and, last, the configuration that rebuilds their encoder.
+def save_adapter(encoder: DualEncoder, folder: Path, **trained_by: Any) -> None:
+    """Write the trained tensors and, last, the configuration that puts them on their base again.
 
     Args:
-        trained_by: the fields of ``AdapterConfig`` that the encoder and the file do not say.
+        trained_by: fields of ``AdapterConfig`` that the encoder does not say, or says otherwise.
+
+    Raises:
+        StudyError: the encoder carries no method that has a name, or the folder cannot be written.
     """
-    save_tensors(folder / ADAPTER, saved)
+    carried, folder = attached(encoder), Path(folder)
+    if carried is None:
+        raise StudyError("this encoder carries no method: attach one")
+    name = name_of(carried.method)
+    if name not in METHODS:
+        raise StudyError(f"{name} could not be loaded again: give it a name by @register")
+    save_tensors(folder / ADAPTER, trained(encoder))
     config = {
+        "encoder": encoder.name,
+        "method": name,
+        "method_settings": settings_of(carried.method),
+        "method_version": METHODS.versions[name],
+        "train_heads": carried.train_heads,
+        "seed": carried.seed,
         **trained_by,
         "image_size": encoder.image_size,
         "weights": encoder.weights,
@@ -41,38 +65,61 @@ def save_adapter(
         temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def load_adapter(folder: Path, encoder: str | None = None, device: str = "auto") -> DualEncoder:
+def load_adapter(
+    folder: Path, encoder: str | None = None, device: str = "auto", model: nn.Module | None = None
+) -> DualEncoder:
     """The encoder with a saved adapter on it.
 
     Args:
         folder: holds ``adapter.safetensors`` and ``adapter.json``.
         encoder: where its base weights lie now, if not under the name in the configuration.
+        device: where the encoder is put; a model of your own stays where it is.
+        model: an open_clip model of your own, which gets the adapter in place; see ``attach``.
 
     Raises:
         StudyError: a file is absent or damaged, or the base weights are not those it was made on.
     """
-    config = read_adapter_config(folder)
+    config, tensors = read_adapter_config(folder), read_adapter(folder)
     name, trained_on = encoder or config["encoder"], config["architecture"]
     method = create_method(config["method"], config["method_settings"])
+    given_then = any(source.startswith(GIVEN) for source in config["weights"])
+    other = f"the adapter in {folder} was trained on other weights than"
+    if model is not None:
+        from rsstudy.encoders.openclip import given
 
-    def checked(base: DualEncoder) -> DualEncoder:
-        if base.architecture != trained_on:
-            raise StudyError(
-                f"the adapter in {folder} was trained on {trained_on}, not on "
-                f"{base.architecture}: leave --encoder out, or let it name {trained_on}"
-            )
-        return base
-
-    if encoder is not None:
-        checked(create(name, meta=True))  # another encoder may not even come in this image size
-    base = checked(create(name, config["image_size"])).to(pick_device(device))
-    if sorted(base.weights.values()) != sorted(config["weights"].values()):
+        base, expected = given(model), config["weights"]
+        if not given_then:
+            expected = given_weights(create(name, config["image_size"]).model)
+        if base.weights != expected:
+            whose = "the model that it was attached to" if given_then else name
+            raise StudyError(f"{other} this model has: make it with those of {whose}")
+    elif given_then:
         raise StudyError(
-            f"the adapter in {folder} was trained on other weights than {name} has here"
+            f"the adapter in {folder} was trained on a model that was given: make it again, and "
+            "give it to rsstudy.load_adapter(FOLDER, model=MODEL)"
         )
-    attach(base, method, config["train_heads"])
-    load_trained(base, read_adapter(folder), str(Path(folder) / ADAPTER))
+    else:
+        if encoder is not None:  # another may not even come in this image size
+            _check_architecture(folder, create(name, meta=True), trained_on)
+        base = create(name, config["image_size"]).to(pick_device(device))
+        _check_architecture(folder, base, trained_on)
+        if sorted(base.weights.values()) != sorted(config["weights"].values()):
+            raise StudyError(f"{other} {name} has here")
+    with whole(base):
+        attach(base, method, config["train_heads"])
+        for of_base, parameter in base.named_parameters():
+            if of_base in tensors:  # its user trained it beside the method: the temperature, say
+                parameter.requires_grad_(True)
+        load_trained(base, tensors, str(Path(folder) / ADAPTER))
     return base.eval()
+
+
+def _check_architecture(folder: Path, base: DualEncoder, trained_on: str) -> None:
+    if base.architecture != trained_on:
+        raise StudyError(
+            f"the adapter in {folder} was trained on {trained_on}, not on {base.architecture}: "
+            f"leave --encoder out, or let it name {trained_on}"
+        )
 
 
 class AdapterConfig(BaseModel):
@@ -142,7 +189,14 @@ def export(adapter: Path, out: Path, encoder: str | None = None) -> str:
     model = load_adapter(adapter, encoder, "cpu")
     if not isinstance(model.model, (open_clip.CLIP, open_clip.CustomTextCLIP)):
         raise StudyError(f"{model.architecture} is no open_clip model: keep its adapter as it is")
-    merge(model)
+    try:
+        merge(model)
+    except StudyError as problem:
+        load = f"rsstudy.load_adapter({str(adapter)!r}"
+        raise StudyError(
+            f"{problem}: encoder = {load}) loads both, and {load}, model=model) puts it on an "
+            "open_clip model of your own"
+        ) from None
     save_tensors(out, model.model.state_dict(), {"format": "pt"})
     name, known, first = model.architecture, open_clip.list_models(), ""
     plain = name.removesuffix("-quickgelu")

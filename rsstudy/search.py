@@ -27,6 +27,7 @@ from rsstudy.encoders.dual import state_sha256
 from rsstudy.errors import StudyError
 from rsstudy.files import cache_folder, whole_file
 from rsstudy.found import Found, Hit
+from rsstudy.methods import attached
 from rsstudy.progress import Progress
 from rsstudy.retrieval import distinct, distinct_rows
 from rsstudy.tensors import read_tensors, save_tensors
@@ -242,7 +243,8 @@ def digest_of(encoder: DualEncoder) -> str:
     """sha256 of what a vector depends on: weights, method and settings, form of the pictures."""
     form = [encoder.image_size, encoder.mean.tolist(), encoder.std.tolist(), DECODING_VERSION]
     of = [encoder.architecture, encoder_version(encoder.name)]
-    method = getattr(encoder.method, "attached", "")
+    carried = attached(encoder)
+    method = repr(carried.method) if carried else ""
     return _sha256(of, method, form, state_sha256(encoder))
 
 

@@ -1,5 +1,6 @@
 """Weights and sets go out to other people's libraries, and theirs come in."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from processes import here
 from torch.nn import functional
 
+import rsstudy
 from rsstudy.adapters import export
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.sources import load
@@ -84,10 +86,15 @@ def test_a_real_models_merged_adapter_is_loaded_by_the_line_that_the_command_pri
 
 
 @pytest.mark.parametrize("method", ["mrs-adapter", "vl-prompt"])
-def test_what_cannot_be_merged_says_so(trained, tmp_path, method):
+def test_what_cannot_be_merged_says_so_and_how_it_is_loaded(trained, tmp_path, method):
     _, folder = trained(method, epochs=1)
-    with pytest.raises(StudyError, match="cannot be merged"):
+    with pytest.raises(StudyError, match="cannot be merged") as problem:
         export(folder, tmp_path / "merged.safetensors")
+    alone, onto = re.findall(r"rsstudy\.load_adapter\(.*?\)", str(problem.value))
+    names = {"rsstudy": rsstudy, "model": create("tiny@random").model}
+    whole, plain = eval(alone, names), eval(onto, names)
+    assert plain.model is names["model"] and whole.name == "tiny@random"
+    assert rsstudy.count_trained(whole) == rsstudy.count_trained(plain)
     assert not (tmp_path / "merged.safetensors").exists()
     with pytest.raises(StudyError, match="name the file .safetensors"):
         export(folder, tmp_path / "merged.pt")

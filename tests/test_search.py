@@ -18,12 +18,10 @@ from PIL import Image
 
 import rsstudy
 from rsstudy import search
-from rsstudy.adapters import save_adapter
 from rsstudy.data.reading import Files
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.found import write_page
-from rsstudy.methods import trained
 from rsstudy.search import best, read_index
 
 ROOT = Path(__file__).parents[1]
@@ -362,9 +360,7 @@ def test_what_a_search_lacks_is_said_in_one_line(call, tmp_path, words, message)
 
 def test_the_page_is_true(other, rows, folder, write_parquet, call, monkeypatch):  # noqa: F811
     page = (ROOT / "book" / "search.md").read_text()
-    run = {"encoder": "tiny@random", "method": "lora", "method_settings": {}, "train_heads": False}
-    Path("runs").mkdir()
-    save_adapter(Path("runs/mine"), other, trained(other), run)
+    rsstudy.save_adapter(other, "runs/mine")
     folder.rename("my-pictures"), write_parquet(rows, "my-set")
     Path("query.png").write_bytes(rows[0].content)
     shown = {"bash": [], "python": []}

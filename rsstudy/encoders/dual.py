@@ -17,6 +17,8 @@ from rsstudy.encoders.places import MODALITIES, Block, Modality, find_blocks
 # training and skips hooks; one path everywhere keeps equal things bit-equal.
 torch.backends.mha.set_fastpath_enabled(False)
 
+GIVEN = "given/"  # begins the source of weights that came in a model, not in a file
+
 
 class DualEncoder(nn.Module):
     """Two towers of any library behind one interface.
@@ -40,6 +42,7 @@ class DualEncoder(nn.Module):
     mean: Tensor
     std: Tensor
     method: Any  # an nn.Module with the modules that a method adds
+    own = False  # whether the model is the user's own, trained and called by its own functions
 
     def __init__(
         self,
@@ -83,6 +86,11 @@ class DualEncoder(nn.Module):
     def logit_scale(self) -> nn.Parameter:
         """Log of the inverse temperature: the scalar that CLIP learns."""
         return self.model.logit_scale
+
+    @property
+    def given(self) -> bool:
+        """Whether its weights came in a model: then ``create`` cannot read them again."""
+        return any(source.startswith(GIVEN) for source in self.weights)
 
     def tower(self, modality: Modality) -> nn.Module:
         return self._towers[0 if modality == "image" else 1]
@@ -184,3 +192,10 @@ def state_sha256(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def given_weights(model: nn.Module) -> dict[str, str]:
+    """The ``weights`` of a model that is given as it is: its kind -> the sha256 of its state."""
+    quick_gelu = any(type(module).__name__ == "QuickGELU" for module in model.modules())
+    kind = f"{type(model).__name__}{'-quickgelu' if quick_gelu else ''}"
+    return {f"{GIVEN}{kind}": state_sha256(model)}

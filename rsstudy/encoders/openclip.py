@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsstudy.encoders.attention import attend_as_they_lie
-from rsstudy.encoders.dual import DualEncoder, seeded, state_sha256
+from rsstudy.encoders.dual import DualEncoder, given_weights, seeded, state_sha256
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import sha256_of
 from rsstudy.registry import ENCODERS
@@ -82,23 +82,52 @@ def openclip(
     return wrap(f"{name}@{weights}", model, partial(_tokens, name), width, sources, form)
 
 
+def given(model) -> DualEncoder:
+    """A ``DualEncoder`` around a user's own open_clip model, whose classes and types stay his.
+
+    Its tokenizer is unknown until one is set: ``encoder.tokenizer = open_clip.get_tokenizer(...)``.
+
+    Raises:
+        StudyError: no CLIP of open_clip, or one whose weights are not stored in float32.
+    """
+    if not isinstance(model, (open_clip.CLIP, open_clip.CustomTextCLIP)):
+        raise StudyError(
+            f"a {type(model).__name__} is no CLIP or CustomTextCLIP of open_clip: give the model "
+            "itself, before it is compiled, scripted or wrapped"
+        )
+    if low := {p.dtype for p in model.parameters()} - {torch.float32}:
+        raise StudyError(
+            f"this model's weights are stored in {low.pop()}: make it with precision='fp32' or "
+            "'amp' (for the rest, train under autocast)"
+        )
+    weights = given_weights(model)
+    return wrap(next(iter(weights)), model, _no_tokens, _joint_width(model), weights, own=True)
+
+
+def _no_tokens(texts: list[str]) -> Tensor:
+    raise StudyError(
+        "this model came without its tokenizer: encoder.tokenizer = open_clip.get_tokenizer(NAME)"
+    )
+
+
+def _joint_width(model) -> int:
+    if hasattr(model, "text"):
+        return model.text.output_dim
+    head = model.ln_final.weight if model.text_projection is None else model.text_projection
+    return getattr(head, "out_features", None) or head.shape[-1]
+
+
 def wrap(
-    name: str, model, tokenizer, joint_width: int, weights: dict[str, str], architecture: str = ""
+    name: str,
+    model,
+    tokenizer,
+    joint_width: int,
+    weights: dict[str, str],
+    architecture: str = "",
+    own: bool = False,
 ) -> DualEncoder:
-    """A ``DualEncoder`` around an open_clip model."""
-    text = getattr(model, "text", model)
-    attend_as_they_lie(model)
-    for module in model.modules():
-        if hasattr(module, "get_cast_dtype"):  # however weights are stored, the stream is in fp32
-            module.get_cast_dtype = lambda: torch.float32
-    length_of = None
-    causal = getattr(model, "attn_mask", None) is not None
-    if type(model) is open_clip.CLIP and causal and model.text_pool_type == "argmax":
-        model.__class__ = CLIP
-
-        def length_of(tokens: Tensor) -> Tensor:
-            return tokens.argmax(dim=1) + 1  # the end of text has the highest id
-
+    """A ``DualEncoder`` around an open_clip model; nothing of a user's ``own`` model is changed."""
+    text, length_of = getattr(model, "text", model), None if own else _adapted(model)
     heads = [
         key
         for key, _ in model.named_parameters()
@@ -108,7 +137,7 @@ def wrap(
     ]
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = model.visual.image_size
-    return DualEncoder(
+    encoder = DualEncoder(
         name=name,
         model=model,
         towers={"image": model.visual, "text": text.transformer},
@@ -122,6 +151,21 @@ def wrap(
         architecture=architecture,
         length_of=length_of,
     )
+    encoder.own = own
+    return encoder
+
+
+def _adapted(model) -> Callable[[Tensor], Tensor] | None:
+    """Let a model attend fast, keep its stream in fp32, take short texts; its ``length_of``."""
+    attend_as_they_lie(model)
+    for module in model.modules():
+        if hasattr(module, "get_cast_dtype"):  # however weights are stored, the stream is in fp32
+            module.get_cast_dtype = lambda: torch.float32
+    causal = getattr(model, "attn_mask", None) is not None
+    if not (type(model) is open_clip.CLIP and causal and model.text_pool_type == "argmax"):
+        return None
+    model.__class__ = CLIP
+    return lambda tokens: tokens.argmax(dim=1) + 1  # the end of text has the highest id
 
 
 def _tokens(name: str, texts: list[str]) -> Tensor:

@@ -423,7 +423,7 @@ def _train(job: Job, started: float, deadline: float) -> dict[str, Any]:
 
     def keep() -> dict[str, Any]:
         chosen = evaluate(encoder, validation).scores  # before the memory taken is asked for
-        save_adapter(job.folder, encoder, saved, adapter_config(run, job.key))
+        save_adapter(encoder, job.folder, **adapter_config(run, job.key))
         adapter = job.folder / ADAPTER
         cost = training_cost(training.history, training.steps, encoder.device, adapter)
         record.update(
@@ -506,13 +506,9 @@ def _trained_parameters(encoder: DualEncoder, objective: Objective) -> dict[str,
 
 
 def adapter_config(run: Run, key: str) -> dict[str, Any]:
-    """What an adapter's configuration says of the run that trained it."""
+    """What an adapter's configuration says of the run that trained it, beside its encoder."""
     return {
-        "encoder": run.encoder,
         "method": run.method,
-        "method_settings": settings_of(run.built_method),
-        "method_version": METHODS.versions[base_name(run.method)],
-        "train_heads": run.train_heads,
         "validation": run.recipe.validation,
         "seed": run.seed,
         "fold": None if run.fold is None else dataclasses.asdict(run.fold),

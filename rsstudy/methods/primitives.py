@@ -318,7 +318,9 @@ def _with_mask(args: tuple, kwargs: dict, change: Callable[[Tensor], Tensor]) ->
     for name in ("attn_mask", "attention_mask"):
         if kwargs.get(name) is not None:
             return args, {**kwargs, name: change(kwargs[name])}
-    # BERT hands its blocks the mask as the second argument.
-    if len(args) > 1 and isinstance(args[1], Tensor) and args[1].dim() == 4:
-        return (args[0], change(args[1]), *args[2:]), kwargs
+    # BERT hands its blocks the mask as the second argument, and open_clip, where it recomputes
+    # activations, as the fourth.
+    for at, given in enumerate(args[1:], start=1):
+        if isinstance(given, Tensor) and (at == 3 or given.dim() == 4):
+            return (*args[:at], change(given), *args[at + 1 :]), kwargs
     return args, kwargs

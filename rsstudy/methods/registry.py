@@ -1,4 +1,4 @@
-"""The register of methods, and what it means to attach one to an encoder.
+"""The register of methods, and what an encoder has trained; see ``attaching`` for attaching one.
 
 A method is a class of its settings with one function, ``add_to(encoder)``. It puts new modules
 under ``encoder.method`` and may mark parameters of the base as trained.
@@ -14,10 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rsstudy.encoders import DualEncoder, create
+from rsstudy.encoders import DualEncoder
 from rsstudy.errors import StudyError, unknown
 from rsstudy.methods.placing import Towers, modalities
-from rsstudy.methods.primitives import is_added, remove_all
 from rsstudy.registry import METHODS
 from rsstudy.settings import checked, settings_from
 
@@ -113,74 +112,18 @@ def own_parameters(encoder: DualEncoder, towers: Towers) -> list[tuple[nn.Module
     ]
 
 
-def attach(encoder: DualEncoder, method: Method, train_heads: bool = False, seed: int = 0) -> None:
-    """Freeze the encoder, then add the method; new weights are drawn from ``seed``.
-
-    Raises:
-        StudyError: the encoder carries a method already, or the method does not fit it, or finds
-            nothing there that it trains.
-    """
-    if hasattr(encoder.method, "attached"):
-        raise StudyError("this encoder carries a method already: make a new one")
-    encoder.method.attached = repr(method)  # gone with encoder.method; see _forget
-    encoder.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]), encoder.device:
-        torch.manual_seed(seed)
-        method.add_to(encoder)
-    encoder.method.requires_grad_(True).eval()
-    name = next((n for n, kind in METHODS.items() if type(method) is kind), type(method).__name__)
-    if name != "zero-shot" and not trained(encoder):
-        raise StudyError(f"{name} would train nothing of {encoder.name}: choose another method")
-    if train_heads:
-        train(encoder, encoder.heads)
-
-
-def detach(encoder: DualEncoder) -> list[str]:
-    """Take the method off again: the encoder is the frozen base that it was.
-
-    Returns:
-        the base's own parameters that the method had trained, and that were read again.
-
-    Raises:
-        StudyError: the method trained the base's own parameters, and the base cannot be read again.
-    """
-    own = [name for name in trained(encoder) if name.startswith("model.")]
-    remove_all(encoder.model)
-    _forget(encoder)
-    parameters = dict(encoder.named_parameters())
-    if own := [name for name in own if name in parameters]:
-        base = dict(create(encoder.name, encoder.image_size).named_parameters())
-        with torch.no_grad():
-            for name in own:
-                parameters[name].copy_(base[name])
-    return own
-
-
-def merge(encoder: DualEncoder) -> None:
-    """Write the method into the base's own weights: equal outputs, no cost, the base's keys.
-
-    Raises:
-        StudyError: the method adds computations or tokens, which no weight can hold.
-    """
-    if is_added(encoder.model) or any(encoder.after_heads.values()):
-        raise StudyError(
-            "this method cannot be merged: it adds computations, not weights; it is used as it is, "
-            "from its run's folder"
-        )
-    remove_all(encoder.model, keep_weights=True)
-    _forget(encoder)
-
-
-def _forget(encoder: DualEncoder) -> None:
-    encoder.method = nn.Module()
-    for changes in encoder.after_heads.values():
-        changes.clear()
-    encoder.requires_grad_(False).eval()
+def name_of(method: Method) -> str:
+    """The name that a method is registered by; that of its class where it has none."""
+    return next((n for n, kind in METHODS.items() if type(method) is kind), type(method).__name__)
 
 
 def trained(encoder: DualEncoder) -> dict[str, nn.Parameter]:
-    """The trained parameters by name."""
-    return {name: p for name, p in encoder.named_parameters() if p.requires_grad}
+    """The trained parameters by name; those that a method adds have equal names in any model."""
+    return {
+        name.removeprefix("model.") if name.startswith("model.method.") else name: p
+        for name, p in encoder.named_parameters()
+        if p.requires_grad
+    }
 
 
 @dataclass(frozen=True)
