@@ -24,7 +24,7 @@ from rsstudy.encoders.dual import DualEncoder, state_sha256
 from rsstudy.encoders.places import MODALITIES, PLACES, Block, Modality  # noqa: F401
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import cache_folder, sha256_of
-from rsstudy.registry import ENCODERS
+from rsstudy.registry import ENCODERS, encoder_names
 from rsstudy.tensors import read_tensors
 
 register = ENCODERS.register
@@ -117,14 +117,15 @@ def list_encoders() -> list[EncoderInfo]:
 
     ENCODERS.load()
     absent = {} if tiny_delta().exists() else {"tiny": "rsstudy pretrain tiny"}
-    ours = [
-        EncoderInfo(name, about["what"], absent.get(name, about.get("ready", "yes")))
-        for name, about in sorted(ENCODERS.about.items(), key=lambda row: row[0] != "tiny")
-    ]
-    for name in sorted(open_clip.list_models(), key=lambda model: model != "ViT-B-32"):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        ours.append(EncoderInfo(name, f"open_clip; tags: {tags}", "fetched on first use"))
-    return ours
+    rows = []
+    for name in encoder_names():
+        if about := ENCODERS.about.get(name):
+            ready = absent.get(name, about.get("ready", "yes"))
+            rows.append(EncoderInfo(name, about["what"], ready))
+        else:
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+            rows.append(EncoderInfo(name, f"open_clip; tags: {tags}", "fetched on first use"))
+    return rows
 
 
 def _size_of_alignment(deltas: list[Path]) -> int | None:

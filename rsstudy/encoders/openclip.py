@@ -20,7 +20,7 @@ from rsstudy.encoders.attention import attend_as_they_lie
 from rsstudy.encoders.dual import DualEncoder, seeded, state_sha256
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import sha256_of
-from rsstudy.registry import ENCODERS
+from rsstudy.registry import encoder_names
 
 
 class CLIP(open_clip.CLIP):
@@ -54,7 +54,7 @@ def openclip(
         StudyError: unknown model or tag, weights absent, out of reach or of another shape.
     """
     if name not in open_clip.list_models():
-        raise unknown("encoder", name, [*open_clip.list_models(), *ENCODERS])
+        raise unknown("encoder", name, encoder_names())
     path = Path(weights).expanduser()
     is_file = path.suffix in (".pt", ".pth", ".bin", ".safetensors") or path.exists()
     config = open_clip.get_model_config(name)
