@@ -292,6 +292,11 @@ def runs_command(folder: Path, as_csv: bool, as_json: bool) -> None:
 @option("--data", "A known set, a folder, a JSON, or generated scenes.", DATA, required=True)
 @option("--split", "Which split is scored.", SPLIT, "test")
 @option("--image-size", "Without --adapter: pixels a side.", int)
+@options.repeated(
+    "--recall-k ks",
+    "Score recall at this rank, beside 1, 5 and 10. The mean recall is that of 1, 5 and 10.",
+    click.IntRange(1),
+)
 @options.in_fold
 @options.json_file
 @options.data_root
@@ -302,6 +307,7 @@ def evaluate_command(
     data: str,
     split: str,
     image_size: int | None,
+    ks: tuple[int, ...],
     file: Path | None,
     data_root: Path | None,
     device: str,
@@ -321,9 +327,7 @@ def evaluate_command(
     from rsstudy.adapters import ADAPTER, load_adapter, read_adapter_config
     from rsstudy.devices import pick_device
     from rsstudy.encoders import create
-    from rsstudy.evaluation import query_counts
-    from rsstudy.experiments.names import public_name
-    from rsstudy.experiments.splits import data_label, evaluate_split
+    from rsstudy.experiments.splits import evaluate_split
     from rsstudy.files import sha256_of
 
     scored = None
@@ -336,25 +340,12 @@ def evaluate_command(
     else:
         model = create(str(encoder), image_size).to(pick_device(device))
     published = fold["number"] == 0
-    result, pairs, chosen = evaluate_split(
-        model, data, split, data_root, True, adapter, _fold(**fold), published
+    found = evaluate_split(
+        model, data, split, data_root, True, adapter, _fold(**fold), published, ks
     )
-    answer = {
-        "adapter": scored,
-        "data": data_label(data, chosen),
-        "split": split,
-        "images": len(chosen),
-        "captions": len(pairs.text_of),
-        "encoder": public_name(model.name),
-        "image_size": model.image_size,
-        "weights": model.weights,
-        "scores": result.scores,
-        "split_manifest_digest": chosen.manifest_digest(),
-        "split_pixel_digest": pairs.pixel_digest,
-        "queries": query_counts(result, pairs.image_of, chosen.classes),
-    }
+    answer = {"adapter": scored, **found}
     if not write_facts(answer, file):
-        show([score_columns(result.scores)])
+        show([score_columns(answer["scores"])])
 
 
 cli.add_command(search_command)

@@ -69,9 +69,10 @@ def show_record(record: Mapping[str, Any], more: Mapping[str, Any], as_json: boo
 
 
 def score_columns(scores: Mapping[str, float]) -> dict[str, Any]:
-    """Scores as columns: the three recalls of a direction share one, since six are too wide."""
+    """Scores as columns: the recalls of a direction share one, since six are too wide."""
+    ks = sorted(int(name[5:]) for name in scores if name.startswith("i2t_r"))
     ways = {
-        f"{way} R@1/5/10": "/".join(f"{scores[f'{way}_r{k}']:.1f}" for k in (1, 5, 10))
+        f"{way} R@{'/'.join(map(str, ks))}": "/".join(f"{scores[f'{way}_r{k}']:.1f}" for k in ks)
         for way in ("i2t", "t2i")
     }
     return {**ways, "mean recall": round(scores["mean_recall"], 2)}

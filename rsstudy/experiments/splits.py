@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from rsstudy.data.folds import Fold, as_fold, assignment_digest
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import hold_out_validation, load, usable
 from rsstudy.encoders import DualEncoder
-from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
+from rsstudy.evaluation import evaluate, prepare, query_counts
+from rsstudy.experiments.names import public_name
 from rsstudy.training.recipe import Recipe
 
 
@@ -63,14 +65,19 @@ def evaluate_split(
     adapter: Path | None = None,
     fold: Fold | None = None,
     published: bool = False,
-) -> tuple[Evaluation, Pairs, ImageTextSet]:
+    ks: Iterable[int] = (),
+) -> dict[str, Any]:
     """Score an encoder on one split of a set.
 
     Args:
+        ks: ranks whose recalls are scored beside those at 1, 5 and 10.
         adapter: the folder the encoder was loaded from; where its run drew splits of its own, they
             are drawn again.
         fold: the fold that the split is of; else the adapter's.
         published: take the published splits, whatever the adapter's fold.
+
+    Returns:
+        the scores, what they are of, and the counts that they come from.
 
     Raises:
         StudyError: the set or the split is not there, or a caption of it is empty.
@@ -84,7 +91,20 @@ def evaluate_split(
             recipe, seed = Recipe(validation=config["validation"]), config["seed"]
     chosen = open_splits(data, recipe, seed, data_root, fold).whole.split(split)
     pairs = prepare(encoder, chosen)
-    return evaluate(encoder, pairs, progress), pairs, chosen
+    result = evaluate(encoder, pairs, progress, ks)
+    return {
+        "data": data_label(data, chosen),
+        "split": split,
+        "images": len(chosen),
+        "captions": len(pairs.text_of),
+        "encoder": public_name(encoder.name),
+        "image_size": encoder.image_size,
+        "weights": encoder.weights,
+        "scores": result.scores,
+        "split_manifest_digest": chosen.manifest_digest(),
+        "split_pixel_digest": pairs.pixel_digest,
+        "queries": query_counts(result, pairs.image_of, chosen.classes),
+    }
 
 
 def data_label(data: str | ImageTextSet, whole: ImageTextSet) -> str:
