@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from rsstudy.encoders import create
@@ -40,3 +41,64 @@ def test_further_ranks_are_named_from_python_too(small):
     assert {*more.scores_relaxed} == {*more.scores}
     assert usual.scores.items() <= more.scores.items()
     assert usual.scores["i2t_r1"] <= more.scores["i2t_r2"] <= more.scores["i2t_r5"]
+
+
+@pytest.fixture
+def score_several(call, rows, write_parquet, own_cache):
+    """``score_several("--json")``: the command for two encoders on the sets ``set`` and ``few``."""
+    write_parquet(rows), write_parquet(rows[2:], "few")
+    two = ["--encoder", "tiny@random", "--encoder", "vits14-minilm@random"]
+    sets = ["--data", "set", "--data", "few"]
+    return lambda *more: call("evaluate", *two, *sets, "--image-size", "56", *more)
+
+
+def test_several_encoders_on_several_sets_give_each_the_score_of_its_own(
+    score_several, call, tmp_path
+):
+    both = ["--split", "val", "--split", "train", "--recall-k", 20]
+    done = score_several(*both, "--csv", "all.csv", "--json", "all.json")
+    assert done.code == 0, done.error
+    rows = pd.read_csv(tmp_path / "all.csv").to_dict("records")
+    facts = json.loads((tmp_path / "all.json").read_text())
+    assert len(rows) == len(facts) == 8 and done.output.count("tiny@random") == 4
+    recalls = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10, 20)]
+    shown = ["encoder", "data", "split", "images", "captions", *recalls, "mean_recall"]
+    for row, of in zip(rows, facts, strict=True):
+        assert [*row] == shown
+        one = ["--encoder", row["encoder"], "--data", row["data"], "--split", row["split"]]
+        alone = call("evaluate", *one, "--image-size", 56, "--recall-k", 20, "--json")
+        assert json.loads(alone.output) == of
+        assert row == {**{name: of[name] for name in shown[:5]}, **of["scores"]}
+
+
+def test_what_fails_is_named_and_the_others_go_on(score_several, tmp_path):
+    (tmp_path / "few" / "test-00000-of-00001.parquet").write_bytes(b"torn")
+    done = score_several("--csv", "scores.csv", "--encoder", "tiny@random+no.safetensors")
+    assert done.code == 1
+    scored = pd.read_csv(tmp_path / "scores.csv")
+    assert scored["data"].tolist() == ["set", "set"] and scored["encoder"].nunique() == 2
+    errors = done.error.splitlines()
+    assert [line.split(": ")[1] for line in errors] == [
+        "few, test, by tiny@random",
+        "few, test, by vits14-minilm@random",
+        "tiny@random+no.safetensors",
+    ]
+    assert "test-00000-of-00001.parquet" in errors[0] and "no weights at" in errors[2]
+
+
+def test_where_all_fails_there_is_no_table(call, tmp_path):
+    done = call("evaluate", "--encoder", "tiny@random", "--data", "./no", "--data", "./nor")
+    assert done.code == 1 and not done.output and done.error.count("does not exist") == 2
+    alone = call("evaluate", "--encoder", "tiny@random", "--data", "./no", "--csv", "no.csv")
+    assert alone.error.startswith("error: no does not exist") and not (tmp_path / "no.csv").exists()
+
+
+def test_an_adapter_is_scored_on_several_sets(train, call, rows, write_parquet):
+    train()
+    write_parquet(rows[2:], "few")
+    asked = ["evaluate", "--adapter", "run", "--data", "set", "--data", "few", "--json"]
+    facts = json.loads(call(*asked).output)
+    assert [of["data"] for of in facts] == ["set", "few"]
+    assert len({of["adapter"]["adapter_sha256"] for of in facts}) == 1
+    twice = call(*asked, "--encoder", "tiny@random", "--encoder", "tiny")
+    assert twice.code == 1 and "an adapter has one base" in twice.error

@@ -78,7 +78,7 @@ def score_columns(scores: Mapping[str, float]) -> dict[str, Any]:
     return {**ways, "mean recall": round(scores["mean_recall"], 2)}
 
 
-def write_facts(facts: Mapping[str, Any], file: Path | None) -> bool:
+def write_facts(facts: Mapping[str, Any] | Sequence[Mapping[str, Any]], file: Path | None) -> bool:
     """Write JSON into a file, or print it where the file is ``-``; whether it was printed."""
     from rsstudy.experiments.record import readable, write_readable
 
