@@ -80,6 +80,10 @@ class Registry(Mapping[str, Any]):
         return len(list(iter(self)))
 
 
+ELSEWHERE = ("local-dir:", "hf-hub:")
+"""How open_clip begins the name of an encoder that a folder or the hub holds."""
+
+
 def encoder_names() -> list[str]:
     """Our own encoders, tiny first; open_clip's models, ViT-B-32 first. Nothing is imported."""
     found = find_spec("open_clip")

@@ -4,6 +4,8 @@ A name is ``MODEL``, ``MODEL@WEIGHTS`` or ``MODEL@WEIGHTS+DELTA``:
 
 - ``ViT-B-32@openai``, ``ViT-B-32@/path/to/file.safetensors``, ``ViT-B-32@random``: any open_clip
   model with a pretrained tag, a local file, or random weights (``@openai`` when left out);
+- ``local-dir:/path/to/folder``, ``hf-hub:ORG/NAME``: an open_clip model as its folder holds it, an
+  ``open_clip_config.json`` beside weights;
 - ``vits14-minilm``: the packaged towers as aligned on Flickr8k, at the image size of the
   alignment; ``vits14-minilm@unaligned``: the same before it;
 - ``tiny``: as pretrained by ``rsstudy pretrain tiny``; ``tiny@random``: before that;
@@ -94,7 +96,7 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
     else:
         from rsstudy.encoders.openclip import openclip
 
-        encoder = openclip(model, weights or "openai", image_size, meta)
+        encoder = openclip(model, weights, image_size, meta)
     for number, delta in enumerate([] if meta else deltas):
         tensors = read_tensors(delta)
         apply_delta(encoder.model, tensors, str(delta))

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from rsstudy.errors import unknown
-from rsstudy.registry import ENCODERS, METHODS, OBJECTIVES, SETS, encoder_names
+from rsstudy.registry import ELSEWHERE, ENCODERS, METHODS, OBJECTIVES, SETS, encoder_names
 
 SCALES = click.Choice(["smoke", "short", "bench", "paper"])
 
@@ -48,6 +48,14 @@ class DataName(Name):
         return super().convert(value, param, ctx) if is_word else str(value)
 
 
+class EncoderName(Name):
+    """An encoder; one that a folder or the hub holds is looked for when it is opened."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Return the name as it is, unless nothing has it."""
+        return value if value.startswith(ELSEWHERE) else super().convert(value, param, ctx)
+
+
 class SplitName(click.ParamType):
     """A split, by any of the names that readers know: "validation" is val."""
 
@@ -61,7 +69,7 @@ class SplitName(click.ParamType):
 
 
 DATA = DataName(SETS.kind, lambda: SETS, r"\?")
-ENCODER = Name(ENCODERS.kind, encoder_names, "[@+]")
+ENCODER = EncoderName(ENCODERS.kind, encoder_names, "[@+]")
 METHOD = Name(METHODS.kind, lambda: METHODS, ":")
 SPLIT = SplitName()
 OBJECTIVE = Name(OBJECTIVES.kind, lambda: OBJECTIVES)
