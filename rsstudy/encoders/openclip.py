@@ -26,9 +26,6 @@ from rsstudy.errors import StudyError, first_line, unknown
 from rsstudy.files import read_json, sha256_of
 from rsstudy.registry import ELSEWHERE, encoder_names
 
-CONFIGURATION = "open_clip_config.json"
-IN_A_FOLDER = "; with a network try again, without one give its folder: local-dir:/path"
-
 
 class CLIP(open_clip.CLIP):
     """open_clip's CLIP, whose text tower also takes captions cut behind their last word.
@@ -49,16 +46,10 @@ class CLIP(open_clip.CLIP):
         return functional.normalize(x, dim=-1) if normalize else x
 
 
-class _Model(BaseModel):
-    embed_dim: int
-    vision_cfg: dict[str, Any]
-    text_cfg: dict[str, Any]
-
-
 class Written(BaseModel):
     """What open_clip writes beside weights, into ``open_clip_config.json``."""
 
-    model_cfg: _Model
+    model_cfg: dict[str, Any]
     preprocess_cfg: dict[str, Any] = {}
 
 
@@ -81,7 +72,7 @@ def openclip(
     build, form, described = name, "", name.startswith(ELSEWHERE)
     seen: Mapping[str, Any] = {}
     if described:
-        file = _described(name)
+        file = _held(name, "open_clip_config.json")
         read = read_json(file, Written, "a configuration of open_clip")
         config, seen = read["model_cfg"], read.get("preprocess_cfg") or {}
         build, form = f"local-dir:{file.parent}", f"open_clip-{sha256_of(file)[:12]}"
@@ -98,7 +89,7 @@ def openclip(
     if is_file and not path.is_file():
         raise StudyError(f"no weights file at {path}")
     if not weights and not meta:
-        path = _weights_of(name, file.parent)
+        path = _held(name)
     elif tag and not meta:
         path = _download(name, tag)
     if tag:
@@ -126,23 +117,16 @@ def openclip(
     return wrap(f"{name}@{weights}", model, tokens, config["embed_dim"], sources, form)
 
 
-def _described(name: str) -> Path:
-    """The configuration of a ``local-dir:`` or a ``hf-hub:`` model, fetched if need be."""
-    kind, _, place = name.partition(":")
-    if kind == "local-dir":
-        return Path(place).expanduser() / CONFIGURATION
-    with _fetching(f"{CONFIGURATION} of {name}", IN_A_FOLDER):
-        return Path(download_pretrained_from_hf(place, CONFIGURATION))
-
-
-def _weights_of(name: str, folder: Path) -> Path:
-    """The weights beside a configuration, fetched if need be."""
+def _held(name: str, file: str | None = None) -> Path:
+    """A file of a ``local-dir:`` or a ``hf-hub:`` model, fetched if need be; else its weights."""
     kind, _, place = name.partition(":")
     if kind == "hf-hub":
-        with _fetching(f"the weights of {name}", IN_A_FOLDER):
-            return Path(download_pretrained_from_hf(place))
+        cure = "; with a network try again, without one give its folder: local-dir:/path"
+        with _fetching(f"{file or 'the weights'} of {name}", cure):
+            return Path(download_pretrained_from_hf(place, file))
+    folder = Path(place).expanduser()
     with _quiet():
-        found = _find_checkpoint_in_dir(folder)
+        found = folder / file if file else _find_checkpoint_in_dir(folder)
     if found is None:
         raise StudyError(f"no weights in {folder}: put open_clip_model.safetensors there")
     return Path(found)

@@ -19,7 +19,7 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments import options
 from rsstudy.experiments.options import DATA, ENCODER, METHOD, OBJECTIVE, PATH, SPLIT, flag, option
 from rsstudy.experiments.searching import embed_command, search_command
-from rsstudy.experiments.show import show, show_record, write_facts
+from rsstudy.experiments.show import score_columns, show, show_record, write_facts
 
 LIST_KINDS = {
     "data": "sets known by name, and whether they are here",
@@ -161,8 +161,8 @@ def pretrain_command(
 @option("--data", "A known set, a folder, a JSON, or scenes?images=400.", DATA, required=True)
 @option(
     "--encoder",
-    "MODEL, MODEL@TAG, MODEL@FILE, each also with +DELTA, a file of `rsstudy pretrain`; see "
-    "`rsstudy list encoders`.",
+    "MODEL, MODEL@TAG, MODEL@FILE, local-dir:PATH or hf-hub:ORG/NAME, each also with +DELTA, a "
+    "file of `rsstudy pretrain`; see `rsstudy list encoders`.",
     ENCODER,
     required=True,
 )
@@ -336,8 +336,8 @@ def evaluate_command(
         raise StudyError("an adapter brings its image size with it: leave --image-size out")
     if adapter is not None and len(encoders) > 1:
         raise StudyError("an adapter has one base: give --encoder once")
-    if templates and not classes:
-        raise StudyError("--template is for --classes: give both")
+    if templates and not (classes and all("{}" in template for template in templates)):
+        raise StudyError('--template "a photo of {}" goes with --classes, and {} with the name')
     for name, path in (("json", file), ("csv", table)):
         if path is not None and path.is_dir():
             raise StudyError(f"{path} is a folder: give a file for --{name}")
@@ -345,33 +345,25 @@ def evaluate_command(
     several = max(len(encoders), 1) * len(where["sets"]) * len(where["splits"]) > 1
 
     from rsstudy.classification import TEMPLATES
-    from rsstudy.experiments.scoring import PLACE, columns, score_all, write_csv
+    from rsstudy.experiments.scoring import PLACE, row_of, score_all, write_csv
 
-    answers: list[dict[str, Any]] = []
+    how = {"fold": _fold(*fold), "published": fold[0] == 0, "ks": ks, "progress": True}
+    how["templates"] = (templates or TEMPLATES) if classes else ()
+    answers: list[Any] = []
     problems: list[StudyError] = []
-    for found in score_all(
-        adapter and _folder(adapter),
-        encoders,
-        **where,
-        progress=True,
-        fold=_fold(*fold),
-        published=fold[0] == 0,
-        ks=ks,
-        templates=(templates or TEMPLATES) if classes else (),
-    ):
+    for found in score_all(adapter and _folder(adapter), encoders, **where, **how):
         if isinstance(found, StudyError):
             problems.append(found)
             continue
         answers.append(found)
         if table is not None:
-            write_csv(table, answers)
+            write_csv(table, [*map(row_of, answers)])
     if not write_facts(answers if several else answers[0], file) and answers:
-        place = PLACE if several else ()
-        show([{name: of[name] for name in place} | columns(of) for of in answers])
+        rows, place = map(row_of, answers), PLACE if several else ()
+        show([{name: row[name] for name in place} | score_columns(row) for row in rows])
     for problem in problems:
         click.echo(f"error: {problem}", err=True)
-    if problems:
-        context.exit(1)
+    context.exit(1 if problems else 0)
 
 
 cli.add_command(search_command)

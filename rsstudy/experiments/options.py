@@ -35,7 +35,7 @@ class Name(click.ParamType):
             StudyError: nothing of this kind has that name.
         """
         name = re.split(self.ends_at, value)[0]
-        if name not in (known := list(self.known())):
+        if not name.startswith(ELSEWHERE) and name not in (known := list(self.known())):
             raise unknown(self.kind, name, known)
         return str(value)
 
@@ -46,14 +46,6 @@ class DataName(Name):
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         is_word = re.fullmatch(r"[\w-]{1,80}(\?.*)?", value) and not Path(value).exists()
         return super().convert(value, param, ctx) if is_word else str(value)
-
-
-class EncoderName(Name):
-    """An encoder; one that a folder or the hub holds is looked for when it is opened."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        """Return the name as it is, unless nothing has it."""
-        return value if value.startswith(ELSEWHERE) else super().convert(value, param, ctx)
 
 
 class SplitName(click.ParamType):
@@ -69,7 +61,7 @@ class SplitName(click.ParamType):
 
 
 DATA = DataName(SETS.kind, lambda: SETS, r"\?")
-ENCODER = EncoderName(ENCODERS.kind, encoder_names, "[@+]")
+ENCODER = Name(ENCODERS.kind, encoder_names, "[@+]")
 METHOD = Name(METHODS.kind, lambda: METHODS, ":")
 SPLIT = SplitName()
 OBJECTIVE = Name(OBJECTIVES.kind, lambda: OBJECTIVES)

@@ -13,13 +13,12 @@ from rsstudy.adapters import load_adapter
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.errors import StudyError
-from rsstudy.experiments.show import score_columns
+from rsstudy.experiments.show import ACCURACIES
 from rsstudy.experiments.splits import evaluate_split
 from rsstudy.files import whole_file
 from rsstudy.progress import Progress
 
 PLACE = ("encoder", "data", "split")
-ACCURACIES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "per class"}
 
 
 def score_all(
@@ -40,8 +39,11 @@ def score_all(
     Raises:
         StudyError: one score alone is asked for, and fails.
     """
-    models, places = list(encoders) or [str(adapter)], list(product(sets, splits))
-    total = len(models) * len(places)
+
+    def opened(name: str) -> DualEncoder:
+        if adapter is not None:
+            return load_adapter(adapter, name if encoders else None, device)
+        return create(name, image_size).to(pick_device(device))
 
     def tried(what: str, do: Callable[..., Any], *given: Any, **named: Any) -> Any:
         try:
@@ -51,46 +53,30 @@ def score_all(
                 raise
             return StudyError(f"{what}: {problem}")
 
+    models, places = encoders or [str(adapter)], [*product(sets, splits)]
+    total = len(models) * len(places)
     with Progress(total=total, disable=total == 1, desc="scoring", unit="split") as bar:
         for name in models:
-            base = name if encoders else None
-            model = tried(name, _opened, adapter, base, image_size, device)
+            model = tried(name, opened, name)
             if isinstance(model, StudyError):
                 yield model
                 bar.update(len(places))
                 continue
-            for data, split in places:
-                bar.note(encoder=name, data=data, split=split)
-                what = f"{data}, {split}, by {name}"
-                yield tried(what, evaluate_split, model, data, split, adapter=adapter, **how)
+            for place in places:
+                bar.note(encoder=name, data=place[0], split=place[1])
+                what = f"{', '.join(place)}, by {name}"
+                yield tried(what, evaluate_split, model, *place, adapter=adapter, **how)
                 bar.update()
 
 
-def _opened(
-    adapter: Path | None, encoder: str | None, image_size: int | None, device: str
-) -> DualEncoder:
-    if adapter is not None:
-        return load_adapter(adapter, encoder, device)
-    return create(str(encoder), image_size).to(pick_device(device))
+def row_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of one encoder on one split, in a row."""
+    own = {name: facts[name] for name in (*PLACE, "images", "captions")}
+    accuracies = facts.get("classification", {})
+    return own | facts["scores"] | {n: accuracies[n] for n in ACCURACIES if n in accuracies}
 
 
-def columns(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores as columns of a table to read."""
-    of = facts.get("classification", {})
-    accuracies = {word: round(of[name], 2) for name, word in ACCURACIES.items() if of}
-    return {**score_columns(facts["scores"]), **accuracies}
-
-
-def write_csv(path: Path, answers: Sequence[Mapping[str, Any]]) -> None:
-    """A row an answer, whole or not at all.
-
-    Raises:
-        StudyError: it cannot be written.
-    """
-    rows = []
-    for facts in answers:
-        of = facts.get("classification", {})
-        row = {name: facts[name] for name in (*PLACE, "images", "captions")}
-        rows.append({**row, **facts["scores"], **{name: of[name] for name in ACCURACIES if of}})
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows, whole or not at all."""
     with whole_file(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")

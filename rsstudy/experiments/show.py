@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+# Of classification, by their names among the scores.
+ACCURACIES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "per class"}
+
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool = False) -> None:
     """Print rows that all have the same columns."""
@@ -75,7 +78,8 @@ def score_columns(scores: Mapping[str, float]) -> dict[str, Any]:
         f"{way} R@{'/'.join(map(str, ks))}": "/".join(f"{scores[f'{way}_r{k}']:.1f}" for k in ks)
         for way in ("i2t", "t2i")
     }
-    return {**ways, "mean recall": round(scores["mean_recall"], 2)}
+    others = {"mean_recall": "mean recall"} | ACCURACIES
+    return ways | {word: round(scores[name], 2) for name, word in others.items() if name in scores}
 
 
 def write_facts(facts: Mapping[str, Any] | Sequence[Mapping[str, Any]], file: Path | None) -> bool:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from rsstudy.adapters import ADAPTER, read_adapter_config
-from rsstudy.classification import check, classify
+from rsstudy.classification import classify
 from rsstudy.data.folds import Fold, as_fold, assignment_digest
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import hold_out_validation, load, usable
 from rsstudy.encoders import DualEncoder
+from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, evaluate_vectors, prepare, query_counts
 from rsstudy.experiments.names import public_name
 from rsstudy.files import sha256_of
@@ -98,15 +99,15 @@ def evaluate_split(
             recipe, seed = Recipe(validation=config["validation"]), config["seed"]
     whole = open_splits(data, recipe, seed, data_root, fold).whole
     chosen = whole.split(split)
-    if templates:
-        check(chosen, templates)
+    if templates and None in chosen.classes:
+        raise StudyError(f"{chosen.name}: pictures have no scene class; leave --classes out")
     pairs = prepare(encoder, chosen)
     images, texts = embed(encoder, pairs, progress=progress)
     result = evaluate_vectors(images, texts, pairs, ks)
     more = {}
     if templates:
-        known = whole.classes
-        more["classification"] = classify(encoder, images, chosen.classes, known, templates)
+        truth, known = (filter(None, of.classes) for of in (chosen, whole))
+        more["classification"] = classify(encoder, images, [*truth], known, templates)
     return {
         "adapter": scored,
         "data": data_label(data, chosen),
