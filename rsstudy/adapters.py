@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from rsstudy.methods import (
     trained,
     whole,
 )
+from rsstudy.registry import ELSEWHERE
 from rsstudy.settings import settings_of
 from rsstudy.tensors import read_tensors, save_tensors
 
@@ -198,6 +200,13 @@ def export(adapter: Path, out: Path, encoder: str | None = None) -> str:
             "open_clip model of your own"
         ) from None
     save_tensors(out, model.model.state_dict(), {"format": "pt"})
+    mean, std = (tuple(round(v, 4) for v in values.tolist()) for values in (model.mean, model.std))
+    size = f", force_image_size={model.image_size}"
+    seen = f"  # for pictures of mean {mean}, std {std}"
+    if model.name.startswith(ELSEWHERE):
+        base = re.split("[@+]", model.name)[0]
+        made = f"model = open_clip.create_model({base!r}, load_weights=False{size})"
+        return f"{made}; open_clip.load_checkpoint(model, {str(out)!r}){seen}"
     name, known, first = model.architecture, open_clip.list_models(), ""
     plain = name.removesuffix("-quickgelu")
     if name not in known and (open_clip.get_model_config(plain) or {}).get("quick_gelu"):
@@ -207,9 +216,4 @@ def export(adapter: Path, out: Path, encoder: str | None = None) -> str:
         with whole_file(config) as temporary:
             temporary.write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")
         name, first = config.stem, f"open_clip.add_model_config({str(config)!r}); "
-    mean, std = (tuple(round(v, 4) for v in values.tolist()) for values in (model.mean, model.std))
-    size = f", force_image_size={model.image_size}"
-    return (
-        f"{first}model = open_clip.create_model({name!r}, pretrained={str(out)!r}{size})"
-        f"  # for pictures of mean {mean}, std {std}"
-    )
+    return f"{first}model = open_clip.create_model({name!r}, pretrained={str(out)!r}{size}){seen}"

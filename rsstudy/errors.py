@@ -23,12 +23,15 @@ def first_line(problem: BaseException) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> StudyError:
-    """The error for an unknown ``name`` of a ``kind`` ("method", "encoder"), with near matches."""
-    known = sorted(known)
-    near = (
-        get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-        or [k for k in known if name.lower() in k.lower()][:3]
-    )
+    """The error for an unknown ``name`` of a ``kind`` ("method", "encoder").
+
+    It names the near matches, whatever their case; else the first of ``known``, in its order.
+    """
+    known, asked = list(known), name.lower()
+    near = [k for k in known if asked in k.lower()][:3]
+    if not near:
+        lower = {k.lower(): k for k in known}
+        near = [lower[k] for k in get_close_matches(asked, lower, n=3, cutoff=0.5)]
     between = "; " if any("," in k for k in known) else ", "  # a name may hold a comma itself
     some = between.join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
     hint = (

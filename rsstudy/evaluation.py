@@ -110,11 +110,24 @@ def embed(
     return images, take(texts, np.argsort(by_length))
 
 
-def evaluate(encoder: DualEncoder, pairs: Pairs, progress: bool = False) -> Evaluation:
-    """Rank the captions of a split for its images, and the images for its captions."""
-    images, texts = embed(encoder, pairs, progress=progress)
+def evaluate(
+    encoder: DualEncoder, pairs: Pairs, progress: bool = False, ks: Iterable[int] = ()
+) -> Evaluation:
+    """Rank the captions of a split for its images, and the images for its captions.
+
+    Args:
+        ks: ranks whose recalls are scored beside those at 1, 5 and 10.
+    """
+    return evaluate_vectors(*embed(encoder, pairs, progress=progress), pairs, ks)
+
+
+def evaluate_vectors(
+    images: Tensor, texts: Tensor, pairs: Pairs, ks: Iterable[int] = ()
+) -> Evaluation:
+    """``evaluate``, from what ``embed`` gives."""
+    ks = tuple(ks)
     standard, relaxed = rank(images, texts, pairs.text_of, pairs.image_of)
-    return Evaluation(scores(*standard), scores(*relaxed), standard, relaxed, pairs.text_of)
+    return Evaluation(scores(*standard, ks), scores(*relaxed, ks), standard, relaxed, pairs.text_of)
 
 
 def query_counts(

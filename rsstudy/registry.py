@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,6 +78,18 @@ class Registry(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+
+ELSEWHERE = ("local-dir:", "hf-hub:")
+"""How open_clip begins the name of an encoder that a folder or the hub holds."""
+
+
+def encoder_names() -> list[str]:
+    """Our own encoders, tiny first; open_clip's models, ViT-B-32 first. Nothing is imported."""
+    found = find_spec("open_clip")
+    ships = Path(str(found and found.origin)).parent / "model_configs"
+    names = [*sorted(ENCODERS), *sorted(path.stem for path in ships.glob("*.json"))]
+    return sorted(names, key=lambda name: (name not in ENCODERS, name not in ("tiny", "ViT-B-32")))
 
 
 METHODS = Registry("method", "methods")

@@ -21,7 +21,7 @@ From one ranking come two protocols, which differ in what counts as right:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -58,14 +58,20 @@ class Ranks:
         return np.where((self.tie > 0) & (self.own <= self.tie), found, np.nan)
 
 
-def scores(image_to_text: Ranks, text_to_image: Ranks) -> dict[str, float]:
-    """R@1/5/10 in both directions and their mean, the mean recall, in percent."""
+def scores(image_to_text: Ranks, text_to_image: Ranks, ks: Iterable[int] = ()) -> dict[str, float]:
+    """R@1/5/10 in both directions and their mean, the mean recall, in percent.
+
+    Args:
+        ks: further ranks whose recalls are given. The mean recall is that of 1, 5 and 10 (Yuan et
+            al. 2023), whatever these are.
+    """
     found = {
         f"{direction}_r{k}": 100 * float(ranks.recall(k).mean())
         for direction, ranks in (("i2t", image_to_text), ("t2i", text_to_image))
-        for k in KS
+        for k in sorted({*KS, *ks})
     }
-    return {**found, "mean_recall": sum(found.values()) / len(found)}
+    usual = [found[f"{direction}_r{k}"] for direction in ("i2t", "t2i") for k in KS]
+    return {**found, "mean_recall": sum(usual) / len(usual)}
 
 
 def chance(captions_of_image: Sequence[int]) -> dict[str, float]:

@@ -16,10 +16,10 @@ from rsstudy.data.report import report
 from rsstudy.errors import StudyError, unknown
 from rsstudy.experiments.cli import LIST_KINDS
 from rsstudy.experiments.listing import FIRST_ENCODERS
-from rsstudy.experiments.options import encoder_names
 from rsstudy.experiments.record import RECORD, read_record
 from rsstudy.methods import METHODS
 from rsstudy.objectives import Objective
+from rsstudy.registry import encoder_names
 from rsstudy.settings import explained, settings_of
 from study.cli import cli as study
 from study.cli import suite_names

@@ -111,7 +111,11 @@ def test_weights_of_another_shape_are_refused_in_one_line(weights_file, tmp_path
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ViT-B-23", "did you mean .*ViT-B-32"),
+        ("ViT-B-23", "did you mean ViT-B-32"),
+        ("vitb32", "did you mean ViT-B-32"),
+        ("vit", "did you mean vits14-minilm or ViT-B-32 or "),
+        ("Tinyy", r"did you mean tiny\?"),
+        ("zzz", "known: tiny, cnn-gru, vits14-minilm, ViT-B-32, "),
         ("ViT-B-32@openia", "did you mean openai"),
         ("ViT-B-32@/no/such/file.safetensors", "no weights file at"),
         ("vits14-minilm@unalined", "did you mean unaligned"),

@@ -4,6 +4,8 @@ A name is ``MODEL``, ``MODEL@WEIGHTS`` or ``MODEL@WEIGHTS+DELTA``:
 
 - ``ViT-B-32@openai``, ``ViT-B-32@/path/to/file.safetensors``, ``ViT-B-32@random``: any open_clip
   model with a pretrained tag, a local file, or random weights (``@openai`` when left out);
+- ``local-dir:/path/to/folder``, ``hf-hub:ORG/NAME``: an open_clip model as its folder holds it, an
+  ``open_clip_config.json`` beside weights;
 - ``vits14-minilm``: the packaged towers as aligned on Flickr8k, at the image size of the
   alignment; ``vits14-minilm@unaligned``: the same before it;
 - ``tiny``: as pretrained by ``rsstudy pretrain tiny``; ``tiny@random``: before that;
@@ -24,7 +26,7 @@ from rsstudy.encoders.dual import DualEncoder, state_sha256
 from rsstudy.encoders.places import MODALITIES, PLACES, Block, Modality  # noqa: F401
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import cache_folder, sha256_of
-from rsstudy.registry import ENCODERS
+from rsstudy.registry import ENCODERS, encoder_names
 from rsstudy.tensors import read_tensors
 
 register = ENCODERS.register
@@ -94,7 +96,7 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
     else:
         from rsstudy.encoders.openclip import openclip
 
-        encoder = openclip(model, weights or "openai", image_size, meta)
+        encoder = openclip(model, weights, image_size, meta)
     for number, delta in enumerate([] if meta else deltas):
         tensors = read_tensors(delta)
         apply_delta(encoder.model, tensors, str(delta))
@@ -117,14 +119,15 @@ def list_encoders() -> list[EncoderInfo]:
 
     ENCODERS.load()
     absent = {} if tiny_delta().exists() else {"tiny": "rsstudy pretrain tiny"}
-    ours = [
-        EncoderInfo(name, about["what"], absent.get(name, about.get("ready", "yes")))
-        for name, about in sorted(ENCODERS.about.items(), key=lambda row: row[0] != "tiny")
-    ]
-    for name in sorted(open_clip.list_models(), key=lambda model: model != "ViT-B-32"):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        ours.append(EncoderInfo(name, f"open_clip; tags: {tags}", "fetched on first use"))
-    return ours
+    rows = []
+    for name in encoder_names():
+        if about := ENCODERS.about.get(name):
+            ready = absent.get(name, about.get("ready", "yes"))
+            rows.append(EncoderInfo(name, about["what"], ready))
+        else:
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+            rows.append(EncoderInfo(name, f"open_clip; tags: {tags}", "fetched on first use"))
+    return rows
 
 
 def _size_of_alignment(deltas: list[Path]) -> int | None:

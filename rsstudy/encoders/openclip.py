@@ -1,26 +1,30 @@
-"""Any open_clip model, with a pretrained tag or a local weights file."""
+"""Any open_clip model: by name with a tag or a file, or as a folder or the hub describes it."""
 
 from __future__ import annotations
 
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
+from open_clip.factory import _find_checkpoint_in_dir
+from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.transformer import text_global_pool
+from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rsstudy.encoders.attention import attend_as_they_lie
 from rsstudy.encoders.dual import DualEncoder, given_weights, seeded, state_sha256
-from rsstudy.errors import StudyError, unknown
-from rsstudy.files import sha256_of
-from rsstudy.registry import ENCODERS
+from rsstudy.errors import StudyError, first_line, unknown
+from rsstudy.files import read_json, sha256_of
+from rsstudy.registry import ELSEWHERE, encoder_names
 
 
 class CLIP(open_clip.CLIP):
@@ -42,44 +46,90 @@ class CLIP(open_clip.CLIP):
         return functional.normalize(x, dim=-1) if normalize else x
 
 
+class Written(BaseModel):
+    """What open_clip writes beside weights, into ``open_clip_config.json``."""
+
+    model_cfg: dict[str, Any]
+    preprocess_cfg: dict[str, Any] = {}
+
+
 def openclip(
-    name: str, weights: str = "openai", image_size: int | None = None, meta: bool = False
+    name: str, weights: str = "", image_size: int | None = None, meta: bool = False
 ) -> DualEncoder:
-    """The open_clip model ``name`` with ``weights``: a pretrained tag, a file, or ``random``.
+    """The open_clip model ``name``, which open_clip ships or a folder describes.
 
     Some weights, OpenAI's among them, were trained with a quick GELU: for a tag, the form that
     open_clip lists it with is chosen; for a file, name it yourself (``ViT-B-32-quickgelu``).
 
+    Args:
+        name: one of open_clip's, or ``local-dir:/path`` or ``hf-hub:ORG/NAME``, which hold an
+            ``open_clip_config.json`` and weights.
+        weights: a pretrained tag, a file, or ``random``; else ``openai``, or those in the folder.
+
     Raises:
         StudyError: unknown model or tag, weights absent, out of reach or of another shape.
     """
-    if name not in open_clip.list_models():
-        raise unknown("encoder", name, [*open_clip.list_models(), *ENCODERS])
+    build, form, described = name, "", name.startswith(ELSEWHERE)
+    seen: Mapping[str, Any] = {}
+    if described:
+        file = _held(name, "open_clip_config.json")
+        read = read_json(file, Written, "a configuration of open_clip")
+        config, seen = read["model_cfg"], read.get("preprocess_cfg") or {}
+        build, form = f"local-dir:{file.parent}", f"open_clip-{sha256_of(file)[:12]}"
+    elif name in open_clip.list_models():
+        config, weights = open_clip.get_model_config(name), weights or "openai"
+    else:
+        raise unknown("encoder", name, encoder_names())
     path = Path(weights).expanduser()
-    is_file = path.suffix in (".pt", ".pth", ".bin", ".safetensors") or path.exists()
-    config = open_clip.get_model_config(name)
-    tag = None if is_file or weights == "random" else weights
+    suffixes = (".pt", ".pth", ".bin", ".safetensors")
+    is_file = weights != "" and (path.suffix in suffixes or path.exists())
+    tag = None if is_file or weights in ("", "random") else weights
+    if tag and described:
+        raise StudyError(f"{name} has one set of weights: leave @{tag} out")
     if is_file and not path.is_file():
         raise StudyError(f"no weights file at {path}")
-    if tag and not meta:
+    if not weights and not meta:
+        path = _held(name)
+    elif tag and not meta:
         path = _download(name, tag)
-    trained_with = (open_clip.get_pretrained_cfg(name, tag) if tag else None) or {}
-    quick_gelu = bool(config.get("quick_gelu") or trained_with.get("quick_gelu"))
-    forced = {"force_quick_gelu": quick_gelu, "force_image_size": image_size}
-    device = "meta" if meta else "cpu"
-    with seeded(meta), _quiet():
-        model = open_clip.create_model(name, device=device, pretrained_text=False, **forced)
     if tag:
-        _set_preprocessing(model, name, tag)
-    form = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if quick_gelu else ''}"
+        seen = open_clip.get_pretrained_cfg(name, tag) or {}
+    quick_gelu = bool(config.get("quick_gelu") or seen.get("quick_gelu"))
+    forced = {"force_quick_gelu": quick_gelu, "force_image_size": image_size}
+    bare = {"load_weights": False, "pretrained_text": False}
+    device = "meta" if meta else "cpu"
+    try:
+        with seeded(meta), _quiet():
+            model = open_clip.create_model(build, device=device, **bare, **forced)
+    except Exception as problem:  # whatever open_clip meets in a configuration from elsewhere
+        if not described:
+            raise
+        raise StudyError(f"open_clip cannot build {name}: {first_line(problem)}") from None
+    _set_preprocessing(model, f"{name}@{tag}" if tag else name, seen)
+    form = form or f"{name.removesuffix('-quickgelu')}{'-quickgelu' if quick_gelu else ''}"
     sources = {}
     if not meta and weights != "random":
         _load(model, path, name)
         sources[f"{form}/{tag or path.name}"] = sha256_of(path)
     elif not meta:
         sources[f"{form}/random"] = state_sha256(model)
-    width = config["embed_dim"]
-    return wrap(f"{name}@{weights}", model, partial(_tokens, name), width, sources, form)
+    tokens = partial(_tokens, build if name.startswith("local-dir:") else name)
+    return wrap(f"{name}@{weights}", model, tokens, config["embed_dim"], sources, form)
+
+
+def _held(name: str, file: str | None = None) -> Path:
+    """A file of a ``local-dir:`` or a ``hf-hub:`` model, fetched if need be; else its weights."""
+    kind, _, place = name.partition(":")
+    if kind == "hf-hub":
+        cure = "; with a network try again, without one give its folder: local-dir:/path"
+        with _fetching(f"{file or 'the weights'} of {name}", cure):
+            return Path(download_pretrained_from_hf(place, file))
+    folder = Path(place).expanduser()
+    with _quiet():
+        found = folder / file if file else _find_checkpoint_in_dir(folder)
+    if found is None:
+        raise StudyError(f"no weights in {folder}: put open_clip_model.safetensors there")
+    return Path(found)
 
 
 def given(model) -> DualEncoder:
@@ -178,12 +228,11 @@ def _tokenizer(name: str):
         return open_clip.get_tokenizer(name)
 
 
-def _set_preprocessing(model, name: str, tag: str) -> None:
-    """What the tag's weights were trained to see; only CLIP's geometry is decoded here."""
-    config = open_clip.get_pretrained_cfg(name, tag) or {}
+def _set_preprocessing(model, what: str, config: Mapping[str, Any]) -> None:
+    """What the weights were trained to see; only CLIP's geometry is decoded here."""
     resize = config.get("resize_mode", "shortest")
     if resize != "shortest":
-        raise StudyError(f"{name}@{tag} wants pictures resized by {resize!r}: not done here")
+        raise StudyError(f"{what} wants pictures resized by {resize!r}: not done here")
     now = open_clip.get_model_preprocess_cfg(model)
     chosen = {key: config[key] for key in ("mean", "std") if key in config}
     open_clip.set_model_preprocess_cfg(model, {**now, **chosen})

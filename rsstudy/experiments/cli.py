@@ -161,8 +161,8 @@ def pretrain_command(
 @option("--data", "A known set, a folder, a JSON, or scenes?images=400.", DATA, required=True)
 @option(
     "--encoder",
-    "MODEL, MODEL@TAG, MODEL@FILE, each also with +DELTA, a file of `rsstudy pretrain`; see "
-    "`rsstudy list encoders`.",
+    "MODEL, MODEL@TAG, MODEL@FILE, local-dir:PATH or hf-hub:ORG/NAME, each also with +DELTA, a "
+    "file of `rsstudy pretrain`; see `rsstudy list encoders`.",
     ENCODER,
     required=True,
 )
@@ -282,79 +282,89 @@ def runs_command(folder: Path, as_csv: bool, as_json: bool) -> None:
     show(rows if as_json else table, as_json)
 
 
-@cli.command("evaluate", short_help="Score an adapter or an encoder on any set.")
+@cli.command("evaluate", short_help="Score an adapter, or encoders, on any sets.")
 @option("--adapter", "Folder of a run that kept its adapter.", PATH)
-@option(
-    "--encoder",
+@options.repeated(
+    "--encoder encoders",
     "Without --adapter: score this encoder zero-shot. With it: where its base weights are now.",
     ENCODER,
 )
-@option("--data", "A known set, a folder, a JSON, or generated scenes.", DATA, required=True)
-@option("--split", "Which split is scored.", SPLIT, "test")
+@options.repeated(
+    "--data sets", "A known set, a folder, a JSON, or generated scenes.", DATA, required=True
+)
+@options.repeated("--split splits", "Which split is scored.", SPLIT, default=["test"])
 @option("--image-size", "Without --adapter: pixels a side.", int)
+@options.repeated(
+    "--recall-k ks",
+    "Score recall at this rank, beside 1, 5 and 10. The mean recall is that of 1, 5 and 10.",
+    click.IntRange(1),
+)
+@flag("--classes", "Classify the pictures, too: zero-shot, by the names of the set's scenes.")
+@options.repeated(
+    "--template templates",
+    'With --classes: a prompt in place of CLIP\'s for aerial scenes, "a satellite photo of {}."',
+)
 @options.in_fold
+@option("--csv table", "Write a CSV here: a row for each encoder, set and split.", PATH)
 @options.json_file
 @options.data_root
 @options.device
+@click.pass_context
 def evaluate_command(
+    context: click.Context,
     adapter: Path | None,
-    encoder: str | None,
-    data: str,
-    split: str,
-    image_size: int | None,
+    encoders: tuple[str, ...],
+    ks: tuple[int, ...],
+    classes: bool,
+    templates: tuple[str, ...],
+    table: Path | None,
     file: Path | None,
-    data_root: Path | None,
-    device: str,
-    **fold: Any,
+    **where: Any,
 ) -> None:
-    """Score a saved adapter, or an encoder as it is, on one split of any set.
+    """Score a saved adapter, or encoders as they are, on splits of any sets.
 
-    An adapter that was trained in a fold is scored in that fold, if no other is named.
+    \b
+      rsstudy evaluate --encoder ViT-B-32 --encoder tiny --data rsicd --data ucm --csv scores.csv
+
+    What fails is named, the others go on, and the exit status is 1. --json is a list where several
+    scores are asked for. An adapter that was trained in a fold is scored in that fold, if no other
+    is named.
     """
-    if adapter is None and encoder is None:
+    if adapter is None and not encoders:
         raise StudyError("give --adapter DIR, or --encoder NAME for a zero-shot score")
-    if adapter is not None and image_size is not None:
+    if adapter is not None and where["image_size"] is not None:
         raise StudyError("an adapter brings its image size with it: leave --image-size out")
-    if file is not None and file.is_dir():
-        raise StudyError(f"{file} is a folder: give a file for --json")
+    if adapter is not None and len(encoders) > 1:
+        raise StudyError("an adapter has one base: give --encoder once")
+    if templates and not (classes and all("{}" in template for template in templates)):
+        raise StudyError('--template "a photo of {}" goes with --classes, and {} with the name')
+    for name, path in (("json", file), ("csv", table)):
+        if path is not None and path.is_dir():
+            raise StudyError(f"{path} is a folder: give a file for --{name}")
+    fold = [where.pop(name) for name in FOLD]
+    several = [len(of) > 1 for of in (encoders, where["sets"], where["splits"])]
 
-    from rsstudy.adapters import ADAPTER, load_adapter, read_adapter_config
-    from rsstudy.devices import pick_device
-    from rsstudy.encoders import create
-    from rsstudy.evaluation import query_counts
-    from rsstudy.experiments.names import public_name
-    from rsstudy.experiments.splits import data_label, evaluate_split
-    from rsstudy.files import sha256_of
+    from rsstudy.classification import TEMPLATES
+    from rsstudy.experiments.scoring import PLACE, row_of, score_all, write_csv
 
-    scored = None
-    if adapter is not None:
-        adapter = _folder(adapter)
-        model = load_adapter(adapter, encoder, device)
-        config = read_adapter_config(adapter)
-        scored = {name: config[name] for name in ("run", "method", "method_settings", "seed")}
-        scored["adapter_sha256"] = sha256_of(adapter / ADAPTER)
-    else:
-        model = create(str(encoder), image_size).to(pick_device(device))
-    published = fold["number"] == 0
-    result, pairs, chosen = evaluate_split(
-        model, data, split, data_root, True, adapter, _fold(**fold), published
-    )
-    answer = {
-        "adapter": scored,
-        "data": data_label(data, chosen),
-        "split": split,
-        "images": len(chosen),
-        "captions": len(pairs.text_of),
-        "encoder": public_name(model.name),
-        "image_size": model.image_size,
-        "weights": model.weights,
-        "scores": result.scores,
-        "split_manifest_digest": chosen.manifest_digest(),
-        "split_pixel_digest": pairs.pixel_digest,
-        "queries": query_counts(result, pairs.image_of, chosen.classes),
-    }
-    if not write_facts(answer, file):
-        show([score_columns(result.scores)])
+    how = {"fold": _fold(*fold), "published": fold[0] == 0, "ks": ks, "progress": True}
+    how["templates"] = (templates or TEMPLATES) if classes else ()
+    answers: list[Any] = []
+    problems: list[StudyError] = []
+    for found in score_all(adapter and _folder(adapter), encoders, **where, **how):
+        if isinstance(found, StudyError):
+            problems.append(found)
+            continue
+        answers.append(found)
+        if table is not None:
+            write_csv(table, [*map(row_of, answers)])
+    if not write_facts(answers if any(several) else answers[0], file) and answers:
+        rows = [*map(row_of, answers)]
+        place = [name for name, varies in zip(PLACE, several, strict=True) if varies]
+        show([{name: row[name] for name in place} | score_columns(row) for row in rows])
+    for problem in problems:
+        click.echo(f"error: {problem}", err=True)
+    context.exit(1 if problems else 0)
 
 
 cli.add_command(search_command)

@@ -77,7 +77,7 @@ def sha256(config: Mapping[str, Any]) -> str:
 
 def public_name(encoder: str) -> str:
     """An encoder's name with paths cut to their last part; the weights are named by digest."""
-    return re.sub(r"(?<=[@+])[^@+]*[/\\](?=[^/\\@+]+)", "", encoder)
+    return re.sub(r"((?<=[@+])|(?<=^local-dir:))[^@+]*[/\\](?=[^/\\@+]+)", "", encoder)
 
 
 def slug(text: str) -> str:

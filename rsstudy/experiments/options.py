@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rsstudy.errors import unknown
-from rsstudy.registry import ENCODERS, METHODS, OBJECTIVES, SETS
+from rsstudy.registry import ELSEWHERE, ENCODERS, METHODS, OBJECTIVES, SETS, encoder_names
 
 SCALES = click.Choice(["smoke", "short", "bench", "paper"])
 
@@ -36,7 +35,7 @@ class Name(click.ParamType):
             StudyError: nothing of this kind has that name.
         """
         name = re.split(self.ends_at, value)[0]
-        if name not in (known := list(self.known())):
+        if not name.startswith(ELSEWHERE) and name not in (known := list(self.known())):
             raise unknown(self.kind, name, known)
         return str(value)
 
@@ -59,13 +58,6 @@ class SplitName(click.ParamType):
         from rsstudy.data.reading import SPLITS
 
         return SPLITS.get(value, value)
-
-
-def encoder_names() -> list[str]:
-    """The encoders of this package, and the models whose configurations open_clip ships."""
-    found = find_spec("open_clip")
-    ships = Path(str(found and found.origin)).parent / "model_configs"
-    return [*ENCODERS, *(path.stem for path in ships.glob("*.json"))]
 
 
 DATA = DataName(SETS.kind, lambda: SETS, r"\?")

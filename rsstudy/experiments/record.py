@@ -314,13 +314,13 @@ def as_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ALWAYS)
 
 
-def write_readable(path: Path, facts: Mapping[str, Any]) -> None:
+def write_readable(path: Path, facts: Any) -> None:
     """Write facts to a file, whole or not at all; see ``readable``."""
     with whole_file(path) as temporary:
         temporary.write_text(readable(facts), encoding="utf-8")
 
 
-def readable(record: Mapping[str, Any]) -> str:
+def readable(record: Any) -> str:
     """Indented JSON in which a list of plain values stays on one line."""
 
     def write(value: Any, indent: str) -> str:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+ACCURACIES = ("top1", "top5", "mean_per_class")  # of classification, among the scores
+
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool = False) -> None:
     """Print rows that all have the same columns."""
@@ -24,7 +26,7 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool = False) -> None:
         table.add_column(
             name.replace("_", " "),
             justify="right" if numeric else "left",
-            no_wrap=numeric or name == "name" or "R@" in name,
+            no_wrap=numeric or name == "name" or "/" in name,
             overflow="fold",
         )
     for row in rows:
@@ -69,15 +71,19 @@ def show_record(record: Mapping[str, Any], more: Mapping[str, Any], as_json: boo
 
 
 def score_columns(scores: Mapping[str, float]) -> dict[str, Any]:
-    """Scores as columns: the three recalls of a direction share one, since six are too wide."""
+    """Scores as columns: the recalls of a direction share one, since six are too wide."""
+    ks = sorted(int(name[5:]) for name in scores if name.startswith("i2t_r"))
     ways = {
-        f"{way} R@1/5/10": "/".join(f"{scores[f'{way}_r{k}']:.1f}" for k in (1, 5, 10))
+        f"{way} R@{'/'.join(map(str, ks))}": "/".join(f"{scores[f'{way}_r{k}']:.1f}" for k in ks)
         for way in ("i2t", "t2i")
     }
-    return {**ways, "mean recall": round(scores["mean_recall"], 2)}
+    found = {**ways, "mean recall": round(scores["mean_recall"], 2)}
+    if ACCURACIES[0] in scores:
+        found["top-1/5/class"] = "/".join(f"{scores[name]:.1f}" for name in ACCURACIES)
+    return found
 
 
-def write_facts(facts: Mapping[str, Any], file: Path | None) -> bool:
+def write_facts(facts: Mapping[str, Any] | Sequence[Mapping[str, Any]], file: Path | None) -> bool:
     """Write JSON into a file, or print it where the file is ``-``; whether it was printed."""
     from rsstudy.experiments.record import readable, write_readable
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rsstudy.adapters import read_adapter_config
+from rsstudy.adapters import ADAPTER, read_adapter_config
+from rsstudy.classification import classify
 from rsstudy.data.folds import Fold, as_fold, assignment_digest
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import hold_out_validation, load, usable
 from rsstudy.encoders import DualEncoder
-from rsstudy.evaluation import Evaluation, Pairs, evaluate, prepare
+from rsstudy.errors import StudyError
+from rsstudy.evaluation import embed, evaluate_vectors, prepare, query_counts
+from rsstudy.experiments.names import public_name
+from rsstudy.files import sha256_of
 from rsstudy.training.recipe import Recipe
 
 
@@ -63,28 +68,61 @@ def evaluate_split(
     adapter: Path | None = None,
     fold: Fold | None = None,
     published: bool = False,
-) -> tuple[Evaluation, Pairs, ImageTextSet]:
+    ks: Iterable[int] = (),
+    templates: Sequence[str] = (),
+) -> dict[str, Any]:
     """Score an encoder on one split of a set.
 
     Args:
+        ks: ranks whose recalls are scored beside those at 1, 5 and 10.
+        templates: classify the pictures, too, by these prompts of the set's classes.
         adapter: the folder the encoder was loaded from; where its run drew splits of its own, they
             are drawn again.
         fold: the fold that the split is of; else the adapter's.
         published: take the published splits, whatever the adapter's fold.
 
+    Returns:
+        the scores, what they are of, and the counts that they come from.
+
     Raises:
-        StudyError: the set or the split is not there, or a caption of it is empty.
+        StudyError: the set or the split is not there, a caption of it is empty, or a picture that
+            is to be classified has no class.
     """
-    recipe, seed = Recipe(), 0
+    recipe, seed, scored = Recipe(), 0, None
     if adapter is not None:
         config = read_adapter_config(adapter)
+        scored = {name: config[name] for name in ("run", "method", "method_settings", "seed")}
+        scored["adapter_sha256"] = sha256_of(adapter / ADAPTER)
         if config["fold"] and not published:
             fold = fold or Fold(**config["fold"])
         if split != "test" and fold is None:
             recipe, seed = Recipe(validation=config["validation"]), config["seed"]
-    chosen = open_splits(data, recipe, seed, data_root, fold).whole.split(split)
+    whole = open_splits(data, recipe, seed, data_root, fold).whole
+    chosen = whole.split(split)
+    if templates and None in chosen.classes:
+        raise StudyError(f"{chosen.name}: pictures have no scene class; leave --classes out")
     pairs = prepare(encoder, chosen)
-    return evaluate(encoder, pairs, progress), pairs, chosen
+    images, texts = embed(encoder, pairs, progress=progress)
+    result = evaluate_vectors(images, texts, pairs, ks)
+    more = {}
+    if templates:
+        truth, known = (filter(None, of.classes) for of in (chosen, whole))
+        more["classification"] = classify(encoder, images, [*truth], known, templates)
+    return {
+        "adapter": scored,
+        "data": data_label(data, chosen),
+        "split": split,
+        "images": len(chosen),
+        "captions": len(pairs.text_of),
+        "encoder": public_name(encoder.name),
+        "image_size": encoder.image_size,
+        "weights": encoder.weights,
+        "scores": result.scores,
+        **more,
+        "split_manifest_digest": chosen.manifest_digest(),
+        "split_pixel_digest": pairs.pixel_digest,
+        "queries": query_counts(result, pairs.image_of, chosen.classes),
+    }
 
 
 def data_label(data: str | ImageTextSet, whole: ImageTextSet) -> str:
