@@ -398,7 +398,7 @@ def test_saved_values_give_equal_embeddings_and_take_their_bytes(build, name, tm
 @every_method
 def test_taken_off_it_leaves_the_base_as_it_was(build, name, monkeypatch):
     # An encoder that has no name to be created by is created here.
-    monkeypatch.setattr("rsstudy.methods.registry.create", lambda *_: build())
+    monkeypatch.setattr("rsstudy.methods.attaching.create", lambda *_: build())
     encoder = with_method(build, name)
     if name != "zero-shot":
         fit(encoder, 2, 1e-2)
