@@ -6,6 +6,7 @@ import base64
 import io
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -83,8 +84,11 @@ def _card(pictures: ImageTextSet, hit: Hit, base: Path) -> str:
     while isinstance(images, Taken):
         row, images = images.indices[row], images.images
     if isinstance(images, Files):
-        relative = os.path.relpath((images.folder / images.paths[row]).resolve(), base.resolve())
-        shown = f'<a href="{quote(Path(relative).as_posix())}">{shown}'
+        path = (images.folder / images.paths[row]).resolve()
+        link = path.as_uri()
+        with suppress(ValueError):  # of another drive of Windows
+            link = quote(Path(os.path.relpath(path, base.resolve())).as_posix())
+        shown = f'<a href="{link}">{shown}'
         name += "</a>"
     caption = f"{escape(hit.caption)}<br>" if hit.caption else ""
     return f"{shown}<b>{hit.rank}</b> &nbsp;{hit.score:.3f}<br>{caption}{name}"

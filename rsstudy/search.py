@@ -108,8 +108,10 @@ class Index:
             facts: more to say of the encoder, in the file's metadata (key "rsstudy") or the JSON.
 
         Raises:
-            StudyError: it cannot be written.
+            StudyError: it has another name, or cannot be written.
         """
+        if file.suffix not in (".parquet", ".npy"):
+            raise StudyError(f"{file}: name the file .parquet or .npy")
         of, flat = self.encoder, self.vectors.numpy().ravel()
         said = {"encoder": of.architecture, "image_size": of.image_size, "digest": self.digest}
         said |= {"weights": sorted(of.weights.values()), **(facts or {})}
