@@ -20,7 +20,7 @@ from torch import Tensor
 from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.imagetext import PICTURES, BrokenImage, ImageTextSet
 from rsstudy.data.pixels import DECODING_VERSION, each_picture, fit, picture_digest
-from rsstudy.data.reading import Files, assemble
+from rsstudy.data.reading import Files, Row, assemble
 from rsstudy.data.sources import load
 from rsstudy.encoders import DualEncoder, encoder_version
 from rsstudy.encoders.dual import state_sha256
@@ -217,9 +217,8 @@ def read_index(file: Path, encoder: DualEncoder, pictures: ImageTextSet | None =
         other = f"{by}, not by {here}" if by != here else "another adapter, weights or image size"
         raise StudyError(f"{file} was made by {other}: name what made it, or `rsstudy embed` anew")
     if pictures is None:
-        none, splits = [()] * len(names), [PICTURES] * len(names)
         images = Files(file.parent / "absent", names)
-        pictures = assemble(file.stem, names, none, splits, [None] * len(names), images)
+        pictures = assemble(file.stem, [Row(name, PICTURES, ()) for name in names], images)
     place = {name: row for row, name in enumerate(pictures.filenames)}
     if absent := next((name for name in names if name not in place), None):
         raise StudyError(f"{file} names {absent}, which {pictures.name} lacks")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from conftest import encode
 
@@ -208,6 +209,79 @@ def test_pictures_of_one_name_in_two_splits_are_two_pictures(rows, tmp_path):
     assert not np.array_equal(found.images.decode(0), found.images.decode(2))
     lists = load(as_lists(tmp_path / "lists", rows))
     assert sorted(lists.filenames) == sorted(found.filenames)
+
+
+def test_a_shards_own_name_tells_its_split_before_its_folders_does(rows, tmp_path):
+    folder = as_tar(tmp_path / "test", rows)
+    assert told(load(folder)).items() == told(load(as_tar(tmp_path / "set", rows))).items()
+
+
+def test_one_key_in_two_splits_is_two_pictures_and_twice_in_a_shard_is_refused(rows, tmp_path):
+    """A mask beside its picture (a.jpg, a.png) must not take its place."""
+    again = [replace(row, filename=f"{n % 6}.png") for n, row in enumerate(rows)]
+    found = load(as_tar(tmp_path / "set", again))
+    assert len({*found.filenames}) == 10 and "test/2.png" in found.filenames
+    masked = as_tar(tmp_path / "masked", rows, lambda row: {"jpg": row.content, "txt": "a"})
+    assert "has two pictures" in complaint(masked)
+
+
+def test_pictures_are_those_named_and_never_a_guess_between_two_folders(rows, tmp_path):
+    """Change detection and segmentation have folders of equal names: A, B, label."""
+    folder = as_table(tmp_path / "set", rows)
+    for place in ("images", "gt"):
+        write_pictures(folder / place, rows)
+    assert load(folder).images.folder == folder  # beside the table
+    for row in rows:
+        (folder / row.filename).unlink()
+    said = complaint(folder)
+    assert f"{folder / 'gt'} and {folder / 'images'} both hold pictures of these names" in said
+    lists = as_lists(tmp_path / "lists", rows)
+    write_pictures(lists / "other", [replace(row, content=b"no picture") for row in rows])
+    assert load(lists).images.folder == lists / "pictures"  # as named, with their folders
+
+
+@pytest.mark.parametrize(
+    ("write", "damage", "message"),
+    [
+        (as_lists, {"small_val.json": b""}, "small_val.json is no list of pairs"),
+        (as_precomp, {"small_precomp/val_filename.txt": None}, "val_filename.txt cannot be read"),
+        (as_table, {"metadata.jsonl": b'{"file_name": "a"}'}, "may name the same pictures"),
+        (as_imagefolder, {"metadata.csv": b"file_name\n"}, "may name the same pictures"),
+    ],
+)
+def test_no_split_and_no_table_is_left_out_in_silence(rows, tmp_path, write, damage, message):
+    folder = write(tmp_path / "set", rows)
+    for name, content in damage.items():
+        (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+    assert message in complaint(folder)
+
+
+@pytest.mark.parametrize("write", [as_lists, as_precomp, as_table])
+def test_a_byte_order_mark_is_no_part_of_a_text(rows, tmp_path, write):
+    """Editors of Windows write one."""
+    folder = write(tmp_path / "set", rows)
+    known = told(load(folder))
+    for file in [*folder.glob("*.*"), *folder.glob("small_precomp/*.txt")]:
+        if file.suffix in (".json", ".txt", ".csv"):
+            file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert told(load(folder)) == known
+
+
+@pytest.mark.parametrize("name", ["images.tar", "dataset_infos.json", "latest.json"])
+def test_files_that_are_no_set_do_not_decide_the_form(rows, write_karpathy, tmp_path, name):
+    folder = write_karpathy(rows)
+    (folder / name).write_bytes(b"[]")
+    assert len(load(folder)) == len(rows)
+
+
+def test_a_set_in_the_current_folder_takes_the_name_of_its_captions(rows, write_parquet, call):
+    """And its path stays out of what the command says of it."""
+    folder = write_parquet(rows)
+    for shard in folder.iterdir():
+        table = pq.read_table(shard)
+        pq.write_table(table.rename_columns({"captions": "said"}), shard)
+    found = call("data", "check", "set?captions=said", "--json")
+    assert found.code == 0 and json.loads(found.output)["name"] == "set"
 
 
 def test_columns_are_refused_of_a_form_that_has_none(rows, write_karpathy):

@@ -57,7 +57,7 @@ def assert_same(first, second):
 
 def test_a_second_call_reads_the_cache_of_its_size_and_decodes_nothing(small, monkeypatch):
     first = [pixels(small, size) for size in (16, 8)]
-    monkeypatch.setattr("rsstudy.data.parquet.decode_bytes", never)
+    monkeypatch.setattr("rsstudy.data.reading.decode_bytes", never)
     for found, size in zip(first, (16, 8), strict=True):
         assert_same(found, pixels(small, size))
         assert found.images.shape[-1] == size

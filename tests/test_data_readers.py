@@ -19,7 +19,7 @@ from rsstudy.data.decoding import _say_once, decode_bytes
 from rsstudy.data.imagetext import BrokenImage
 from rsstudy.data.karpathy import read_karpathy
 from rsstudy.data.parquet import read_parquet
-from rsstudy.data.reading import assemble
+from rsstudy.data.reading import Row, assemble
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 
@@ -78,7 +78,7 @@ def test_path_stands_in_for_an_absent_filename_column(rows, write_parquet):
     for shard in folder.iterdir():
         pq.write_table(pq.read_table(shard).drop_columns(["filename", "class"]), shard)
     without = read_parquet(folder)
-    assert without.manifest_digest() == digest and set(without.classes) == {None}
+    assert without.manifest_digest() == digest and {*without.classes} == {"beach", "farmland"}
 
 
 def test_restval_counts_as_train(changed, write_karpathy):
@@ -101,6 +101,8 @@ def test_class_is_told_by_names_that_tell_one(rows, write_karpathy):
     assert told == (None, None, "dry_lake", "dry_lake", "port")
     camera = [replace(row, filename=f"img_{n:03}.jpg") for n, row in enumerate(rows)]
     assert {*read_karpathy(write_karpathy(camera, "camera")).classes} == {None}
+    splits = [replace(row, filename=f"{row.split}_{n}.jpg") for n, row in enumerate(rows)]
+    assert {*read_karpathy(write_karpathy(splits, "splits")).classes} == {None}
     folder = write_karpathy(camera, "given")
     published = json.loads((folder / "dataset_small.json").read_text())
     published["images"][1]["class"] = "port"
@@ -179,6 +181,18 @@ def test_parquet_rows_without_a_name_are_numbered(rows, write_parquet):
     found = read_parquet(folder)
     assert found.filenames[:3] == ("test/000000", "test/000001", "train/000000")
     assert np.array_equal(found.images.decode(2), picture_of(rows[0]))
+
+
+def test_numbers_of_classes_have_the_names_that_the_hub_gave_them(rows, write_parquet):
+    folder = write_parquet(rows)
+    info = {"info": {"features": {"label": {"names": ["shore", "field"], "_type": "ClassLabel"}}}}
+    for shard in folder.iterdir():
+        table = pq.read_table(shard)
+        numbers = [int(of == "farmland") for of in table["class"].to_pylist()]
+        table = table.drop_columns(["class"]).append_column("label", pa.array(numbers))
+        said = {"huggingface": json.dumps(info)}
+        pq.write_table(table.replace_schema_metadata(said), shard)
+    assert {*read_parquet(folder).classes} == {"shore", "field"}
 
 
 @pytest.mark.parametrize("columns", [["caption"], ["text"], ["caption_0", "caption_1"]])
@@ -366,9 +380,9 @@ def test_broken_image_is_named(content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_caption_that_is_no_text_is_refused():
+@pytest.mark.parametrize("text", [float("nan"), "half a pair of surrogates: \ud800"])
+def test_a_caption_that_is_no_text_is_refused(text):
     """pandas reads an empty cell of a table as a number."""
-    with pytest.raises(StudyError, match="own: b.png has a caption that is no text"):
-        assemble(
-            "own", ["a.png", "b.png"], [["a ."], [float("nan")]], ["train"] * 2, [None] * 2, None
-        )
+    rows = [Row("a.png", "train", ["a ."]), Row("b.png", "train", [text])]
+    with pytest.raises(StudyError, match=r"own: b.png has a caption that is no text"):
+        assemble("own", rows, None)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from rsstudy.data.decoding import suffixes
 from rsstudy.data.imagetext import PICTURES, ImageTextSet
-from rsstudy.data.reading import Files, assemble
+from rsstudy.data.reading import Files, Row, assemble
 from rsstudy.errors import StudyError
 
 
@@ -37,10 +37,8 @@ def read_pictures(folder: Path) -> ImageTextSet | None:
     """
     if not (paths := sorted(_pictures(folder))):
         return None
-    count, images = len(paths), Listed(folder, paths)
-    texts: list[tuple[str, ...]] = [()] * count
-    name, names = folder.resolve().name, [str(path) for path in paths]
-    return assemble(name, names, texts, [PICTURES] * count, [None] * count, images)
+    rows = [Row(str(path), PICTURES, ()) for path in paths]
+    return assemble(folder.resolve().name, rows, Listed(folder, paths))
 
 
 def _pictures(folder: Path) -> Iterator[PurePosixPath]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ def read_imagefolder(
     """The set of the metadata in a folder or in its sub-folders, or of one table's path.
 
     A row has the columns file_name (a path below the table's folder), captions (also called
-    caption, text or sentences: a text or a list), and perhaps split and class (or label). Without
-    a column split, the first folder that is called like a split tells it; else it is train. Rows
-    of one picture are joined.
+    caption, text or sentences: a text, in .jsonl also a list), and perhaps split and class (or
+    label). Without a column split, the first folder that is called like a split tells it; else it
+    is train. Rows of one picture are joined.
 
     Args:
         captions: the column of the captions, if it has another name.
@@ -37,13 +38,28 @@ def read_imagefolder(
 
 
 def tables(path: Path) -> list[Path]:
-    """The metadata of a folder, else of its sub-folders down to the second; or the given table."""
+    """The metadata of a folder and its sub-folders down to the second, if it names pictures.
+
+    Raises:
+        StudyError: two tables may name the same pictures.
+    """
     if path.is_file():
         return [path] if path.suffix in (".jsonl", ".csv") else []
-    for place in (".", "*", "*/*"):
-        if found := sorted(file for name in METADATA for file in path.glob(f"{place}/{name}")):
-            return found
-    return []
+    places = [path, *path.glob("*/"), *path.glob("*/*/")]
+    every = (place / name for place in places for name in METADATA)
+    found = sorted(file for file in every if file.is_file())
+    if not any(map(_names_pictures, found)):
+        return []
+    for first, second in combinations(found, 2):
+        if second.parent.is_relative_to(first.parent) or first.parent.is_relative_to(second.parent):
+            raise StudyError(f"{first} and {second} may name the same pictures; leave one of them")
+    return found
+
+
+def _names_pictures(table: Path) -> bool:
+    with table.open("rb") as file:
+        first = file.readline()
+    return b"file_name" in first or b"filename" in first
 
 
 def _rows(root: Path, table: Path, wanted: str | None) -> Iterator[Row]:
@@ -54,7 +70,8 @@ def _rows(root: Path, table: Path, wanted: str | None) -> Iterator[Row]:
             raise StudyError(f"{table}: row {number} lacks a text file_name; name its picture")
         texts = texts_of(of, caption_columns(of, wanted, table))
         path = place / filename
-        of_folder = next((part for part in path.parts[:-1] if part in SPLITS), "train")
+        folders = (*path.parts[:-1], root.resolve().name)
+        of_folder = next((part for part in folders if part in SPLITS), "train")
         scene = named(of.get("class", of.get("label")))
         yield Row(path.as_posix(), str(of.get("split") or of_folder), texts, scene)
 

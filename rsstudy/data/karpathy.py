@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 
 from rsstudy.data.imagetext import ImageTextSet
-from rsstudy.data.reading import Row, named, set_of_files
+from rsstudy.data.reading import Row, named, parsed, set_of_files
 from rsstudy.errors import StudyError
-from rsstudy.files import first_misfit
 
 JSON = "dataset*.json"
+OF_THE_HUB = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
+KARPATHY = 'Karpathy JSON, {"images": [{"filename", "split", "sentences": [{"raw"}]}]}'
 
 
 class Sentence(BaseModel):
@@ -50,17 +51,19 @@ def read_karpathy(path: Path, name: str | None = None) -> ImageTextSet:
     """
     path = Path(path)
     file = path if path.is_file() else _only_json(path)
-    published = _parse(file)
+    published = parsed(file, TypeAdapter(Published), KARPATHY)
     rows = [
         Row(str(of.path), of.split, [sentence.raw for sentence in of.sentences], named(of.scene))
         for of in published.images
     ]
-    return set_of_files(file, name or published.dataset or file.parent.name, rows)
+    return set_of_files(file, name or published.dataset or file.parent.resolve().name, rows)
 
 
 def captions_files(path: Path) -> list[Path]:
     """The files of a folder that are named like a Karpathy JSON; or the given JSON."""
-    return [path] if path.is_file() and path.suffix == ".json" else sorted(path.glob(JSON))
+    if path.is_file():
+        return [path] if path.suffix == ".json" else []
+    return sorted(file for file in path.glob(JSON) if file.name not in OF_THE_HUB)
 
 
 def _only_json(folder: Path) -> Path:
@@ -71,15 +74,3 @@ def _only_json(folder: Path) -> Path:
         names = ", ".join(file.name for file in files)
         raise StudyError(f"{folder} holds several sets ({names}); give the path of one of them")
     return files[0]
-
-
-def _parse(file: Path) -> Published:
-    try:
-        return Published.model_validate_json(file.read_bytes())
-    except OSError as problem:
-        raise StudyError(f"{file} cannot be read ({problem.strerror})") from problem
-    except ValidationError as problem:
-        raise StudyError(
-            f"{file} is no Karpathy JSON ({first_misfit(problem)}); it needs "
-            '{"images": [{"filename", "split", "sentences": [{"raw"}]}]}'
-        ) from problem

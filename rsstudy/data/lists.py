@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from pathlib import Path
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from rsstudy.data.imagetext import ImageTextSet
-from rsstudy.data.reading import SPLITS, Row, joined, named, set_of_files
+from rsstudy.data.reading import SPLITS, Row, joined, named, parsed, set_of_files
 from rsstudy.errors import StudyError
-from rsstudy.files import first_misfit
 
-LIST = re.compile(rf"(.*?)_?({'|'.join(SPLITS)})\.json")
+LIST = re.compile(rf"(?:(.+)_)?({'|'.join(SPLITS)})\.json")
 
 
 class Pair(BaseModel):
@@ -20,7 +20,7 @@ class Pair(BaseModel):
 
     image: str
     caption: str | list[str]
-    label_name: str | None = None
+    label_name: str | int | None = None
 
 
 PAIRS = TypeAdapter(list[Pair])
@@ -36,16 +36,14 @@ def read_lists(path: Path, name: str | None = None) -> ImageTextSet:
         StudyError: the folder holds several sets; a file is damaged or of another structure; or as
             of ``set_of_files``.
     """
-    matches = [match for file in list_files(path) if (match := LIST.fullmatch(file.name))]
-    if path.is_file():
-        only = LIST.fullmatch(path.name)
-        matches = [match for match in matches if only is None or match[1] == only[1]]
-    sets = sorted({match[1] for match in matches})
-    folder = path if path.is_dir() else path.parent
+    files = list_files(path)
+    folder = files[0].parent
+    matches = [match for file in files if (match := LIST.fullmatch(file.name))]
+    sets = sorted({match[1] or "" for match in matches})
     if len(sets) > 1:
         raise StudyError(
             f"{folder} holds several sets ({', '.join(sets)}); "
-            f"give the path of a file of one, {folder / matches[0][0]}"
+            f"give the path of a file of one, {files[0]}"
         )
     rows = [
         Row(
@@ -55,33 +53,22 @@ def read_lists(path: Path, name: str | None = None) -> ImageTextSet:
             named(pair.label_name),
         )
         for match in matches
-        for pair in _parse(folder / match[0])
+        for pair in parsed(folder / match[0], PAIRS, 'list of pairs, [{"image", "caption"}]')
     ]
-    return set_of_files(folder, name or sets[0] or folder.name, joined(rows))
+    return set_of_files(folder, name or sets[0] or folder.resolve().name, joined(rows))
 
 
 def list_files(path: Path) -> list[Path]:
     """The files of a folder, or beside a file, that are named like such a list and hold one."""
-    if path.is_file() and not LIST.fullmatch(path.name):
-        return []
     folder = path if path.is_dir() else path.parent
-    return [file for file in sorted(folder.glob("*.json")) if _is_list(file)]
+    of_name = {file: LIST.fullmatch(file.name) for file in sorted(folder.glob("*.json"))}
+    known = {file: match[1] for file, match in of_name.items() if match}
+    if path.is_file():
+        known = {file: name for file, name in known.items() if name == known.get(path, "/")}
+    lists = {name for file, name in known.items() if _is_list(file)}
+    return [file for file, name in known.items() if name in lists]
 
 
 def _is_list(file: Path) -> bool:
-    if not LIST.fullmatch(file.name) or not file.is_file():
-        return False
     with file.open("rb") as opened:
-        return opened.read(64).lstrip()[:1] == b"["
-
-
-def _parse(file: Path) -> list[Pair]:
-    try:
-        return PAIRS.validate_json(file.read_bytes())
-    except OSError as problem:
-        raise StudyError(f"{file} cannot be read ({problem.strerror})") from problem
-    except ValidationError as problem:
-        raise StudyError(
-            f"{file} is no list of pairs ({first_misfit(problem)}); it needs "
-            '[{"image", "caption"}]'
-        ) from problem
+        return opened.read(64).removeprefix(BOM_UTF8).lstrip()[:1] == b"["

@@ -12,23 +12,29 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.imagetext import BrokenImage, ImageTextSet
-from rsstudy.data.reading import SPLITS, assemble
+from rsstudy.data.reading import SPLITS, Row, Stored, assemble
 from rsstudy.errors import StudyError
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Stored):
     """Pictures as they were given: a path, uint8 RGB (height, width, 3), or one of Pillow's."""
 
     filenames: Sequence[str]
     pictures: Sequence[Any]
 
+    def read(self, index: int) -> tuple[bytes, str]:
+        path = self.pictures[index]
+        try:
+            return path.read_bytes(), str(path)
+        except OSError as problem:
+            raise BrokenImage(f"{problem.filename}: {problem.strerror}") from problem
+
     def decode(self, index: int) -> np.ndarray:
         picture = self.pictures[index]
         if isinstance(picture, Path):
-            return decode_bytes(self._read(picture), str(picture))
+            return super().decode(index)
         if isinstance(picture, Image.Image):
             return np.array(picture.convert("RGB"))
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
@@ -41,16 +47,9 @@ class Given:
     def content(self, index: int) -> bytes:
         picture = self.pictures[index]
         if isinstance(picture, Path):
-            return hashlib.sha256(self._read(picture)).digest()
+            return super().content(index)
         shape, data = np.shape(picture), np.asarray(picture).tobytes()
         return hashlib.sha256(repr(shape).encode() + data).digest()
-
-    @staticmethod
-    def _read(path: Path) -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as problem:
-            raise BrokenImage(f"{problem.filename}: {problem.strerror}") from problem
 
 
 def from_pairs(pairs: Iterable[Any], name: str = "pairs", split: str = "train") -> ImageTextSet:
@@ -89,6 +88,5 @@ def from_pairs(pairs: Iterable[Any], name: str = "pairs", split: str = "train") 
         if known[2] != SPLITS[of]:
             raise StudyError(f"pair {number}: {key} stands in the splits {known[2]} and {of}")
         known[1].extend([captions] if isinstance(captions, str) else captions)
-    pictures, texts, splits = zip(*found.values(), strict=True) if found else [()] * 3
-    images, names = Given([*found], pictures), [*found]
-    return assemble(name, names, texts, splits, [None] * len(names), images)
+    rows = [Row(path, of, texts) for path, (_, texts, of) in found.items()]
+    return assemble(name, rows, Given([*found], [picture for picture, *_ in found.values()]))

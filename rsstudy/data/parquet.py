@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.imagetext import ImageTextSet
-from rsstudy.data.reading import SPLITS, Row, assemble, caption_columns, named, texts_of
+from rsstudy.data.reading import SPLITS, Row, Stored, assemble, caption_columns, named, texts_of
 from rsstudy.errors import StudyError
 
 # The hub's own uploads may carry a hash after the number of shards.
@@ -24,17 +23,14 @@ SHARD = re.compile(r"([a-z]+)(?:-(\d+)-of-(\d+))?(?:-[0-9a-f]{16})?\.parquet")
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Encoded(Stored):
     """Pictures kept as the encoded bytes that the shards hold."""
 
     filenames: Sequence[str]
     contents: Sequence[pa.Buffer]
 
-    def decode(self, index: int) -> np.ndarray:
-        return decode_bytes(self.contents[index], self.filenames[index])
-
-    def content(self, index: int) -> bytes:
-        return hashlib.sha256(self.contents[index]).digest()
+    def read(self, index: int) -> tuple[pa.Buffer, str]:
+        return self.contents[index], self.filenames[index]
 
 
 def read_parquet(
@@ -70,28 +66,20 @@ def read_parquet(
                 )
             rows.append(Row(filename, split, [text or "" for text in texts], named(scene)))
             contents.append(content)
-    names = [row.path for row in rows]
-    placed = [f"{row.split}/{row.path}" for row in rows]
-    if len({*names}) < len({*placed}) == len(rows):
-        names = placed
-    return assemble(
-        name or folder.name,
-        names,
-        [row.captions for row in rows],
-        [row.split for row in rows],
-        [row.scene for row in rows],
-        Encoded(names, contents),
-    )
+    images = Encoded([row.path for row in rows], contents)
+    return assemble(name or folder.resolve().name, rows, images)
 
 
 def parquet_files(folder: Path) -> list[Path]:
     """The Parquet files of a folder, else those of its sub-folder ``data``."""
+    if folder.is_file():
+        return [folder] if folder.suffix == ".parquet" else []
     return sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet"))
 
 
 def _shards(folder: Path) -> list[tuple[str, Path]]:
     """(split, file) for every shard of ``folder``, in the order of their names."""
-    if not folder.is_dir():
+    if not folder.exists():
         raise StudyError(f"{folder} is not a folder; give the folder that holds the shards")
     files = parquet_files(folder)
     if not files:
@@ -145,9 +133,20 @@ def _read_shard(shard: Path, wanted: str | None) -> tuple[list, list, list, list
     elif image.get_field_index("path") >= 0:
         paths = pc.struct_field(table["image"], "path").to_pylist()
         names = [None if path is None else str(path) for path in paths]
-    scenes = table["class"].to_pylist() if "class" in has else [None] * len(contents)
+    scenes = _scenes(table)
     rows = table.select(columns).to_pylist()
     return names, [texts_of(row, columns) for row in rows], scenes, contents
+
+
+def _scenes(table: pa.Table) -> list[Any]:
+    """The classes; of numbers the names that the hub's own metadata has for them."""
+    column = next((of for of in ("class", "label") if of in table.schema.names), None)
+    if column is None:
+        return [None] * len(table)
+    found = table[column].to_pylist()
+    said = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    names = said.get("info", {}).get("features", {}).get(column, {}).get("names")
+    return [names[of] if names and of is not None else of for of in found]
 
 
 def _is_text(column: pa.DataType) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from abc import ABC, abstractmethod
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +14,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.imagetext import BrokenImage, Images, ImageTextSet
 from rsstudy.errors import StudyError
+from rsstudy.files import first_misfit
 
 SPLITS = {"train": "train", "restval": "train", "test": "test"} | dict.fromkeys(
     ("val", "valid", "validation"), "val"
@@ -35,35 +39,66 @@ class Row:
     scene: str | None = None
 
 
+class Stored(ABC):
+    """Pictures that are kept as the bytes of a file each; a reader says where they lie."""
+
+    @abstractmethod
+    def read(self, index: int) -> tuple[bytes, str]:
+        """The bytes of picture ``index``, and its name in messages.
+
+        Raises:
+            BrokenImage: they cannot be read.
+        """
+
+    def decode(self, index: int) -> np.ndarray:
+        return decode_bytes(*self.read(index))
+
+    def content(self, index: int) -> bytes:
+        return hashlib.sha256(self.read(index)[0]).digest()
+
+
 @dataclass(frozen=True)
-class Files:
+class Files(Stored):
     """Pictures that lie as files in a folder."""
 
     folder: Path
     paths: Sequence[PurePosixPath]
 
-    def decode(self, index: int) -> np.ndarray:
-        return decode_bytes(self._read(index), str(self.paths[index]))
-
-    def content(self, index: int) -> bytes:
-        return hashlib.sha256(self._read(index)).digest()
-
-    def _read(self, index: int) -> bytes:
+    def read(self, index: int) -> tuple[bytes, str]:
         try:
-            return (self.folder / self.paths[index]).read_bytes()
+            return (self.folder / self.paths[index]).read_bytes(), str(self.paths[index])
         except OSError as problem:
             raise BrokenImage(f"{problem.filename}: {problem.strerror}") from problem
 
 
-def set_of_files(source: Path, name: str, rows: Sequence[Row]) -> ImageTextSet:
+def parsed(file: Path, form: TypeAdapter[Any], what: str) -> Any:
+    """A JSON file, checked.
+
+    Args:
+        what: it must be, for the message.
+
+    Raises:
+        StudyError: it cannot be read, or is of another structure.
+    """
+    try:
+        return form.validate_json(file.read_bytes().removeprefix(BOM_UTF8))
+    except OSError as problem:
+        raise StudyError(f"{file} cannot be read ({problem.strerror})") from problem
+    except ValidationError as problem:
+        raise StudyError(f"{file} is no {what}: {first_misfit(problem)}") from problem
+
+
+def set_of_files(source: Path, name: str, rows: Sequence[Row], *places: Path) -> ImageTextSet:
     """The set that a file describes, whose pictures lie beside it or in one sub-folder.
 
     Args:
         source: the file, or the folder of several; messages name it.
+        places: further folders that may hold the pictures.
 
     Raises:
-        StudyError: as of ``assemble``; a path is absent or leads out of the folder.
+        StudyError: as of ``assemble``; a path is absent, there twice, or leads out of the folder.
     """
+    _refuse_twice(name, [row.path for row in rows])
     for number, row in enumerate(rows):
         for flavour in (PurePosixPath, PureWindowsPath):
             parts = flavour(row.path)
@@ -77,14 +112,8 @@ def set_of_files(source: Path, name: str, rows: Sequence[Row]) -> ImageTextSet:
                 f"{source}: image {number} ({row.path}) has the split {row.split!r}; "
                 f"known are {', '.join(SPLITS)}"
             )
-    return assemble(
-        name=name,
-        filenames=[row.path for row in rows],
-        captions=[row.captions for row in rows],
-        splits=[SPLITS[row.split] for row in rows],
-        classes=scenes_of(rows),
-        images=_find(source, [PurePosixPath(row.path) for row in rows]),
-    )
+    files = _find(source, [PurePosixPath(row.path) for row in rows], places)
+    return assemble(name, [replace(row, split=SPLITS[row.split]) for row in rows], files)
 
 
 def scenes_of(rows: Sequence[Row]) -> list[str | None]:
@@ -98,7 +127,7 @@ def scenes_of(rows: Sequence[Row]) -> list[str | None]:
     words = [match and match[1] for match in matches]
     known = {row.scene for row in rows if row.scene}
     if not known and 1 < len({*words} - {None}) < len([*filter(None, words)]):
-        known = {word for word in words if word}
+        known = {word for word in words if word} - {*SPLITS}
     told = (word if word in known else None for word in words)
     return [row.scene or word for row, word in zip(rows, told, strict=True)]
 
@@ -112,9 +141,10 @@ def joined(rows: Iterable[Row]) -> list[Row]:
     """Rows of one picture in one split as a single row with all their captions."""
     found: dict[tuple[str, str], Row] = {}
     for row in rows:
-        known = found.get((row.path, row.split))
-        captions = [*(known.captions if known else ()), *row.captions]
-        found[row.path, row.split] = replace(row, captions=captions)
+        row = replace(row, path=str(PurePosixPath(row.path)))
+        known = found.get((row.path, row.split), replace(row, captions=()))
+        captions, scene = [*known.captions, *row.captions], row.scene or known.scene
+        found[row.path, row.split] = replace(row, captions=captions, scene=scene)
     return [*found.values()]
 
 
@@ -136,9 +166,9 @@ def caption_columns(columns: Iterable[str], wanted: str | None, source: Path) ->
     return found
 
 
-def texts_of(row: Mapping[str, Any], columns: Iterable[str]) -> list[Any]:
+def texts_of(row: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
     """The captions of a table's row: a text, a list of texts or nothing in each of the columns."""
-    parts = [row[column] for column in columns]
+    parts = [row[column] for column in columns if row[column] or len(columns) == 1]
     return [
         text
         for part in parts
@@ -147,62 +177,83 @@ def texts_of(row: Mapping[str, Any], columns: Iterable[str]) -> list[Any]:
     ]
 
 
-def assemble(
-    name: str,
-    filenames: Sequence[str],
-    captions: Sequence[Sequence[str]],
-    splits: Sequence[str],
-    classes: Sequence[str | None],
-    images: Images,
-) -> ImageTextSet:
+def assemble(name: str, rows: Sequence[Row], images: Images) -> ImageTextSet:
     """The set of these pictures; a folder that only repeats what is known leaves their names.
 
     Some packs of a public set keep one folder in all names ("rsicd_images/park_1.jpg"), or one for
-    each split ("test/park_1.jpg"), and some do not; without it, their manifests agree.
+    each split ("test/park_1.jpg"), and some do not; without it, their manifests agree. Names that
+    stand in several splits take the split before them.
 
     Raises:
-        StudyError: there is no picture, a name stands twice, or a caption is no text.
+        StudyError: there is no picture, a name stands twice in a split, or a name or a caption is
+            no text.
     """
-    if not filenames:
+    if not rows:
         raise StudyError(f"{name} holds no images")
-    paths = [PurePosixPath(filename) for filename in filenames]
+    for row in rows:
+        for what, text in (("a name", row.path), *(("a caption", of) for of in row.captions)):
+            if not _is_text(text):
+                shown = row.path.encode(errors="replace").decode()
+                raise StudyError(f"{name}: {shown} has {what} that is no text; write a text")
+    paths = [PurePosixPath(row.path) for row in rows]
+    names, splits = [row.path for row in rows], [row.split for row in rows]
     short, folders = [path.name for path in paths], [path.parent for path in paths]
-    of_splits = [SPLITS.get(folder.name) for folder in folders] == [*splits]
+    of_splits = [SPLITS.get(folder.name) for folder in folders] == splits
     if len({*folders}) == 1 or (of_splits and len({*short}) == len(short)):
-        filenames = short
-    twice = [filename for filename, count in Counter(filenames).items() if count > 1]
-    if twice:
-        raise StudyError(
-            f"{name}: {len(twice)} filename(s) stand more than once, the first {twice[0]!r}; "
-            "every image needs a name of its own"
-        )
-    for filename, texts in zip(filenames, captions, strict=True):
-        if not all(isinstance(text, str) for text in texts):
-            raise StudyError(f"{name}: {filename} has a caption that is no text; write a text")
+        names = short
+    placed = [f"{row.split}/{name}" for row, name in zip(rows, names, strict=True)]
+    if len({*names}) < len({*placed}):
+        names = placed
+    _refuse_twice(name, names)
     return ImageTextSet(
         name=name,
-        filenames=tuple(filenames),
-        captions=tuple(tuple(texts) for texts in captions),
+        filenames=tuple(names),
+        captions=tuple(tuple(row.captions) for row in rows),
         splits=tuple(splits),
-        classes=tuple(classes),
+        classes=tuple(scenes_of(rows)),
         images=images,
     )
 
 
-def _find(source: Path, paths: Sequence[PurePosixPath]) -> Files:
-    """The pictures in the source's folder, or in that of its sub-folders that holds the most."""
-    place = source if source.is_dir() else source.parent
-    short = [PurePosixPath(path.name) for path in paths]
-    tried: list[tuple[list[PurePosixPath], Files]] = []
-    for folder in (place, *sorted(entry for entry in place.iterdir() if entry.is_dir())):
-        for named in (paths, short) if len({*short}) == len({*paths}) else (paths,):
-            absent = [path for path in named if not os.path.isfile(folder / path)]
-            tried.append((absent, Files(folder, named)))
-    missing, files = min(tried, key=lambda item: len(item[0]))
-    if missing:
-        names = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+def _is_text(text: object) -> bool:
+    try:
+        return isinstance(text, str) and text.encode() is not None
+    except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can hold
+        return False
+
+
+def _refuse_twice(name: str, names: Sequence[str]) -> None:
+    if twice := [filename for filename, count in Counter(names).items() if count > 1]:
         raise StudyError(
-            f"{source} names {len(missing)} of {len(paths)} files that are not in {files.folder} "
-            f"({names}); put the set's pictures beside it or in one sub-folder"
+            f"{name}: {len(twice)} filename(s) stand more than once, the first {twice[0]!r}; "
+            "every image needs a name of its own"
         )
-    return files
+
+
+def _find(source: Path, paths: Sequence[PurePosixPath], further: Sequence[Path]) -> Files:
+    """The pictures beside the source, or in a sub-folder; as named, else without their folders."""
+    places = [source if source.is_dir() else source.parent, *further]
+    inner = [sorted(entry for entry in place.iterdir() if entry.is_dir()) for place in places]
+    folders = [*dict.fromkeys([*places, *(folder for own in inner for folder in own)])]
+    short = [PurePosixPath(path.name) for path in paths]
+    ways = (paths, short) if len({*short}) == len({*paths}) else (paths,)
+    for named in ways:
+        whole = [f for f in folders if all(os.path.isfile(f / path) for path in named)]
+        if len(whole) == 1 or whole[:1] == places[:1]:
+            return Files(whole[0], named)
+        if whole:
+            raise StudyError(
+                f"{source}: {whole[0]} and {whole[1]} both hold pictures of these names; leave one "
+                "there, or write the folder into the names"
+            )
+    tried = [
+        ([path for path in named if not os.path.isfile(folder / path)], folder)
+        for folder in folders
+        for named in ways
+    ]
+    missing, folder = min(tried, key=lambda item: len(item[0]))
+    names = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+    raise StudyError(
+        f"{source} names {len(missing)} of {len(paths)} files that are not in {folder} "
+        f"({names}); put the set's pictures beside it or in one sub-folder"
+    )

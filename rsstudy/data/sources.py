@@ -21,7 +21,7 @@ from rsstudy.data.imagetext import PICTURES, ImageTextSet
 from rsstudy.data.karpathy import JSON, captions_files, read_karpathy
 from rsstudy.data.lists import list_files, read_lists
 from rsstudy.data.parquet import parquet_files, read_parquet
-from rsstudy.data.precomp import name_files, read_precomp
+from rsstudy.data.precomp import read_precomp, text_files
 from rsstudy.data.webdataset import read_webdataset, shards
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import cache_folder
@@ -48,7 +48,7 @@ FORMS: tuple[tuple[str, Callable[[Path], object], Reader], ...] = (
     ("WebDataset shards (.tar)", shards, read_webdataset),
     ("JSON lists (X_train.json)", list_files, read_lists),
     (f"a Karpathy JSON ({JSON})", captions_files, read_karpathy),
-    ("X_precomp/train_caps.txt and train_filename.txt", name_files, read_precomp),
+    ("X_precomp/train_caps.txt and train_filename.txt", text_files, read_precomp),
     ("an imagefolder (metadata.jsonl or .csv)", tables, read_imagefolder),
 )
 """The forms of a set on disk: what it is called, what finds its files, and what reads them."""

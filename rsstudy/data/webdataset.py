@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tarfile
@@ -11,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
-from rsstudy.data.decoding import decode_bytes, suffixes
+from rsstudy.data.decoding import suffixes
 from rsstudy.data.imagetext import BrokenImage, ImageTextSet
-from rsstudy.data.reading import SPLITS, Row, assemble, caption_columns, named, scenes_of, texts_of
+from rsstudy.data.reading import SPLITS, Row, Stored, assemble, caption_columns, named, texts_of
 from rsstudy.errors import StudyError
 
 MOST_TEXT = 2**20
@@ -23,24 +20,18 @@ MOST_TEXT = 2**20
 
 
 @dataclass(frozen=True)
-class Members:
+class Members(Stored):
     """Pictures inside shards: (shard, offset, bytes) of each."""
 
     filenames: Sequence[str]
     places: Sequence[tuple[Path, int, int]]
 
-    def decode(self, index: int) -> np.ndarray:
-        return decode_bytes(self._read(index), self.filenames[index])
-
-    def content(self, index: int) -> bytes:
-        return hashlib.sha256(self._read(index)).digest()
-
-    def _read(self, index: int) -> bytes:
+    def read(self, index: int) -> tuple[bytes, str]:
         shard, offset, size = self.places[index]
         try:
             with shard.open("rb") as file:
                 file.seek(offset)
-                return file.read(size)
+                return file.read(size), self.filenames[index]
         except OSError as problem:
             raise BrokenImage(f"{shard}: {problem.strerror}") from problem
 
@@ -65,8 +56,7 @@ def read_webdataset(
     rows: list[Row] = []
     places: list[tuple[Path, int, int]] = []
     for shard in shards(path):
-        words = [shard.parent.name, *re.split(r"[-_.]", shard.name)]
-        split = next((SPLITS[word] for word in words if word in SPLITS), None)
+        split = _split_of(shard)
         if split is None:
             raise StudyError(
                 f"{shard}: its name does not tell the split; "
@@ -78,22 +68,22 @@ def read_webdataset(
             filename, offset, size = parts["picture"]
             rows.append(Row(filename, split, *_told(parts, captions, shard / key)))
             places.append((shard, offset, size))
-    names = [row.path for row in rows]
-    return assemble(
-        name=name or root.resolve().name,
-        filenames=names,
-        captions=[row.captions for row in rows],
-        splits=[row.split for row in rows],
-        classes=scenes_of(rows),
-        images=Members(names, places),
-    )
+    images = Members([row.path for row in rows], places)
+    return assemble(name or root.resolve().name, rows, images)
 
 
 def shards(path: Path) -> list[Path]:
-    """The tar files of a folder, else of its sub-folders; or the given one."""
+    """The tars of a folder, else of its sub-folders, if one tells a split; or the given one."""
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
-    return sorted(path.glob("*.tar")) or sorted(path.glob("*/*.tar"))
+    every = sorted(path.glob("*.tar")) or sorted(path.glob("*/*.tar"))
+    found = [file for file in every if not file.name.startswith(".")]
+    return found if any(map(_split_of, found)) else []
+
+
+def _split_of(shard: Path) -> str | None:
+    words = [*re.split(r"[-_.]", shard.name), shard.resolve().parent.name]
+    return next((SPLITS[word] for word in words if word in SPLITS), None)
 
 
 def _samples(shard: Path) -> dict[str, dict[str, Any]]:
@@ -108,9 +98,12 @@ def _samples(shard: Path) -> dict[str, dict[str, Any]]:
                 if not member.isreg() or member.issparse() or path.name.startswith("."):
                     continue
                 stem, _, kind = path.name.partition(".")
+                kind = "picture" if f".{kind.lower()}" in suffixes() else kind
                 parts = found.setdefault(str(path.with_name(stem)), {})
-                if f".{kind.lower()}" in suffixes():
-                    parts["picture"] = member.name, member.offset_data, member.size
+                if kind in parts:
+                    raise StudyError(f"{shard}: the sample {path.with_name(stem)} has two {kind}s")
+                if kind == "picture":
+                    parts[kind] = member.name, member.offset_data, member.size
                 elif kind in ("txt", "json", "cls") and member.size <= MOST_TEXT:
                     parts[kind] = tar.extractfile(member).read().decode("utf-8-sig")
     except (OSError, tarfile.TarError, ValueError, RecursionError) as problem:

@@ -51,7 +51,7 @@ def cli() -> None:
       rsstudy train --data scenes --encoder tiny --method mrs-adapter --objective hmmc
 
     \b
-    On data of your own (Parquet shards in the Hugging Face image layout, or Karpathy JSON):
+    On data of your own (Parquet, imagefolder, WebDataset, Karpathy JSON and other forms):
       rsstudy data check FOLDER
       rsstudy train --data FOLDER --encoder ViT-B-32@openai --method mrs-adapter --out my-run
       rsstudy evaluate --adapter my-run --data FOLDER --split test --json scores.json

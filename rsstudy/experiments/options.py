@@ -44,7 +44,9 @@ class DataName(Name):
     """A known set, or a path. A single word is taken for a name, unless a file is called so."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        is_word = re.fullmatch(r"[\w-]{1,80}(\?.*)?", value) and not Path(value).exists()
+        is_word = (
+            re.fullmatch(r"[\w-]{1,80}(\?.*)?", value) and not Path(value.split("?")[0]).exists()
+        )
         return super().convert(value, param, ctx) if is_word else str(value)
 
 

@@ -127,5 +127,5 @@ def evaluate_split(
 
 def data_label(data: str | ImageTextSet, whole: ImageTextSet) -> str:
     """The name of a set in a record: never a path of one machine."""
-    known = isinstance(data, str) and not Path(data).expanduser().exists()
+    known = isinstance(data, str) and not Path(data.split("?captions=")[0]).expanduser().exists()
     return str(data) if known else whole.name
