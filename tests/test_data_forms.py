@@ -143,8 +143,8 @@ def first(folder: Path, pattern: str) -> Path:
         (as_precomp, "test_caps.txt", b"\xff\n", "is no UTF-8 text"),
         (as_precomp, "test_filename.txt", "../a.png\n" * 2, "leads out of"),
         (as_precomp, "test_filename.txt", "gone.png\n" * 2, "names 1 of 9 files that are not in"),
-        (as_imagefolder, "test/metadata.jsonl", "{", "cannot be read"),
-        (as_imagefolder, "test/metadata.jsonl", "[1]", "line 0 is no JSON object"),
+        (as_imagefolder, "test/metadata.jsonl", "\n{", "line 2 is no JSON"),
+        (as_imagefolder, "test/metadata.jsonl", "[1]", "line 1 is no JSON object"),
         (as_imagefolder, "test/metadata.jsonl", '{"text": "a"}', "row 0 lacks a text file_name"),
         (as_imagefolder, "test/metadata.jsonl", '{"file_name": "a.png"}', "lacks the column"),
         (

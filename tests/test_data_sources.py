@@ -65,7 +65,7 @@ def test_absent_set_says_where_it_was_looked_for_and_its_source(root, name):
         ("no/such/folder", "does not exist"),
         ("dataset_x.json", "does not exist"),
         ("other", "holds no image-text set"),
-        ("notes.txt", "holds no image-text set; the forms read are Parquet shards, WebDataset"),
+        ("notes.txt", "holds no image-text set: give a folder; the forms read are Parquet"),
     ],
 )
 def test_unknown_names_and_absent_and_foreign_paths_are_answered(root, name, message):

@@ -156,7 +156,10 @@ def _problems(
     """Errors and findings, except the traps of the test split."""
     errors, findings, plain = [], [], PICTURES in set.splits
     if plain:
-        findings.append("no captions were found: `rsstudy search` can use the pictures, no other")
+        findings.append(
+            "no captions were found: `rsstudy search` can use the pictures, no other; a table of "
+            "captions is read if it is called metadata.csv or metadata.jsonl"
+        )
         without = []
     for what, found in (("empty caption(s)", empty), ("image(s) without a caption", without)):
         fatal = [set.filenames[i] for i in found if set.splits[i] != "train"]

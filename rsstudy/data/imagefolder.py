@@ -85,9 +85,18 @@ def _records(table: Path) -> Iterator[Mapping[str, Any]]:
                         raise StudyError(f"{table}: {[*row.values()]} does not fit the first line")
                     yield row
                 return
-            for number, line in enumerate(filter(str.strip, file)):
-                if not isinstance(of := json.loads(line), dict):
-                    raise StudyError(f"{table}: line {number} is no JSON object {{...}}")
-                yield of
-    except (OSError, ValueError, csv.Error, RecursionError) as problem:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _record(line, f"{table}: line {number}")
+    except (OSError, ValueError, csv.Error) as problem:
         raise StudyError(f"{table} cannot be read ({problem}); write it again") from problem
+
+
+def _record(line: str, place: str) -> Mapping[str, Any]:
+    try:
+        of = json.loads(line)
+    except (ValueError, RecursionError) as problem:
+        raise StudyError(f"{place} is no JSON ({problem}); mend it") from problem
+    if not isinstance(of, dict):
+        raise StudyError(f"{place} is no JSON object {{...}}; mend it")
+    return of

@@ -13,6 +13,10 @@ import numpy as np
 
 from rsstudy.errors import StudyError
 
+CURES = {
+    "val": "; --set recipe.validation=random draws one",
+    "test": "; --fold 1 draws one, and a validation split; --no-test trains without",
+}
 PICTURES = "pictures"
 """The split of pictures that have no captions: a plain folder's."""
 
@@ -90,8 +94,9 @@ class ImageTextSet:
         """
         if split not in self.splits:
             has = ", ".join(sorted(set(self.splits))) or "none"
-            cure = "; --set recipe.validation=random draws one" if split == "val" else ""
-            raise StudyError(f"{self.name} has no {split} split (it has: {has}){cure}")
+            raise StudyError(
+                f"{self.name} has no {split} split (it has: {has}){CURES.get(split, '')}"
+            )
 
     def split(self, name: str) -> ImageTextSet:
         """The images of one split.

@@ -255,5 +255,5 @@ def _find(source: Path, paths: Sequence[PurePosixPath], further: Sequence[Path])
     names = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
     raise StudyError(
         f"{source} names {len(missing)} of {len(paths)} files that are not in {folder} "
-        f"({names}); put the set's pictures beside it or in one sub-folder"
+        f"({names}); put the pictures beside it or in one sub-folder, or take their rows out"
     )

@@ -89,7 +89,7 @@ def load(name_or_path: str | os.PathLike[str], data_root: Path | None = None) ->
         return read_folder(path, captions=captions)
     if len(path.parts) > 1 or path.suffix or "/" in name_or_path:
         raise StudyError(f"{path} does not exist; give a folder, a {JSON} or a known name")
-    raise unknown("data set", name_or_path, SETS)
+    raise unknown("data set or folder", name_or_path, SETS)
 
 
 def _look_at(name: str) -> tuple[Path, bool]:
@@ -217,7 +217,8 @@ def read_folder(path: Path, name: str | None = None, captions: str | None = None
     if path.is_dir() and name is None and (pictures := read_pictures(path)):
         return pictures  # a known set has captions
     forms = ", ".join(form for form, _, _ in FORMS)
-    raise StudyError(f"{path} holds no image-text set; the forms read are {forms}")
+    where = ": give a folder" if path.is_file() else ""
+    raise StudyError(f"{path} holds no image-text set{where}; the forms read are {forms}")
 
 
 def _generate(name: str, settings: str) -> ImageTextSet:
