@@ -131,6 +131,23 @@ def test_a_configuration_that_does_not_fit_is_refused_in_one_line(changed, entri
     assert "\n" not in str(problem.value)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}},
+        {"hf_model_name": "x", "hf_model_config": [{"trust_remote_code": 1}]},
+    ],
+)
+def test_a_configuration_that_asks_to_run_code_is_refused(changed, asked):
+    folder = changed(model_cfg=MODEL | {"text_cfg": MODEL["text_cfg"] | asked})
+    text = (folder / CONFIG).read_text().replace('"trust', '"\\u0074rust')  # JSON spells it so, too
+    for spelled in (text, (folder / CONFIG).read_text()):
+        (folder / CONFIG).write_text(spelled)
+        with pytest.raises(StudyError, match="run code of its own") as problem:
+            create(f"local-dir:{folder}")
+        assert "\n" not in str(problem.value)
+
+
 def test_what_is_not_in_the_folder_is_named(changed, tmp_path):
     with pytest.raises(StudyError, match=f"no configuration of open_clip at .*{CONFIG}"):
         create(f"local-dir:{tmp_path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import warnings
@@ -74,6 +75,10 @@ def openclip(
     if described:
         file = _held(name, "open_clip_config.json")
         read = read_json(file, Written, "a configuration of open_clip")
+        if "trust_remote_code" in json.dumps(read):
+            raise StudyError(
+                f"{file} asks to run code of its own (trust_remote_code): not done here"
+            )
         config, seen = read["model_cfg"], read.get("preprocess_cfg") or {}
         build, form = f"local-dir:{file.parent}", f"open_clip-{sha256_of(file)[:12]}"
     elif name in open_clip.list_models():
