@@ -1,5 +1,6 @@
 """A method on a user's own open_clip model, trained by his own loop."""
 
+import copy
 import json
 import re
 from functools import partial
@@ -136,6 +137,19 @@ def test_every_method_works_in_a_plain_model_or_is_refused_in_one_line(method, n
         with pytest.raises(StudyError, match="make the model anew"):
             rsstudy.detach(encoder)
         assert trained(encoder)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in BEHIND_THE_HEADS])
+def test_a_deep_copy_is_a_model_of_its_own(method, batch):
+    model = make()
+    disturb(rsstudy.attach(model, method))
+    before, twin = outputs(model, batch), copy.deepcopy(model)  # as torch's AveragedModel does
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+    assert torch.equal(outputs(twin, batch), before)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(outputs(twin, batch), outputs(model, batch))
 
 
 @pytest.mark.parametrize("name", ["own", "own-text"])
