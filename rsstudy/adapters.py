@@ -20,6 +20,7 @@ from rsstudy.methods import (
     METHODS,
     attach,
     attached,
+    batches_counted,
     create_method,
     load_trained,
     merge,
@@ -41,7 +42,8 @@ def save_adapter(encoder: DualEncoder, folder: Path, **trained_by: Any) -> None:
         trained_by: fields of ``AdapterConfig`` that the encoder does not say, or says otherwise.
 
     Raises:
-        StudyError: the encoder carries no method that has a name, or the folder cannot be written.
+        StudyError: the encoder carries no method that has a name, statistics of BatchNorm moved,
+            or the folder cannot be written.
     """
     carried, folder = attached(encoder), Path(folder)
     if carried is None:
@@ -49,6 +51,11 @@ def save_adapter(encoder: DualEncoder, folder: Path, **trained_by: Any) -> None:
     name = name_of(carried.method)
     if name not in METHODS:
         raise StudyError(f"{name} could not be loaded again: give it a name by @register")
+    if batches_counted(encoder) != carried.batches_counted:
+        raise StudyError(
+            "the statistics of BatchNorm moved since the method was attached, and an adapter does "
+            "not hold them: keep every BatchNorm in eval mode while you train"
+        )
     save_tensors(folder / ADAPTER, trained(encoder))
     config = {
         "encoder": encoder.name,

@@ -166,6 +166,20 @@ def test_what_was_saved_gives_equal_embeddings_on_a_fresh_model(tmp_path, batch,
     assert torch.equal(model.logit_scale, encoder.model.logit_scale)
 
 
+def test_statistics_that_moved_are_not_left_out_of_an_adapter_silently(tmp_path, batch):
+    resnet = {"layers": (1, 1, 1, 1), "width": 8, "image_size": 64}
+    vision, text = open_clip.CLIPVisionCfg(**resnet), open_clip.CLIPTextCfg(**CONFIG["text_cfg"])
+    torch.manual_seed(0)
+    model = open_clip.CLIP(64, vision, text)
+    encoder = rsstudy.attach(model, "lora", towers="text")
+    outputs(model, batch)
+    rsstudy.save_adapter(encoder, tmp_path / "kept")
+    model.train().encode_image(batch[0])
+    with pytest.raises(StudyError, match="keep every BatchNorm in eval mode") as problem:
+        rsstudy.save_adapter(encoder, tmp_path / "moved")
+    assert "\n" not in str(problem.value) and not (tmp_path / "moved").exists()
+
+
 @pytest.mark.parametrize("method", ["lora", "mrs-adapter"])
 def test_an_adapter_of_a_run_goes_onto_a_model_with_the_same_weights(
     train, tmp_path, batch, method, last_epoch_best

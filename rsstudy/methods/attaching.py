@@ -24,6 +24,13 @@ class Attached(NamedTuple):
     method: Method
     train_heads: bool
     seed: int
+    batches_counted: int
+
+
+def batches_counted(encoder: DualEncoder) -> int:
+    """How many batches have moved the statistics of BatchNorm, summed over its layers."""
+    counts = [b for name, b in encoder.named_buffers() if name.endswith("num_batches_tracked")]
+    return sum(0 if count.is_meta else int(count) for count in counts)
 
 
 def attached(encoder: DualEncoder) -> Attached | None:
@@ -64,7 +71,8 @@ def attach(
         encoder = given(encoder)
     with whole(encoder):
         _add(encoder, method, seed)
-        setattr(encoder.model, _ATTACHED, Attached(method, train_heads, seed))
+        carried = Attached(method, train_heads, seed, batches_counted(encoder))
+        setattr(encoder.model, _ATTACHED, carried)
     if train_heads:
         train(encoder, encoder.heads)
     return encoder
