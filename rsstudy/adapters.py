@@ -86,11 +86,18 @@ def load_adapter(
         model: an open_clip model of your own, which gets the adapter in place; see ``attach``.
 
     Raises:
-        StudyError: a file is absent or damaged, or the base weights are not those it was made on.
+        StudyError: a file is absent or damaged, or the base weights or the version of the method
+            are not those it was made with.
     """
     config, tensors = read_adapter_config(folder), read_adapter(folder)
     name, trained_on = encoder or config["encoder"], config["architecture"]
     method = create_method(config["method"], config["method_settings"])
+    now = METHODS.versions[name_of(method)]
+    if config["method_version"] not in (None, now):
+        raise StudyError(
+            f"the adapter in {folder} was made by version {config['method_version']} of "
+            f"{name_of(method)}, and here is version {now}: train it again"
+        )
     given_then = any(source.startswith(GIVEN) for source in config["weights"])
     other = f"the adapter in {folder} was trained on other weights than"
     if model is not None:
@@ -115,7 +122,7 @@ def load_adapter(
         if sorted(base.weights.values()) != sorted(config["weights"].values()):
             raise StudyError(f"{other} {name} has here")
     with whole(base):
-        attach(base, method, config["train_heads"])
+        attach(base, method, config["train_heads"], config["seed"])
         for of_base, parameter in base.named_parameters():
             if of_base in tensors:  # its user trained it beside the method: the temperature, say
                 parameter.requires_grad_(True)
@@ -140,7 +147,7 @@ class AdapterConfig(BaseModel):
     architecture: str
     method: str
     method_settings: dict[str, Any]
-    method_version: int = 1
+    method_version: int | None = None  # earlier ones have none
     train_heads: bool
     validation: str = "published"
     seed: int = 0

@@ -16,6 +16,8 @@ from rsstudy.encoders import create
 from rsstudy.encoders.tiny import CONFIG, CONTEXT, tokenize
 from rsstudy.errors import StudyError
 from rsstudy.methods import METHODS, PRESETS, trained
+from rsstudy.methods.primitives import after
+from rsstudy.methods.registry import register
 from rsstudy.training import loop
 
 BEHIND_THE_HEADS = {"clip-adapter", "clip-adapter:printed", "head-mlp", "linear-probe:printed"}
@@ -164,6 +166,34 @@ def test_what_was_saved_gives_equal_embeddings_on_a_fresh_model(tmp_path, batch,
     assert loaded.model is model and trained(loaded).keys() == trained(encoder).keys()
     assert torch.equal(outputs(model, batch), outputs(encoder.model, batch))
     assert torch.equal(model.logit_scale, encoder.model.logit_scale)
+
+
+def test_what_a_method_draws_and_does_not_train_is_drawn_again(tmp_path, batch, monkeypatch):
+    monkeypatch.setattr(METHODS, "_things", {**METHODS._things})
+
+    @register("drawn")
+    class Drawn:
+        def add_to(self, encoder):
+            noise = torch.randn(encoder.joint_width)
+            encoder.method.gain = nn.Parameter(torch.ones(()))
+            after(encoder.model.visual, lambda out: out + encoder.method.gain * noise)
+
+    encoder = rsstudy.attach(make(), "drawn", seed=5)
+    rsstudy.save_adapter(encoder, tmp_path)
+    loaded = rsstudy.load_adapter(tmp_path, model=make())
+    assert torch.equal(outputs(loaded.model, batch), outputs(encoder.model, batch))
+
+
+def test_an_adapter_of_another_version_of_its_method_is_refused(tmp_path, monkeypatch):
+    rsstudy.save_adapter(rsstudy.attach(make(), "lora"), tmp_path)
+    monkeypatch.setitem(METHODS.versions, "lora", 9)
+    with pytest.raises(StudyError, match="made by version 1 of lora, and here is version 9"):
+        rsstudy.load_adapter(tmp_path, model=make())
+    config = tmp_path / "adapter.json"
+    said = json.loads(config.read_text())
+    del said["method_version"]  # as the first ones were written
+    config.write_text(json.dumps(said))
+    rsstudy.load_adapter(tmp_path, model=make())
 
 
 def test_statistics_that_moved_are_not_left_out_of_an_adapter_silently(tmp_path, batch):
