@@ -22,6 +22,13 @@ from rsstudy.training import loop
 
 BEHIND_THE_HEADS = {"clip-adapter", "clip-adapter:printed", "head-mlp", "linear-probe:printed"}
 MERGED = ["lora", "dora", "ssf", "ia3", "bitfit", "layernorm", "full", "linear-probe"]
+EQUAL_TENSORS = {  # models whose tensors are those of ``own``, and whose outputs are not
+    "own-heads": ("vision_cfg", {"head_width": 64}),
+    "own-average": ("vision_cfg", {"pool_type": "avg"}),
+    "own-last": ("text_cfg", {"pool_type": "last"}),
+    "own-no-mask": ("text_cfg", {"no_causal_mask": True}),
+    "own-eps": ("vision_cfg", {"norm_kwargs": {"eps": 0.1}}),
+}
 PAGE = (Path(__file__).parents[1] / "book" / "lora.md").read_text()
 
 
@@ -31,6 +38,10 @@ def configs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("configs")
     (folder / "own.json").write_text(json.dumps(CONFIG))
     (folder / "own-text.json").write_text(json.dumps({**CONFIG, "custom_text": True}))
+    for name, (tower, changed) in EQUAL_TENSORS.items():
+        (folder / f"{name}.json").write_text(
+            json.dumps({**CONFIG, tower: {**CONFIG[tower], **changed}})
+        )
     open_clip.add_model_config(folder)
 
 
@@ -238,6 +249,16 @@ def test_an_adapter_of_other_weights_is_refused_and_nothing_is_changed(tmp_path,
     assert all(p.requires_grad for p in model.parameters())
     with pytest.raises(StudyError, match="model that was given.*model=MODEL"):
         rsstudy.load_adapter(tmp_path)
+
+
+@pytest.mark.parametrize("name", EQUAL_TENSORS)
+def test_equal_tensors_in_another_model_are_another_base(tmp_path, batch, name):
+    rsstudy.save_adapter(rsstudy.attach(make(), "lora"), tmp_path)
+    model = make(name)
+    model.load_state_dict(make().state_dict(), strict=True)
+    assert not torch.allclose(outputs(model, batch), outputs(make(), batch))
+    with pytest.raises(StudyError, match="other weights than this model has"):
+        rsstudy.load_adapter(tmp_path, model=model)
 
 
 def test_an_adapter_that_does_not_fit_its_method_leaves_the_model_as_it_was(tmp_path, batch):
