@@ -334,6 +334,18 @@ def test_low_precision_is_the_users_own_choice(method, batch):
     torch.testing.assert_close(seen.float(), exact, rtol=0, atol=0.05)
 
 
+def test_the_encoder_follows_a_model_that_its_user_moves_or_casts():
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    encoder = rsstudy.attach(make(), "lora")
+    exact = encoder.embed_images(images)
+    encoder.model.to(torch.bfloat16)
+    rounded = encoder.embed_images(images)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0, atol=0.05)
+    encoder.model.to("meta")
+    assert encoder.embed_images(images).is_meta
+
+
 @pytest.mark.parametrize(
     ("refused", "says"),
     [

@@ -112,9 +112,10 @@ class DualEncoder(nn.Module):
 
     def embed_images(self, images: Tensor) -> Tensor:
         """uint8 images (B, 3, size, size) -> unit vectors (B, d) in float32."""
-        scaled = images.to(self.device, self.mean.dtype) / 255
-        normalised = (scaled - self.mean[:, None, None]) / self.std[:, None, None]
-        return self._unit("image", self.model.encode_image(normalised))
+        mean, std = (v.to(self.device)[:, None, None] for v in (self.mean, self.std))
+        normalised = (images.to(self.device, mean.dtype) / 255 - mean) / std
+        # A user's own model may have moved, or changed its type, without this wrapper.
+        return self._unit("image", self.model.encode_image(normalised.to(self.logit_scale.dtype)))
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Token ids (B, L) -> unit vectors (B, d) in float32."""
