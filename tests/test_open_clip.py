@@ -3,6 +3,8 @@
 import copy
 import json
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -370,6 +372,13 @@ def test_what_cannot_be_is_said_in_one_line(refused, says):
     with pytest.raises(StudyError, match=says) as problem:
         refused()
     assert "\n" not in str(problem.value)
+
+
+def test_the_page_begins_with_imports_that_a_fresh_python_can_do():
+    imports = re.search(r"```python\n(.*?)\n\n", PAGE, re.DOTALL)[1]
+    assert "import open_clip" in imports
+    done = subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_page_is_true(tmp_path, monkeypatch, batch):
