@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ import torch
 from open_clip.factory import _find_checkpoint_in_dir
 from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.transformer import text_global_pool
-from pydantic import BaseModel
+from pydantic import BaseModel, StrictFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,11 +48,22 @@ class CLIP(open_clip.CLIP):
         return functional.normalize(x, dim=-1) if normalize else x
 
 
+Channels = tuple[StrictFloat, StrictFloat, StrictFloat]
+
+
+class Seen(BaseModel):
+    """What is read of the preprocessing in it."""
+
+    mean: Channels | None = None
+    std: Channels | None = None
+    resize_mode: str = "shortest"
+
+
 class Written(BaseModel):
     """What open_clip writes beside weights, into ``open_clip_config.json``."""
 
     model_cfg: dict[str, Any]
-    preprocess_cfg: dict[str, Any] = {}
+    preprocess_cfg: Seen | None = None
 
 
 def openclip(
@@ -65,7 +77,8 @@ def openclip(
     Args:
         name: one of open_clip's, or ``local-dir:/path`` or ``hf-hub:ORG/NAME``, which hold an
             ``open_clip_config.json`` and weights.
-        weights: a pretrained tag, a file, or ``random``; else ``openai``, or those in the folder.
+        weights: a pretrained tag, ``random``, or a file, known by its suffix or a separator; else
+            ``openai``, or those in the folder.
 
     Raises:
         StudyError: unknown model or tag, weights absent, out of reach or of another shape.
@@ -87,7 +100,7 @@ def openclip(
         raise unknown("encoder", name, encoder_names())
     path = Path(weights).expanduser()
     suffixes = (".pt", ".pth", ".bin", ".safetensors")
-    is_file = weights != "" and (path.suffix in suffixes or path.exists())
+    is_file = path.suffix in suffixes or "/" in weights or os.sep in weights
     tag = None if is_file or weights in ("", "random") else weights
     if tag and described:
         raise StudyError(f"{name} has one set of weights: leave @{tag} out")
