@@ -104,6 +104,8 @@ def load_adapter(
         from rsstudy.encoders.openclip import given
 
         base, expected = given(model), config["weights"]
+        if attached(base):
+            raise StudyError("this model carries a method already: make a new one")
         if not given_then:
             expected = given_weights(create(name, config["image_size"]).model)
         if base.weights != expected:

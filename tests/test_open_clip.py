@@ -263,6 +263,26 @@ def test_equal_tensors_in_another_model_are_another_base(tmp_path, batch, name):
         rsstudy.load_adapter(tmp_path, model=model)
 
 
+def test_a_model_that_carries_a_method_is_no_place_for_an_adapter(tmp_path):
+    model = make()
+    rsstudy.save_adapter(rsstudy.attach(model, "lora"), tmp_path)
+    with pytest.raises(StudyError, match="carries a method already"):
+        rsstudy.load_adapter(tmp_path, model=model)
+
+
+def test_a_method_is_taken_off_with_the_temperature_that_was_trained_beside_it(batch):
+    model = make()
+    before = model.state_dict(), outputs(model, batch)
+    encoder = rsstudy.attach(model, "lora")
+    model.logit_scale.requires_grad_(True)
+    disturb(encoder)
+    changed = model.logit_scale.item()
+    assert rsstudy.detach(encoder) == ["model.logit_scale"]
+    assert model.logit_scale.item() == make().logit_scale.item() != changed
+    assert model.state_dict().keys() == before[0].keys()
+    assert torch.equal(outputs(model, batch), before[1]) and not model.logit_scale.requires_grad
+
+
 def test_an_adapter_that_does_not_fit_its_method_leaves_the_model_as_it_was(tmp_path, batch):
     rsstudy.save_adapter(rsstudy.attach(make(), "mrs-adapter"), tmp_path, method="adapter")
     config = tmp_path / "adapter.json"
