@@ -284,7 +284,8 @@ def test_a_method_is_taken_off_with_the_temperature_that_was_trained_beside_it(b
 
 
 def test_an_adapter_that_does_not_fit_its_method_leaves_the_model_as_it_was(tmp_path, batch):
-    rsstudy.save_adapter(rsstudy.attach(make(), "mrs-adapter"), tmp_path, method="adapter")
+    another = {"method": "adapter", "method_version": METHODS.versions["adapter"]}
+    rsstudy.save_adapter(rsstudy.attach(make(), "mrs-adapter"), tmp_path, **another)
     config = tmp_path / "adapter.json"
     said = json.loads(config.read_text())
     config.write_text(json.dumps({**said, "method_settings": {}}))
