@@ -20,6 +20,7 @@ from rsstudy.methods import (
     METHODS,
     attach,
     attached,
+    batches_counted,
     create_method,
     load_trained,
     merge,
@@ -41,7 +42,8 @@ def save_adapter(encoder: DualEncoder, folder: Path, **trained_by: Any) -> None:
         trained_by: fields of ``AdapterConfig`` that the encoder does not say, or says otherwise.
 
     Raises:
-        StudyError: the encoder carries no method that has a name, or the folder cannot be written.
+        StudyError: the encoder carries no method that has a name, statistics of BatchNorm moved,
+            or the folder cannot be written.
     """
     carried, folder = attached(encoder), Path(folder)
     if carried is None:
@@ -49,6 +51,11 @@ def save_adapter(encoder: DualEncoder, folder: Path, **trained_by: Any) -> None:
     name = name_of(carried.method)
     if name not in METHODS:
         raise StudyError(f"{name} could not be loaded again: give it a name by @register")
+    if batches_counted(encoder) != carried.batches_counted:
+        raise StudyError(
+            "the statistics of BatchNorm moved since the method was attached, and an adapter does "
+            "not hold them: keep every BatchNorm in eval mode while you train"
+        )
     save_tensors(folder / ADAPTER, trained(encoder))
     config = {
         "encoder": encoder.name,
@@ -79,17 +86,26 @@ def load_adapter(
         model: an open_clip model of your own, which gets the adapter in place; see ``attach``.
 
     Raises:
-        StudyError: a file is absent or damaged, or the base weights are not those it was made on.
+        StudyError: a file is absent or damaged, or the base weights or the version of the method
+            are not those it was made with.
     """
     config, tensors = read_adapter_config(folder), read_adapter(folder)
     name, trained_on = encoder or config["encoder"], config["architecture"]
     method = create_method(config["method"], config["method_settings"])
+    now = METHODS.versions[name_of(method)]
+    if config["method_version"] not in (None, now):
+        raise StudyError(
+            f"the adapter in {folder} was made by version {config['method_version']} of "
+            f"{name_of(method)}, and here is version {now}: train it again"
+        )
     given_then = any(source.startswith(GIVEN) for source in config["weights"])
     other = f"the adapter in {folder} was trained on other weights than"
     if model is not None:
         from rsstudy.encoders.openclip import given
 
         base, expected = given(model), config["weights"]
+        if attached(base):
+            raise StudyError("this model carries a method already: make a new one")
         if not given_then:
             expected = given_weights(create(name, config["image_size"]).model)
         if base.weights != expected:
@@ -108,7 +124,7 @@ def load_adapter(
         if sorted(base.weights.values()) != sorted(config["weights"].values()):
             raise StudyError(f"{other} {name} has here")
     with whole(base):
-        attach(base, method, config["train_heads"])
+        attach(base, method, config["train_heads"], config["seed"])
         for of_base, parameter in base.named_parameters():
             if of_base in tensors:  # its user trained it beside the method: the temperature, say
                 parameter.requires_grad_(True)
@@ -133,7 +149,7 @@ class AdapterConfig(BaseModel):
     architecture: str
     method: str
     method_settings: dict[str, Any]
-    method_version: int = 1
+    method_version: int | None = None  # earlier ones have none
     train_heads: bool
     validation: str = "published"
     seed: int = 0

@@ -1,6 +1,7 @@
 """An open_clip model in a folder, or on the hub, is the encoder that open_clip makes of it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -120,6 +121,8 @@ def test_a_hub_out_of_reach_is_one_line_that_names_another_way(call, monkeypatch
     [
         ({"preprocess_cfg": SEEN | {"resize_mode": "squash"}}, "resized by 'squash'"),
         ({"model_cfg": MODEL | {"vision_cfg": {"depth": 3}}}, "open_clip cannot build local-dir:"),
+        ({"preprocess_cfg": SEEN | {"mean": "x"}}, "configuration of open_clip .*cfg.mean: "),
+        ({"preprocess_cfg": SEEN | {"std": [0.5, 0.5]}}, "configuration of open_clip .*cfg.std"),
         ({"model_cfg": None}, "is not a configuration of open_clip"),
         ({"model_cfg": {"embed_dim": 32}}, "open_clip cannot build .*: 'text_cfg'"),
         ({"model_cfg": MODEL | {"embed_dim": 16}}, "does not hold weights of local-dir:"),
@@ -131,6 +134,23 @@ def test_a_configuration_that_does_not_fit_is_refused_in_one_line(changed, entri
     assert "\n" not in str(problem.value)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}},
+        {"hf_model_name": "x", "hf_model_config": [{"trust_remote_code": 1}]},
+    ],
+)
+def test_a_configuration_that_asks_to_run_code_is_refused(changed, asked):
+    folder = changed(model_cfg=MODEL | {"text_cfg": MODEL["text_cfg"] | asked})
+    text = (folder / CONFIG).read_text().replace('"trust', '"\\u0074rust')  # JSON spells it so, too
+    for spelled in (text, (folder / CONFIG).read_text()):
+        (folder / CONFIG).write_text(spelled)
+        with pytest.raises(StudyError, match="run code of its own") as problem:
+            create(f"local-dir:{folder}")
+        assert "\n" not in str(problem.value)
+
+
 def test_what_is_not_in_the_folder_is_named(changed, tmp_path):
     with pytest.raises(StudyError, match=f"no configuration of open_clip at .*{CONFIG}"):
         create(f"local-dir:{tmp_path}")
@@ -140,6 +160,24 @@ def test_what_is_not_in_the_folder_is_named(changed, tmp_path):
     (folder / WEIGHTS).unlink()
     with pytest.raises(StudyError, match=f"no weights in .*: put {WEIGHTS} there"):
         create(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize("name", ["a+b", "a@b"])
+def test_a_folder_whose_name_would_be_cut_is_named_whole(made, tmp_path, name):
+    folder = shutil.copytree(made, tmp_path / name)
+    with pytest.raises(StudyError, match=f"/{re.escape(name)}: what follows .* rename it"):
+        create(f"local-dir:{folder}")
+
+
+def test_a_tag_is_a_tag_whatever_lies_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("openai").mkdir()
+    Path("laion2b_s34b_b79k").write_text("")
+    for tag in ("openai", "laion2b_s34b_b79k"):
+        create(f"ViT-B-32@{tag}", meta=True)
+    for path in ("w.pt", "./openai", "~/none/openai"):
+        with pytest.raises(StudyError, match="no weights file at"):
+            create(f"ViT-B-32@{path}", meta=True)
 
 
 def test_a_folders_model_is_trained_scored_and_exported(

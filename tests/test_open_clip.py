@@ -1,7 +1,10 @@
 """A method on a user's own open_clip model, trained by his own loop."""
 
+import copy
 import json
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +18,19 @@ from rsstudy.encoders import create
 from rsstudy.encoders.tiny import CONFIG, CONTEXT, tokenize
 from rsstudy.errors import StudyError
 from rsstudy.methods import METHODS, PRESETS, trained
+from rsstudy.methods.primitives import after
+from rsstudy.methods.registry import register
 from rsstudy.training import loop
 
 BEHIND_THE_HEADS = {"clip-adapter", "clip-adapter:printed", "head-mlp", "linear-probe:printed"}
 MERGED = ["lora", "dora", "ssf", "ia3", "bitfit", "layernorm", "full", "linear-probe"]
+EQUAL_TENSORS = {  # models whose tensors are those of ``own``, and whose outputs are not
+    "own-heads": ("vision_cfg", {"head_width": 64}),
+    "own-average": ("vision_cfg", {"pool_type": "avg"}),
+    "own-last": ("text_cfg", {"pool_type": "last"}),
+    "own-no-mask": ("text_cfg", {"no_causal_mask": True}),
+    "own-eps": ("vision_cfg", {"norm_kwargs": {"eps": 0.1}}),
+}
 PAGE = (Path(__file__).parents[1] / "book" / "lora.md").read_text()
 
 
@@ -28,6 +40,10 @@ def configs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("configs")
     (folder / "own.json").write_text(json.dumps(CONFIG))
     (folder / "own-text.json").write_text(json.dumps({**CONFIG, "custom_text": True}))
+    for name, (tower, changed) in EQUAL_TENSORS.items():
+        (folder / f"{name}.json").write_text(
+            json.dumps({**CONFIG, tower: {**CONFIG[tower], **changed}})
+        )
     open_clip.add_model_config(folder)
 
 
@@ -138,6 +154,19 @@ def test_every_method_works_in_a_plain_model_or_is_refused_in_one_line(method, n
         assert trained(encoder)
 
 
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in BEHIND_THE_HEADS])
+def test_a_deep_copy_is_a_model_of_its_own(method, batch):
+    model = make()
+    disturb(rsstudy.attach(model, method))
+    before, twin = outputs(model, batch), copy.deepcopy(model)  # as torch's AveragedModel does
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+    assert torch.equal(outputs(twin, batch), before)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(outputs(twin, batch), outputs(model, batch))
+
+
 @pytest.mark.parametrize("name", ["own", "own-text"])
 @pytest.mark.parametrize("method", ["lora", "mrs-adapter", "maple", "bitfit"])
 def test_what_was_saved_gives_equal_embeddings_on_a_fresh_model(tmp_path, batch, method, name):
@@ -150,6 +179,48 @@ def test_what_was_saved_gives_equal_embeddings_on_a_fresh_model(tmp_path, batch,
     assert loaded.model is model and trained(loaded).keys() == trained(encoder).keys()
     assert torch.equal(outputs(model, batch), outputs(encoder.model, batch))
     assert torch.equal(model.logit_scale, encoder.model.logit_scale)
+
+
+def test_what_a_method_draws_and_does_not_train_is_drawn_again(tmp_path, batch, monkeypatch):
+    monkeypatch.setattr(METHODS, "_things", {**METHODS._things})
+
+    @register("drawn")
+    class Drawn:
+        def add_to(self, encoder):
+            noise = torch.randn(encoder.joint_width)
+            encoder.method.gain = nn.Parameter(torch.ones(()))
+            after(encoder.model.visual, lambda out: out + encoder.method.gain * noise)
+
+    encoder = rsstudy.attach(make(), "drawn", seed=5)
+    rsstudy.save_adapter(encoder, tmp_path)
+    loaded = rsstudy.load_adapter(tmp_path, model=make())
+    assert torch.equal(outputs(loaded.model, batch), outputs(encoder.model, batch))
+
+
+def test_an_adapter_of_another_version_of_its_method_is_refused(tmp_path, monkeypatch):
+    rsstudy.save_adapter(rsstudy.attach(make(), "lora"), tmp_path)
+    monkeypatch.setitem(METHODS.versions, "lora", 9)
+    with pytest.raises(StudyError, match="made by version 1 of lora, and here is version 9"):
+        rsstudy.load_adapter(tmp_path, model=make())
+    config = tmp_path / "adapter.json"
+    said = json.loads(config.read_text())
+    del said["method_version"]  # as the first ones were written
+    config.write_text(json.dumps(said))
+    rsstudy.load_adapter(tmp_path, model=make())
+
+
+def test_statistics_that_moved_are_not_left_out_of_an_adapter_silently(tmp_path, batch):
+    resnet = {"layers": (1, 1, 1, 1), "width": 8, "image_size": 64}
+    vision, text = open_clip.CLIPVisionCfg(**resnet), open_clip.CLIPTextCfg(**CONFIG["text_cfg"])
+    torch.manual_seed(0)
+    model = open_clip.CLIP(64, vision, text)
+    encoder = rsstudy.attach(model, "lora", towers="text")
+    outputs(model, batch)
+    rsstudy.save_adapter(encoder, tmp_path / "kept")
+    model.train().encode_image(batch[0])
+    with pytest.raises(StudyError, match="keep every BatchNorm in eval mode") as problem:
+        rsstudy.save_adapter(encoder, tmp_path / "moved")
+    assert "\n" not in str(problem.value) and not (tmp_path / "moved").exists()
 
 
 @pytest.mark.parametrize("method", ["lora", "mrs-adapter"])
@@ -182,8 +253,39 @@ def test_an_adapter_of_other_weights_is_refused_and_nothing_is_changed(tmp_path,
         rsstudy.load_adapter(tmp_path)
 
 
+@pytest.mark.parametrize("name", EQUAL_TENSORS)
+def test_equal_tensors_in_another_model_are_another_base(tmp_path, batch, name):
+    rsstudy.save_adapter(rsstudy.attach(make(), "lora"), tmp_path)
+    model = make(name)
+    model.load_state_dict(make().state_dict(), strict=True)
+    assert not torch.allclose(outputs(model, batch), outputs(make(), batch))
+    with pytest.raises(StudyError, match="other weights than this model has"):
+        rsstudy.load_adapter(tmp_path, model=model)
+
+
+def test_a_model_that_carries_a_method_is_no_place_for_an_adapter(tmp_path):
+    model = make()
+    rsstudy.save_adapter(rsstudy.attach(model, "lora"), tmp_path)
+    with pytest.raises(StudyError, match="carries a method already"):
+        rsstudy.load_adapter(tmp_path, model=model)
+
+
+def test_a_method_is_taken_off_with_the_temperature_that_was_trained_beside_it(batch):
+    model = make()
+    before = model.state_dict(), outputs(model, batch)
+    encoder = rsstudy.attach(model, "lora")
+    model.logit_scale.requires_grad_(True)
+    disturb(encoder)
+    changed = model.logit_scale.item()
+    assert rsstudy.detach(encoder) == ["model.logit_scale"]
+    assert model.logit_scale.item() == make().logit_scale.item() != changed
+    assert model.state_dict().keys() == before[0].keys()
+    assert torch.equal(outputs(model, batch), before[1]) and not model.logit_scale.requires_grad
+
+
 def test_an_adapter_that_does_not_fit_its_method_leaves_the_model_as_it_was(tmp_path, batch):
-    rsstudy.save_adapter(rsstudy.attach(make(), "mrs-adapter"), tmp_path, method="adapter")
+    another = {"method": "adapter", "method_version": METHODS.versions["adapter"]}
+    rsstudy.save_adapter(rsstudy.attach(make(), "mrs-adapter"), tmp_path, **another)
     config = tmp_path / "adapter.json"
     said = json.loads(config.read_text())
     config.write_text(json.dumps({**said, "method_settings": {}}))
@@ -255,6 +357,18 @@ def test_low_precision_is_the_users_own_choice(method, batch):
     torch.testing.assert_close(seen.float(), exact, rtol=0, atol=0.05)
 
 
+def test_the_encoder_follows_a_model_that_its_user_moves_or_casts():
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    encoder = rsstudy.attach(make(), "lora")
+    exact = encoder.embed_images(images)
+    encoder.model.to(torch.bfloat16)
+    rounded = encoder.embed_images(images)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0, atol=0.05)
+    encoder.model.to("meta")
+    assert encoder.embed_images(images).is_meta
+
+
 @pytest.mark.parametrize(
     ("refused", "says"),
     [
@@ -279,6 +393,13 @@ def test_what_cannot_be_is_said_in_one_line(refused, says):
     with pytest.raises(StudyError, match=says) as problem:
         refused()
     assert "\n" not in str(problem.value)
+
+
+def test_the_page_begins_with_imports_that_a_fresh_python_can_do():
+    imports = re.search(r"```python\n(.*?)\n\n", PAGE, re.DOTALL)[1]
+    assert "import open_clip" in imports
+    done = subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_page_is_true(tmp_path, monkeypatch, batch):

@@ -68,6 +68,9 @@ def create(name: str, image_size: int | None = None, meta: bool = False) -> Dual
     Raises:
         StudyError: unknown name, or weights absent, unreachable or of another shape.
     """
+    folder = name.removeprefix("local-dir:")
+    if re.search("[@+]", name) and folder != name and Path(folder).expanduser().is_dir():
+        raise StudyError(f"{folder}: what follows + or @ is no part of a path here; rename it")
     base, *added = name.split("+")
     model, _, weights = base.partition("@")
     deltas = [MADE_HERE[name]()] if name in MADE_HERE else [Path(d).expanduser() for d in added]

@@ -112,9 +112,10 @@ class DualEncoder(nn.Module):
 
     def embed_images(self, images: Tensor) -> Tensor:
         """uint8 images (B, 3, size, size) -> unit vectors (B, d) in float32."""
-        scaled = images.to(self.device, self.mean.dtype) / 255
-        normalised = (scaled - self.mean[:, None, None]) / self.std[:, None, None]
-        return self._unit("image", self.model.encode_image(normalised))
+        mean, std = (v.to(self.device)[:, None, None] for v in (self.mean, self.std))
+        normalised = (images.to(self.device, mean.dtype) / 255 - mean) / std
+        # A user's own model may have moved, or changed its type, without this wrapper.
+        return self._unit("image", self.model.encode_image(normalised.to(self.logit_scale.dtype)))
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Token ids (B, L) -> unit vectors (B, d) in float32."""
@@ -194,8 +195,24 @@ def state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+# What decides the outputs of open_clip's, timm's and transformers' modules beside their tensors.
+_DECIDE = {"num_heads", "num_attention_heads", "eps", "image_size", "eos_id", "text_eos_id"}
+_DECIDE |= {"pool_type", "text_pool_type", "global_pool", "final_ln_after_pool"}
+
+
 def given_weights(model: nn.Module) -> dict[str, str]:
-    """The ``weights`` of a model that is given as it is: its kind -> the sha256 of its state."""
+    """The ``weights`` of a model that is given as it is: its kind -> the sha256 of its state.
+
+    The kind has a digest of heads, pooling, size and masks, which equal tensors leave open.
+    """
     quick_gelu = any(type(module).__name__ == "QuickGELU" for module in model.modules())
-    kind = f"{type(model).__name__}{'-quickgelu' if quick_gelu else ''}"
+    decided = list({name for name, _ in model.named_buffers()} - set(model.state_dict()))
+    for name, module in model.named_modules():
+        for setting in _DECIDE & vars(module).keys():
+            value = vars(module)[setting]
+            if value is not None:
+                value = value[0] if isinstance(value, (tuple, list)) else value  # a square's side
+                decided.append(f"{name}.{setting}={value}")
+    digest = hashlib.sha256("\n".join(sorted(decided)).encode()).hexdigest()[:12]
+    kind = f"{type(model).__name__}{'-quickgelu' if quick_gelu else ''}-{digest}"
     return {f"{GIVEN}{kind}": state_sha256(model)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +18,7 @@ import torch
 from open_clip.factory import _find_checkpoint_in_dir
 from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.transformer import text_global_pool
-from pydantic import BaseModel
+from pydantic import BaseModel, StrictFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -46,11 +48,22 @@ class CLIP(open_clip.CLIP):
         return functional.normalize(x, dim=-1) if normalize else x
 
 
+Channels = tuple[StrictFloat, StrictFloat, StrictFloat]
+
+
+class Seen(BaseModel):
+    """What is read of the preprocessing in it."""
+
+    mean: Channels | None = None
+    std: Channels | None = None
+    resize_mode: str = "shortest"
+
+
 class Written(BaseModel):
     """What open_clip writes beside weights, into ``open_clip_config.json``."""
 
     model_cfg: dict[str, Any]
-    preprocess_cfg: dict[str, Any] = {}
+    preprocess_cfg: Seen | None = None
 
 
 def openclip(
@@ -64,7 +77,8 @@ def openclip(
     Args:
         name: one of open_clip's, or ``local-dir:/path`` or ``hf-hub:ORG/NAME``, which hold an
             ``open_clip_config.json`` and weights.
-        weights: a pretrained tag, a file, or ``random``; else ``openai``, or those in the folder.
+        weights: a pretrained tag, ``random``, or a file, known by its suffix or a separator; else
+            ``openai``, or those in the folder.
 
     Raises:
         StudyError: unknown model or tag, weights absent, out of reach or of another shape.
@@ -74,6 +88,10 @@ def openclip(
     if described:
         file = _held(name, "open_clip_config.json")
         read = read_json(file, Written, "a configuration of open_clip")
+        if "trust_remote_code" in json.dumps(read):
+            raise StudyError(
+                f"{file} asks to run code of its own (trust_remote_code): not done here"
+            )
         config, seen = read["model_cfg"], read.get("preprocess_cfg") or {}
         build, form = f"local-dir:{file.parent}", f"open_clip-{sha256_of(file)[:12]}"
     elif name in open_clip.list_models():
@@ -82,7 +100,7 @@ def openclip(
         raise unknown("encoder", name, encoder_names())
     path = Path(weights).expanduser()
     suffixes = (".pt", ".pth", ".bin", ".safetensors")
-    is_file = weights != "" and (path.suffix in suffixes or path.exists())
+    is_file = path.suffix in suffixes or "/" in weights or os.sep in weights
     tag = None if is_file or weights in ("", "random") else weights
     if tag and described:
         raise StudyError(f"{name} has one set of weights: leave @{tag} out")

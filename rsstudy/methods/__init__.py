@@ -2,6 +2,7 @@
 
 from rsstudy.methods.attaching import attach as attach
 from rsstudy.methods.attaching import attached as attached
+from rsstudy.methods.attaching import batches_counted as batches_counted
 from rsstudy.methods.attaching import detach as detach
 from rsstudy.methods.attaching import merge as merge
 from rsstudy.methods.attaching import whole as whole

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.encoders.dual import given_weights
@@ -24,6 +24,14 @@ class Attached(NamedTuple):
     method: Method
     train_heads: bool
     seed: int
+    batches_counted: int
+    scalars: dict[str, Tensor]  # of the base, as they were: its temperature
+
+
+def batches_counted(encoder: DualEncoder) -> int:
+    """How many batches have moved the statistics of BatchNorm, summed over its layers."""
+    counts = [b for name, b in encoder.named_buffers() if name.endswith("num_batches_tracked")]
+    return sum(0 if count.is_meta else int(count) for count in counts)
 
 
 def attached(encoder: DualEncoder) -> Attached | None:
@@ -64,7 +72,10 @@ def attach(
         encoder = given(encoder)
     with whole(encoder):
         _add(encoder, method, seed)
-        setattr(encoder.model, _ATTACHED, Attached(method, train_heads, seed))
+        named = encoder.named_parameters()
+        scalars = {name: p.detach().clone() for name, p in named if p.numel() == 1}
+        carried = Attached(method, train_heads, seed, batches_counted(encoder), scalars)
+        setattr(encoder.model, _ATTACHED, carried)
     if train_heads:
         train(encoder, encoder.heads)
     return encoder
@@ -108,26 +119,29 @@ def detach(encoder: DualEncoder) -> list[str]:
     """Take the method off again: the encoder is the frozen base that it was.
 
     Returns:
-        the base's own parameters that the method had trained, and that were read again.
+        the base's own parameters that were trained, and that are again as they were.
 
     Raises:
-        StudyError: the method trained the base's own parameters, and the base cannot be read again.
+        StudyError: the base's own parameters were trained, more of them than its temperature, and
+            the base cannot be read again.
     """
-    added = set(encoder.method.parameters())
+    added, carried = set(encoder.method.parameters()), attached(encoder)
     own = [name for name, parameter in trained(encoder).items() if parameter not in added]
-    if own and encoder.given:
+    kept: Mapping[str, Tensor] = carried.scalars if carried else {}
+    if encoder.given and (lost := [name for name in own if name not in kept]):
         raise StudyError(
-            f"{own[0].removeprefix('model.')} was trained itself, and a model that was given "
+            f"{lost[0].removeprefix('model.')} was trained itself, and a model that was given "
             "cannot be read again: make the model anew"
         )
     _take_off(encoder)
     encoder.requires_grad_(False).eval()
     parameters = dict(encoder.named_parameters())
     if own:
-        base = dict(create(encoder.name, encoder.image_size).named_parameters())
+        if not encoder.given:
+            kept = dict(create(encoder.name, encoder.image_size).named_parameters())
         with torch.no_grad():
             for name in own:
-                parameters[name].copy_(base[name])
+                parameters[name].copy_(kept[name])
     return own
 
 

@@ -5,7 +5,9 @@ All three leave the base's parameters and their names unchanged, and ``remove_al
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from types import CellType, FunctionType
 from typing import Any, TypeVar
 
 import torch
@@ -94,7 +96,7 @@ def skip_block(block: Block) -> None:
     def unchanged(_module: nn.Module, args: tuple, output):
         return (args[0], *output[1:]) if isinstance(output, tuple) else args[0]
 
-    _keep(block.module, block.module.register_forward_hook(unchanged))
+    _keep(block.module, block.module.register_forward_hook(Hook(unchanged)))
 
 
 # --- learned tokens --------------------------------------------------------------------------
@@ -175,7 +177,7 @@ def mask_of(block: Block) -> Callable[[], Tensor | None]:
         return mask
 
     before(block.attention, look)
-    return lambda: held[0] if held else None
+    return Hook(lambda: held[0] if held else None)
 
 
 def widen(mask: Tensor, count: int, front: bool) -> Tensor:
@@ -265,12 +267,42 @@ def quick_gelu(z: Tensor) -> Tensor:
 # --- putting on and taking off ---------------------------------------------------------------
 
 
+class Hook:
+    """A function that, in a deep copy of its model, refers to the copy's modules.
+
+    ``copy.deepcopy`` itself leaves functions, and so what is in their closures, as they are.
+    """
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
+        return Hook(_copied(self.function, memo))
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    if not isinstance(value, FunctionType) or id(value) in memo:
+        return copy.deepcopy(value, memo)
+    for cell in value.__closure__ or ():
+        if id(cell) not in memo:
+            memo[id(cell)] = own = CellType()
+            own.cell_contents = _copied(cell.cell_contents, memo)
+    cells = tuple(memo[id(cell)] for cell in value.__closure__ or ())
+    defaults = copy.deepcopy(value.__defaults__, memo)
+    code, names = value.__code__, value.__globals__
+    memo[id(value)] = FunctionType(code, names, value.__name__, defaults, cells)
+    return memo[id(value)]
+
+
 def before(module: nn.Module, change: Callable[[tuple, dict], Any]) -> None:
     """Change what a module is called with: (args, kwargs) -> the same, or None to leave it."""
     _keep(
         module,
         module.register_forward_pre_hook(
-            lambda _, args, kwargs: change(args, kwargs), with_kwargs=True
+            Hook(lambda _, args, kwargs: change(args, kwargs)), with_kwargs=True
         ),
     )
 
@@ -284,7 +316,7 @@ def after(module: nn.Module, change: Callable[[Tensor], Tensor | None]) -> None:
         changed = change(output[0])
         return None if changed is None else (changed, *output[1:])
 
-    _keep(module, module.register_forward_hook(hook))
+    _keep(module, module.register_forward_hook(Hook(hook)))
 
 
 def is_added(model: nn.Module) -> bool:
