@@ -77,7 +77,7 @@ def _card(pictures: ImageTextSet, hit: Hit, base: Path) -> str:
         image.thumbnail((THUMBNAIL, THUMBNAIL))
         image.save(jpeg := io.BytesIO(), "JPEG", quality=85)
         source = f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
-        shown = f'<img src="{source}" alt="{escape(hit.filename)}">'
+        shown = f'<img src="{source}" alt="picture {hit.rank}: {escape(hit.filename)}">'
     except BrokenImage:  # moved or damaged since it was indexed
         shown = "<i>not at hand</i>"
     name, images, row = escape(hit.filename), pictures.images, hit.row
