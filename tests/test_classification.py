@@ -96,6 +96,7 @@ def test_classes_come_from_the_whole_set_not_from_the_split(small):
 
 
 def test_what_cannot_be_classified_is_refused_in_one_line(call, rows, write_parquet, own_cache):
+    rows = [replace(row, filename=f"{n}.png") for n, row in enumerate(rows)]  # no name tells one
     write_parquet([replace(row, scene=None) for row in rows])
     one = ["evaluate", "--encoder", "tiny@random", "--data", "set"]
     refused = "pictures have no scene class; leave --classes out\n"
