@@ -237,18 +237,21 @@ def test_an_adapter_of_a_run_goes_onto_a_model_with_the_same_weights(
         rsstudy.load_adapter(tmp_path / "run", model=make(seed=1))
 
 
+def assert_refused_unchanged(folder, model, batch, why):
+    before = outputs(model, batch)
+    with pytest.raises(StudyError, match=why):
+        rsstudy.load_adapter(folder, model=model)
+    assert torch.equal(outputs(model, batch), before)
+    assert all(p.requires_grad for p in model.parameters())
+
+
 @pytest.mark.parametrize(
     "other",
     [partial(make, seed=1), partial(make, "own-text"), partial(make, force_quick_gelu=True)],
 )
 def test_an_adapter_of_other_weights_is_refused_and_nothing_is_changed(tmp_path, batch, other):
     rsstudy.save_adapter(rsstudy.attach(make(), "lora"), tmp_path)
-    model = other()
-    before = outputs(model, batch)
-    with pytest.raises(StudyError, match="other weights than this model has"):
-        rsstudy.load_adapter(tmp_path, model=model)
-    assert torch.equal(outputs(model, batch), before)
-    assert all(p.requires_grad for p in model.parameters())
+    assert_refused_unchanged(tmp_path, other(), batch, "other weights than this model has")
     with pytest.raises(StudyError, match="model that was given.*model=MODEL"):
         rsstudy.load_adapter(tmp_path)
 
@@ -290,11 +293,7 @@ def test_an_adapter_that_does_not_fit_its_method_leaves_the_model_as_it_was(tmp_
     said = json.loads(config.read_text())
     config.write_text(json.dumps({**said, "method_settings": {}}))
     model = make()
-    before = outputs(model, batch)
-    with pytest.raises(StudyError, match="does not fit this method"):
-        rsstudy.load_adapter(tmp_path, model=model)
-    assert torch.equal(outputs(model, batch), before)
-    assert all(p.requires_grad for p in model.parameters())
+    assert_refused_unchanged(tmp_path, model, batch, "does not fit this method")
     assert model.state_dict().keys() == make().state_dict().keys()
 
 
