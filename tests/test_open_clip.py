@@ -11,6 +11,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from open_clip import factory
 from torch import nn
 
 import rsstudy
@@ -44,7 +45,12 @@ def configs(tmp_path_factory):
         (folder / f"{name}.json").write_text(
             json.dumps({**CONFIG, tower: {**CONFIG[tower], **changed}})
         )
-    open_clip.add_model_config(folder)
+    with pytest.MonkeyPatch.context() as patched:  # open_clip has no way to forget a model
+        patched.setattr(factory, "_MODEL_CONFIG_PATHS", [*factory._MODEL_CONFIG_PATHS])
+        patched.setattr(factory, "_MODEL_CONFIGS", {**factory._MODEL_CONFIGS})
+        open_clip.add_model_config(folder)
+        yield
+    assert "own" not in open_clip.list_models()
 
 
 def make(name="own", seed=0, **settings):
