@@ -34,10 +34,10 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=$(STAGE)/%)
 FIRST_PAGE := $(BUILD)/html/index.html
 
-.PHONY: help env book test bench lab lint lock clean FORCE
+.PHONY: help env book test bench bench-gpu lab lint lock clean FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(ENVIRONMENT) ## the virtual environment in .venv, from requirements.lock
 
@@ -59,6 +59,16 @@ bench: $(ENVIRONMENT) ## the speed benchmarks into results/benchmarks (an hour; 
 		"epochs --rounds 2 --data $(BENCH_DATA) --encoder ViT-B-32@random --batch 16 --pictures 13 --name epochs-ViT-B-32" \
 		"steps --image-size 112 --rounds 3"; do \
 		echo "bench: $$what"; "$(BIN)/python" -m study.speed $$what; \
+	done
+
+# Eager and compiled on one card, nothing beside it; ten minutes at most.
+bench-gpu: $(ENVIRONMENT) ## the steps on a GPU, eager and compiled (ten minutes; nothing else may run)
+	@set -e; "$(BIN)/python" -m study.speed rate; for batch in 16 256 1024; do \
+		for encoder in ViT-B-32@random vits14-minilm; do \
+			echo "bench-gpu: $$encoder, $$batch pairs"; "$(BIN)/python" -m study.speed others \
+				--compile on --batch $$batch --encoder $$encoder --name "others-$${encoder%@*}-$$batch" \
+				$$([ $$encoder = vits14-minilm ] && echo --image-size 112); \
+		done; \
 	done
 
 lab: $(ENVIRONMENT) ## JupyterLab on the notebooks

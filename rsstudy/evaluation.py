@@ -40,9 +40,14 @@ class Pairs:
     lengths: np.ndarray
     first_of: np.ndarray | None = None
 
-    def words(self, *rows: np.ndarray) -> list[Tensor]:
-        """Token ids of some texts, cut behind the longest among all: (B, l) for each ``rows``."""
+    def words(self, *rows: np.ndarray, multiple: int = 1) -> list[Tensor]:
+        """Token ids of some texts, cut behind the longest among all: (B, l) for each ``rows``.
+
+        Args:
+            multiple: l is a multiple of it, unless it is the encoder's whole context.
+        """
         longest = max(int(self.lengths[of].max()) for of in rows)
+        longest = -(-longest // multiple) * multiple
         return [take(self.tokens, of)[:, :longest] for of in rows]
 
 

@@ -109,6 +109,7 @@ def test_a_run_that_is_cut_off_is_gone_on_with_elsewhere_to_the_same_scores(
     work, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("rsstudy.experiments.queue.OPENING_SECONDS", 0.0)
+    monkeypatch.setattr("rsstudy.experiments.queue.PART", 50_000)
     run = replace(arm(3).repeats(arm(3).run)[0], recipe=replace(RECIPE, epochs=4))
     whole, _ = execute(run, runs=tmp_path / "whole", progress=False)
     rows = [Arm(run, (run.recipe.learning_rate,), 1)]
@@ -124,8 +125,10 @@ def test_a_run_that_is_cut_off_is_gone_on_with_elsewhere_to_the_same_scores(
         short.setattr(Slot, "over", property(lambda slot: bool(slots)))
         short.setattr(Slot, "fits", lambda slot, run, *more: not slots)
         assert work(rows, name="one") == []
-    [kept] = (work.results / UNDERWAY).iterdir()
-    assert kept.stem == whole["id"] and kept.stat().st_size <= LARGEST_CHECKPOINT
+    parts = {part.name: part.stat().st_size for part in (work.results / UNDERWAY).iterdir()}
+    assert sorted(parts) == [f"{whole['id']}.pt.{number}" for number in range(len(parts))]
+    assert len(parts) > 2 and max(parts.values()) == 50_000
+    assert sum(parts.values()) <= LARGEST_CHECKPOINT
     assert not (work.results / "runs").exists() or not any((work.results / "runs").iterdir())
     stored, resumed = State.stored, []
     monkeypatch.setattr(State, "stored", lambda state: resumed.append(stored(state)) or resumed[-1])

@@ -36,11 +36,11 @@ class SelfAttention(nn.MultiheadAttention):
             given = (key_padding_mask, need_weights, attn_mask, *others)
             return super().forward(query, key, value, *given, **named)
         projected = functional.linear(query, self.in_proj_weight, self.in_proj_bias)
-        of_heads = projected.unflatten(-1, (3, self.num_heads, self.head_dim))
+        of_heads = projected.view(*projected.shape[:-1], 3, self.num_heads, self.head_dim)
         q, k, v = of_heads.permute(2, 0, 3, 1, 4)  # (B, heads, L, d / heads) each
         mask = None if attn_mask is None else attn_mask.to(q.dtype)
         if mask is not None and mask.dim() == 3:  # (B * heads, L, L)
-            mask = mask.unflatten(0, (-1, self.num_heads))
+            mask = mask.view(-1, self.num_heads, *mask.shape[1:])
         dropout = self.dropout if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(q, k, v, mask, dropout)
         return self.out_proj(mixed.transpose(1, 2).flatten(-2)), None

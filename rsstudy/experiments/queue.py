@@ -37,8 +37,9 @@ from rsstudy.files import hold, whole_file
 from rsstudy.methods import Method, attach, count_trained
 
 UNDERWAY = "underway"
-# A checkpoint up to this size is kept below ``results`` when the time is over.
-LARGEST_CHECKPOINT = 2 << 20
+# A checkpoint up to this size is kept below ``results`` when the time is over, in files of at most
+# ``PART`` bytes: larger ones do not belong into a repository.
+LARGEST_CHECKPOINT, PART = 2 << 20, 1_000_000
 # Pictures a second of one process where no record of the method gives them: those of the slowest
 # method of the plan. And what a run takes besides training: reading, validation, test.
 PICTURES_A_SECOND = {"cpu": 12.0, "cuda": 200.0}
@@ -87,10 +88,17 @@ class Slot:
             path = Path(CHOICES, f"{name}.json")
             if not is_before(choice) and not (runs / path).exists():
                 _copy(self.results / path, runs / path)
-        for kept in sorted((self.results / UNDERWAY).glob("*.pt")):
-            folder = runs / kept.stem
-            if not (folder / CHECKPOINT).exists() and not (folder / RECORD).exists():
-                _copy(kept, folder / CHECKPOINT)
+        for first in sorted((self.results / UNDERWAY).glob("*.pt.0")):
+            name = first.name.removesuffix(".pt.0")
+            checkpoint = runs / name / CHECKPOINT
+            if not checkpoint.exists() and not (runs / name / RECORD).exists():
+                parts = [part.read_bytes() for part in self.parts(name)]
+                with whole_file(checkpoint) as temporary:
+                    temporary.write_bytes(b"".join(parts))
+
+    def parts(self, name: str) -> list[Path]:
+        """The files of the checkpoint that is kept of a run, in order."""
+        return sorted((self.results / UNDERWAY).glob(f"{name}.pt.*"))
 
     def publish(self, runs: Path) -> None:
         """Copy choices, then records, from a folder of runs to ``results``.
@@ -111,15 +119,20 @@ class Slot:
                     raise StudyError(f"{name} is on record already, as one of before")
                 if there.get("status") != record["status"]:
                     write_readable(self.results / RUNS / f"{name}.json", record)
-                (self.results / UNDERWAY / f"{name}.pt").unlink(missing_ok=True)
+                for part in self.parts(name):
+                    part.unlink()
             write_runs_table(self.results)
 
     def keep(self, runs: Path) -> None:
         """Keep the small checkpoints of what is not done, for the next to go on with."""
         for path in sorted(runs.glob(f"*/{CHECKPOINT}")):
             with suppress(FileNotFoundError):  # its run has just ended
-                if path.stat().st_size <= LARGEST_CHECKPOINT:
-                    _copy(path, self.results / UNDERWAY / f"{path.parent.name}.pt")
+                whole, name = path.read_bytes(), path.parent.name
+                starts = range(0, len(whole), PART) if len(whole) <= LARGEST_CHECKPOINT else ()
+                for number, start in enumerate(starts):
+                    kept = self.results / UNDERWAY / f"{name}.pt.{number}"
+                    with whole_file(kept) as temporary:
+                        temporary.write_bytes(whole[start : start + PART])
 
 
 def _copy(source: Path, target: Path) -> None:

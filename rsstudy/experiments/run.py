@@ -436,6 +436,7 @@ def _train(job: Job, started: float, deadline: float) -> dict[str, Any]:
             cost={"wall_seconds": round(time.monotonic() - started, 2), **cost},
             history=training.history,
         )
+        record["environment"] |= {"compiled": training.compiled}
         write_record(job.folder, record)
         return record
 

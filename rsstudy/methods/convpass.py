@@ -50,7 +50,7 @@ class ConvolvedPatches(nn.Module):
                 f"not {x.shape[1]} tokens"
             )
         z = quick_gelu(self.down(x)).transpose(1, 2)  # (B, r, 1 + g * g)
-        alone, grid = z[:, :, :1, None], z[:, :, 1:].unflatten(2, (side, side))
+        alone, grid = z[:, :, :1, None], z[:, :, 1:].reshape(*z.shape[:2], side, side)
         z = torch.cat([self.convolution(part).flatten(2) for part in (alone, grid)], dim=2)
         return self.scale * self.up(self.dropout(quick_gelu(z.transpose(1, 2))))
 

@@ -50,7 +50,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if mask is not None and mask.dtype != torch.bool:
             mask = mask.to(q.dtype)
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -38,5 +38,7 @@ class MaPLe:
             prompts.append(learned(self.tokens, text[layer].width))
             functions.append(nn.Linear(text[layer].width, image[layer].width))
         encoder.method.prompts, encoder.method.functions = prompts, functions
-        place_tokens(text, depth, lambda layer: lambda: prompts[layer])
-        place_tokens(image, depth, lambda layer: lambda: functions[layer](prompts[layer]))
+        place_tokens(text, depth, self.tokens, lambda layer: lambda: prompts[layer])
+        place_tokens(
+            image, depth, self.tokens, lambda layer: lambda: functions[layer](prompts[layer])
+        )

@@ -106,9 +106,9 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def place_tokens(
-    blocks: Sequence[Block], depth: int, tokens: Callable[[int], Callable[[], Tensor]]
+    blocks: Sequence[Block], depth: int, count: int, tokens: Callable[[int], Callable[[], Tensor]]
 ) -> None:
-    """Add learned tokens to the first ``depth`` blocks of a tower, new ones in each.
+    """Add ``count`` learned tokens to the first ``depth`` blocks of a tower, new ones in each.
 
     Each block's tokens leave the stream behind it; the last ones stay in to the tower's end. With
     a depth of 1 they are prompts at the input; 0 means every block.
@@ -116,7 +116,7 @@ def place_tokens(
     depth = min(depth or len(blocks), len(blocks))
     for layer in range(depth):
         until = layer + 1 if layer + 1 < depth else len(blocks)
-        add_tokens(blocks[layer:until], tokens(layer))
+        add_tokens(blocks[layer:until], count, tokens(layer))
 
 
 def place_prompts(
@@ -130,7 +130,7 @@ def place_prompts(
         prompts.append(learned(count, blocks[layer].width))
         return lambda: prompts[layer]
 
-    place_tokens(blocks, depth, drawn)
+    place_tokens(blocks, depth, count, drawn)
     return prompts
 
 

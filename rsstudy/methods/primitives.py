@@ -102,27 +102,25 @@ def skip_block(block: Block) -> None:
 # --- learned tokens --------------------------------------------------------------------------
 
 
-def add_tokens(blocks: Sequence[Block], tokens: Callable[[], Tensor]) -> None:
-    """Learned tokens (n, width) run through some successive blocks, before the others.
+def add_tokens(blocks: Sequence[Block], count: int, tokens: Callable[[], Tensor]) -> None:
+    """Learned tokens (count, width) run through some successive blocks, before the others.
 
     They enter before the first of the blocks and are taken out behind the last, so whatever follows
     finds the tokens it knows. All tokens see them; they see what the first token sees.
     """
-    count: list[int] = []
 
     def enter(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        stream, learned = args[0], tokens()
-        count[:] = [len(learned)]
-        learned = learned.to(stream.dtype).expand(len(stream), -1, -1)
+        stream = args[0]
+        learned = tokens().to(stream.dtype).expand(len(stream), -1, -1)
         return (torch.cat([learned, stream], dim=1), *args[1:]), kwargs
 
     def widened(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        return _with_mask(args, kwargs, lambda mask: widen(mask, count[0], front=True))
+        return _with_mask(args, kwargs, lambda mask: widen(mask, count, front=True))
 
     before(blocks[0].module, enter)
     for block in blocks:
         before(block.module, widened)
-    after(blocks[-1].module, lambda stream: stream[:, count[0] :])
+    after(blocks[-1].module, lambda stream: stream[:, count:])
 
 
 def add_keys_and_values(block: Block, keys: nn.Parameter, values: nn.Parameter) -> None:
@@ -165,7 +163,7 @@ def add_keys_and_values(block: Block, keys: nn.Parameter, values: nn.Parameter) 
 
 
 def mask_of(block: Block) -> Callable[[], Tensor | None]:
-    """A function that gives the mask with which a block's attention was last called."""
+    """A function that gives, once, the mask with which a block's attention was last called."""
     held: list[Tensor] = []
 
     def look(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -177,7 +175,7 @@ def mask_of(block: Block) -> Callable[[], Tensor | None]:
         return mask
 
     before(block.attention, look)
-    return Hook(lambda: held[0] if held else None)
+    return Hook(lambda: held.pop() if held else None)
 
 
 def widen(mask: Tensor, count: int, front: bool) -> Tensor:

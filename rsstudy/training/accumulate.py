@@ -12,12 +12,16 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.objectives import Objective
-from rsstudy.training.batch import batch_loss, embedded
+from rsstudy.training.batch import LossOf, batch_loss, embedded
 from rsstudy.training.recipe import Recipe
 
 
 def add_gradients(
-    encoder: DualEncoder, objective: Objective, recipe: Recipe, shown: Mapping[str, Any]
+    encoder: DualEncoder,
+    objective: Objective,
+    recipe: Recipe,
+    shown: Mapping[str, Any],
+    loss_of: LossOf | None = None,
 ) -> Tensor:
     """Add the gradients of a batch's loss to those of the parameters; returns the loss.
 
@@ -28,11 +32,12 @@ def add_gradients(
 
     Args:
         shown: the batch, by the names of ``batch_loss``; see ``batch.inputs``.
+        loss_of: see ``batch_loss``.
     """
     if recipe.accumulate == 1:
-        loss = batch_loss(encoder, objective, recipe, **shown)
+        loss = batch_loss(encoder, objective, recipe, **shown, loss_of=loss_of)
         loss.backward()
-        return loss.detach()
+        return loss.detach().clone()  # a graph writes the next step's loss to the same place
 
     images, tokens, second = shown["images"], shown["tokens"], shown.get("second_tokens")
 

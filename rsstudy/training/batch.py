@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -17,6 +17,8 @@ from rsstudy.objectives import Objective, Share, false_negatives
 from rsstudy.training.parallel import together
 from rsstudy.training.recipe import Recipe
 from rsstudy.training.recompute import recomputed
+
+LossOf = Callable[..., Tensor]
 
 
 def batches(
@@ -63,7 +65,9 @@ def inputs(
     if share is not None:  # a process without rows embeds one, which the objective cuts off
         first = share.first if share.rows else 0
         mine = slice(first, first + max(share.rows, 1))
-    tokens, second = pairs.words(texts[mine], others[mine])
+    # On a GPU captions have few lengths, so that a compiled step needs few graphs.
+    multiple = 8 if encoder.device.type == "cuda" else 1
+    tokens, second = pairs.words(texts[mine], others[mine], multiple=multiple)
     masked = None
     if objective.mask_false_negatives:
         ids = (torch.as_tensor(i, device=encoder.device) for i in (images, texts, others))
@@ -86,15 +90,18 @@ def batch_loss(
     second_tokens: Tensor | None = None,
     not_negative: Tensor | None = None,
     share: Share | None = None,
+    loss_of: LossOf | None = None,
 ) -> Tensor:
     """The loss of one batch: images (B, 3, S, S) uint8 and their captions' tokens (B, L).
 
     Args:
         second_tokens: the second view's captions, if they are others.
         not_negative, share: see ``Objective.loss``.
+        loss_of: computes what ``loss_of_views`` computes; see ``compiled``.
     """
-    seen, read = embedded(encoder, objective, recipe, images, tokens, second_tokens)
-    return objective.loss(seen, read, encoder.logit_scale, not_negative, share)
+    shown = views(objective, images, tokens, second_tokens)
+    with as_in_training(encoder, objective, recipe, len(images)):
+        return (loss_of or loss_of_views)(encoder, objective, recipe, *shown, not_negative, share)
 
 
 def embedded(
@@ -105,27 +112,61 @@ def embedded(
     tokens: Tensor,
     second_tokens: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Unit vectors (views * B, d) of a batch's images and of its captions; see ``batch_loss``.
+    """Unit vectors (views * B, d) of a batch's images and of its captions; see ``batch_loss``."""
+    shown = views(objective, images, tokens, second_tokens)
+    with as_in_training(encoder, objective, recipe, len(images)):
+        return by_towers(encoder, recipe, *shown)
 
-    Where the objective wants two views, both go through the towers in one pass.
-    """
-    rows, bf16 = len(images), recipe.precision == "bf16"
+
+def views(
+    objective: Objective, images: Tensor, tokens: Tensor, second_tokens: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Images and tokens (views * B, ...): two views go through the towers in one pass."""
+    if objective.views == 1:
+        return images, tokens
+    again = augmented(images) if objective.augment_images else images
+    second = tokens if second_tokens is None else second_tokens
+    return torch.cat([images, again]), torch.cat([tokens, second])
+
+
+@contextmanager
+def as_in_training(
+    encoder: DualEncoder, objective: Objective, recipe: Recipe, rows: int
+) -> Iterator[None]:
+    """Within the block, drop tokens of the second view, behind ``rows`` rows, and save memory."""
+    of_tokens = objective.token_dropout_of == "tokens"
 
     @contextmanager
     def around() -> Iterator[None]:
-        of_tokens = objective.token_dropout_of == "tokens"
         two = objective.views == 2
         dropping = encoder.token_dropout(objective.token_dropout, rows, of_tokens)
         with dropping if two else nullcontext(), fast_attention(encoder.device):
             yield
 
-    if objective.views == 2:
-        again = augmented(images) if objective.augment_images else images
-        images = torch.cat([images, again])
-        tokens = torch.cat([tokens, tokens if second_tokens is None else second_tokens])
-    autocast = torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=bf16)
-    saving = recomputed(encoder, around) if recipe.checkpointing else nullcontext()
-    with autocast, around(), saving:
+    with around(), recomputed(encoder, around) if recipe.checkpointing else nullcontext():
+        yield
+
+
+def loss_of_views(
+    encoder: DualEncoder,
+    objective: Objective,
+    recipe: Recipe,
+    images: Tensor,
+    tokens: Tensor,
+    not_negative: Tensor | None = None,
+    share: Share | None = None,
+) -> Tensor:
+    """What of ``batch_loss`` is tensor operations alone: both towers, and the objective."""
+    seen, read = by_towers(encoder, recipe, images, tokens)
+    return objective.loss(seen, read, encoder.logit_scale, not_negative, share)
+
+
+def by_towers(
+    encoder: DualEncoder, recipe: Recipe, images: Tensor, tokens: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Unit vectors of images and of captions, in the recipe's precision."""
+    bf16 = recipe.precision == "bf16"
+    with torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=bf16):
         return encoder.embed_images(images), encoder.embed_texts(tokens)
 
 

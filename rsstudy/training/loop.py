@@ -27,6 +27,7 @@ from rsstudy.progress import Progress
 from rsstudy.training.accumulate import add_gradients
 from rsstudy.training.batch import batches, count_batches, inputs
 from rsstudy.training.checkpoint import State
+from rsstudy.training.compiled import Compile, LossOfViews, asked_to_compile, compiling
 from rsstudy.training.curve import Curve
 from rsstudy.training.parallel import together
 from rsstudy.training.recipe import Recipe, learning_rate
@@ -45,12 +46,14 @@ class Training:
         best_epoch: the epoch whose weights are kept; 0 where training made nothing better.
         steps: optimizer steps in all.
         seconds: of training, validation left out.
+        compiled: whether the step ran as one graph; see ``compiled``.
     """
 
     history: list[dict[str, Any]]
     best_epoch: int
     steps: int
     seconds: float
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Task:
     validate: Callable[[DualEncoder], float]
     seed: int
     after_step: Callable[[int], None]
+    loss_of: LossOfViews
 
 
 def train(
@@ -79,6 +83,7 @@ def train(
     progress: bool = True,
     after_step: Callable[[int], None] = lambda step: None,
     deadline: float = math.inf,
+    compile: Compile | None = None,
 ) -> Training:
     """Train what an attached method declared, and leave the encoder at its best epoch.
 
@@ -97,6 +102,7 @@ def train(
         after_step: called with the number of steps done, after each.
         deadline: on the clock of ``time.monotonic``; training stops after the step at which it has
             passed, and after the checkpoint is written.
+        compile: ``off``, ``on`` or ``auto``; else what RSSTUDY_COMPILE says.
 
     Raises:
         OutOfTime: the deadline has passed.
@@ -108,8 +114,13 @@ def train(
         return Training([], 0, 0, 0.0)
     if steps == 0:
         raise StudyError("the training split has fewer than two pairs: nothing to contrast")
-    task = Task(encoder, pairs, objective, recipe, validate, seed, after_step)
-    with temperature(encoder, objective, parameters), own_random(encoder.device, seed):
+    how = compile or asked_to_compile()
+    with (
+        temperature(encoder, objective, parameters),
+        own_random(encoder.device, seed),
+        compiling(how, recipe, encoder.device) as loss_of,
+    ):
+        task = Task(encoder, pairs, objective, recipe, validate, seed, after_step, loss_of)
         optimizer = make_optimizer(parameters, recipe)
         leads, total = together().leads, recipe.epochs * steps
         with closing(Curve(checkpoint.parent if checkpoint and leads else None, steps)) as curve:
@@ -122,7 +133,7 @@ def train(
         state.take(state.best)
     encoder.eval()
     seconds = sum(row["seconds"] for row in state.history)
-    return Training(state.history, state.best_epoch, total, seconds)
+    return Training(state.history, state.best_epoch, total, seconds, loss_of.compiled)
 
 
 def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
@@ -149,7 +160,7 @@ def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
                 drawn = [task.seed, epoch, state.step]
                 shown = inputs(encoder, task.pairs, task.objective, rows, texts, drawn)
                 state.optimizer.zero_grad(set_to_none=True)
-                loss = add_gradients(encoder, task.objective, recipe, shown)
+                loss = add_gradients(encoder, task.objective, recipe, shown, task.loss_of)
                 # Add those of other processes, and step.
                 processes.add_gradients(state.parameters.values())
                 if recipe.clip_norm:

@@ -30,6 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "rounds": {"help": "Timings of each; the median counts."},
     "words": {"help": "Tokens a caption."},
     "image_size": {"type": int},
+    "compile": {"type": click.Choice(["off", "on"])},
     "precision": {"type": click.Choice(["bf16", "fp32"])},
     "data": {"help": "A set's name or path."},
     "pictures": {"help": "Of the training split, 5 pairs each."},

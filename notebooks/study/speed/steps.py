@@ -31,6 +31,7 @@ from rsstudy.experiments.run import Run
 from rsstudy.methods import attach, create_method, merge, trained
 from rsstudy.objectives import named_objective
 from rsstudy.training.batch import batch_loss
+from rsstudy.training.compiled import Compile, LossOfViews
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipe import SHORT, Recipe
 from study.benchmark import BENCHMARK, Row
@@ -40,9 +41,11 @@ Batch = tuple[Tensor, Tensor]
 Step = Callable[[], Tensor]
 
 
-def limit(encoder: DualEncoder, objective: str, recipe: Recipe, batch: Batch) -> Step:
+def limit(
+    encoder: DualEncoder, objective: str, recipe: Recipe, batch: Batch, compile: Compile = "off"
+) -> Step:
     """Forward and input gradient, no weight trained."""
-    chosen = named_objective(objective)
+    chosen, loss_of = named_objective(objective), graph(encoder, recipe, batch, compile)
     for modality in MODALITIES:
         first = encoder.blocks(modality)[0].module
         first.register_forward_pre_hook(
@@ -50,30 +53,37 @@ def limit(encoder: DualEncoder, objective: str, recipe: Recipe, batch: Batch) ->
         )
 
     def step() -> Tensor:
-        loss = batch_loss(encoder, chosen, recipe, *batch)
+        loss = batch_loss(encoder, chosen, recipe, *batch, loss_of=loss_of)
         loss.backward()
-        return loss
+        return loss.detach().clone()
 
     return step
 
 
+def graph(encoder: DualEncoder, recipe: Recipe, batch: Batch, compile: Compile) -> LossOfViews:
+    """A loss of its own for a batch of this size, compiled if asked for."""
+    return LossOfViews(compile, replace(recipe, batch=len(batch[0])), encoder.device)
+
+
 def training(
-    encoder: DualEncoder, objective: str, recipe: Recipe, batch: Batch
+    encoder: DualEncoder, objective: str, recipe: Recipe, batch: Batch, compile: Compile = "off"
 ) -> tuple[Step, torch.optim.Optimizer | None]:
     """The loop's step: forward, backward, clip, update. Nothing trained: forward alone."""
     chosen, parameters = named_objective(objective), trained(encoder)
+    loss_of = graph(encoder, recipe, batch, compile)
     optimizer = make_optimizer(parameters, recipe) if parameters else None
     encoder.method.train()
 
     def step() -> Tensor:
-        with torch.set_grad_enabled(optimizer is not None):
-            loss = batch_loss(encoder, chosen, recipe, *batch)
         if optimizer is not None:
             optimizer.zero_grad(set_to_none=True)
+        with torch.set_grad_enabled(optimizer is not None):
+            loss = batch_loss(encoder, chosen, recipe, *batch, loss_of=loss_of)
+        if optimizer is not None:
             loss.backward()
             nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
             optimizer.step()
-        return loss
+        return loss.detach().clone()
 
     return step, optimizer
 
