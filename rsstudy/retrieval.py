@@ -21,9 +21,11 @@ From one ranking come two protocols, which differ in what counts as right:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import product
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -217,6 +219,8 @@ def distinct_rows(rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
         first (D): indices of the distinct rows; row_of (N): for each row its place in ``first``.
     """
     raw = rows.detach().reshape(len(rows), -1).contiguous().view(torch.uint8).cpu().numpy()
+    if raw.shape[1] >= 8 and len(np.unique(raw[:, :8].copy().view(np.int64))) == len(raw):
+        return np.arange(len(raw)), np.arange(len(raw))  # told apart by a few bytes, cheaply
     row_of, _ = pd.factorize(np.array([row.tobytes() for row in raw], dtype=object))
     return np.unique(row_of, return_index=True)[1], row_of
 
@@ -234,105 +238,130 @@ def _pairs(text_of: np.ndarray, image_of: np.ndarray) -> tuple[np.ndarray, ...]:
     return *np.divmod(found, texts), owned, pair_of
 
 
-# Similarities that are in memory at a time: a quarter of a gigabyte, and as much to compare them.
-HELD = 1 << 26
+# Similarities held at a time, a quarter of a gigabyte; those that a CPU counts within its cache.
+HELD, CACHED = 1 << 26, 1 << 20
 
 
+@torch.no_grad()
 def rank(
     images: Tensor, texts: Tensor, text_of: np.ndarray, image_of: np.ndarray, chunk: int = 0
 ) -> tuple[tuple[Ranks, Ranks], tuple[Ranks, Ranks]]:
     """Rank every caption for every image, and every image for every caption.
 
     Nothing is sorted: what is above the own similarity is counted, and so is what equals it. Memory
-    stays within three blocks of similarities, whatever the number of images and texts.
+    stays within three times ``HELD`` similarities, whatever the number of images and texts.
 
-    Images with the same bits tie whatever ``chunk`` is: each distinct vector is multiplied once.
-    Two rows of a product could differ in their last bits, by place or by block.
+    Images with the same bits tie whatever ``chunk`` is, and so do texts: each distinct vector is
+    multiplied once. Two rows of a product could differ in their last bits, by place or by tile.
 
     Args:
         images: unit vectors (N, d).
         texts: unit vectors of the distinct texts (D, d).
         text_of, image_of: for each of M captions, its text in 0..D and its image in 0..N.
-        chunk: distinct images or texts a block; 0 for as many as fit into ``HELD``.
+        chunk: distinct images, and distinct texts, of a tile; 0 for what suits the device.
 
     Returns:
         By the standard and by the relaxed protocol, each: counts for N image queries (candidates:
         M captions) and for M caption queries (N images).
     """
-    rows, row_of = distinct_rows(images)
-    if len(rows) < len(images):
-        images = images[torch.as_tensor(rows, device=images.device)]
     image, text, owned, pair_of = _pairs(text_of, image_of)
     copies = np.bincount(text_of, minlength=len(texts))  # captions of each text
-    if not chunk and len(images) * len(texts) <= HELD:
-        whole = images @ texts.T
-        by_image, by_text = iter([(0, whole)]), iter([(0, whole.T)])
-    else:
-        by_image, by_text = _blocks(images, texts, chunk), _blocks(texts, images, chunk)
-    above, tie, tied = _counts(by_image, row_of, image, text, copies)
+    (rows, row_of), (columns, column_of) = distinct_rows(images), distinct_rows(texts)
+    images = images[rows] if len(rows) < len(images) else images
+    tiles = _Tiles(images, texts[columns] if len(columns) < len(texts) else texts, chunk)
+    similarity = tiles.at(row_of[image], column_of[text])
+    best = torch.full((len(row_of),), -torch.inf, device=images.device)
+    best.scatter_reduce_(0, tiles.here(image), similarity, "amax")
+    tied = (similarity == best[image]).cpu().numpy()
+    # For a text the queries are its pairs, one by one.
+    (above, tie), (above_t, tie_t) = tiles.counts(
+        (row_of, best, np.bincount(row_of)),
+        (column_of[text], similarity, np.bincount(column_of, copies)),
+    )
     # Relaxed, the best of the right captions is the same, only its equals are more: all copies.
     own, alike = (
         np.bincount(image, tied * of, len(row_of)).astype(int) for of in (owned, copies[text])
     )
-    # For a text the queries are its pairs, one by one.
-    pairs = np.arange(len(image))
-    above_t, tie_t, _ = _counts(by_text, text, pairs, row_of[image], np.bincount(row_of))
     by_pair = Ranks(above_t[pair_of], tie_t[pair_of], np.ones_like(pair_of))
     # Relaxed, a text's best image is that of its highest pair, and all such pairs are right.
-    least = np.full(len(texts), len(row_of))
+    least = np.full(len(copies), len(row_of))
     np.minimum.at(least, text, above_t)
-    best = np.flatnonzero(above_t == least[text])
-    tie_best, right = np.zeros_like(least), np.bincount(text[best], minlength=len(texts))
-    tie_best[text[best]] = tie_t[best]
+    highest_of = np.flatnonzero(above_t == least[text])
+    tie_best, right = np.zeros_like(least), np.bincount(text[highest_of], minlength=len(least))
+    tie_best[text[highest_of]] = tie_t[highest_of]
     by_text_alone = Ranks(least[text_of], tie_best[text_of], right[text_of])
     return (Ranks(above, tie, own), by_pair), (Ranks(above, tie, alike), by_text_alone)
 
 
-def _blocks(queries: Tensor, candidates: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
-    """Similarities (queries, candidates) some rows at a time, with the number of the first."""
-    rows = chunk or max(HELD // len(candidates), 1)
-    for start in range(0, len(queries), rows):
-        yield start, queries[start : start + rows] @ candidates.T
+class _Tiles:
+    """Similarities of rows (N, d) and columns (D, d), some of both at a time.
 
-
-def _counts(
-    blocks: Iterator[tuple[int, Tensor]],
-    row_of: np.ndarray,
-    query: np.ndarray,
-    own: np.ndarray,
-    weights: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts about the best own candidate of each of Q queries.
-
-    Args:
-        blocks: similarities of rows with C candidates, and the first row of each block.
-        row_of: the row of each query (Q); several queries may ask by one row.
-        query, own: pairs (P) of a query and a candidate of its own.
-        weights: how often each candidate counts (C).
-
-    Returns:
-        above and tie (Q), and whether each pair ties with the best of its query (P).
+    They stay in memory where all fit into ``HELD``. Else a tile that is read again is multiplied
+    again, by the same call: a product of another shape could round differently.
     """
-    counts, tied = np.zeros((2, len(row_of)), int), np.zeros(len(query), bool)
-    for start, block in blocks:
-        here = partial(torch.as_tensor, device=block.device)
-        times = here(weights, dtype=torch.float32)
-        at = row_of - start
-        inside = (at >= 0) & (at < len(block))
-        pairs = np.flatnonzero(inside[query])
-        query_of = here(query[pairs])
-        similarity = block[here(at[query[pairs]]), here(own[pairs])]
-        best = torch.full((len(row_of),), -torch.inf, device=block.device)
-        best.scatter_reduce_(0, query_of, similarity, "amax")
-        tied[pairs] = (similarity == best[query_of]).cpu().numpy()
-        asked = np.flatnonzero(inside)
-        asked = asked[np.argsort(at[asked], kind="stable")]
-        turn_of = pd.Series(at[asked]).groupby(at[asked]).cumcount().to_numpy()
-        for turn in range(turn_of.max(initial=-1) + 1):  # a query of each row, second queries, ...
-            queries = asked[turn_of == turn]
-            seen = block if len(queries) == len(block) else block[here(at[queries])]
-            bound, holds = best[here(queries), None], torch.empty_like(seen)
-            for count, compare in zip(counts, (torch.gt, torch.eq), strict=True):
-                # A product counts: whole numbers, exact in fp32 below 2^24, faster than a sum.
-                count[queries] = (compare(seen, bound, out=holds) @ times).long().cpu().numpy()
-    return *counts, tied
+
+    def __init__(self, rows: Tensor, columns: Tensor, chunk: int) -> None:
+        area = CACHED if rows.device.type == "cpu" else HELD
+        high = chunk or min(len(rows), max(isqrt(area), area // len(columns)))
+        i, j = -(-len(rows) // high), -(-len(columns) // (chunk or area // high))
+        self.parts = rows.tensor_split(i), columns.tensor_split(j)
+        self.spare, self.holds = rows.new_empty(0), rows.new_empty(0)
+        self.here = partial(torch.as_tensor, device=rows.device)
+        fits = not chunk and len(rows) * len(columns) <= HELD
+        strips = (rows @ columns.T).tensor_split(i) if fits else ()
+        self.whole = [strip.tensor_split(j, dim=1) for strip in strips]
+
+    def tile(self, i: int, j: int) -> Tensor:
+        if self.whole:
+            return self.whole[i][j]
+        return torch.mm(self.parts[0][i], self.parts[1][j].T, out=self.spare.resize_(0))
+
+    def at(self, row: np.ndarray, column: np.ndarray) -> Tensor:
+        """The similarities of some pairs (P) of a row and a column."""
+        found = self.spare.new_empty(len(row))
+        (i, row), (j, column) = map(_lie, (row, column), self.parts)
+        for pairs in pd.Series(i).groupby([i, j]).indices.values():
+            found[pairs] = self.tile(i[pairs[0]], j[pairs[0]])[row[pairs], column[pairs]]
+        return found
+
+    def counts(self, *sides: tuple[np.ndarray, Tensor, np.ndarray]) -> list[np.ndarray]:
+        """What is above the bound of each query and what equals it: (2, Q), by row and by column.
+
+        Args:
+            sides: of the rows and of the columns, each: the row that each query asks by (Q), its
+                bound (Q), and how often each row counts as a candidate of the other side.
+        """
+        (by_row, times_r), (by_column, times_c) = map(self._asked, sides, self.parts)
+        counts = [torch.zeros(2, len(of), device=of.device, dtype=torch.long) for _, of, _ in sides]
+        for i, j in product(*map(range, map(len, self.parts))):
+            tile = self.tile(i, j)
+            both = (tile, by_row[i], times_c[j]), (tile.T, by_column[j], times_r[i])
+            for (above, tie), (seen, runs, times) in zip(counts, both, strict=True):
+                for asked, at, bound in runs:
+                    part = seen if len(at) == len(seen) else seen[at]
+                    for count, compare in ((above, torch.gt), (tie, torch.eq)):
+                        holds = compare(part, bound, out=self.holds.resize_(0))
+                        # A product counts: whole, exact in fp32 below 2^24, faster than a sum.
+                        count.index_add_(0, asked, (holds @ times).long())
+        return [count.cpu().numpy() for count in counts]
+
+    def _asked(self, side: tuple[np.ndarray, Tensor, np.ndarray], parts: Sequence[Tensor]) -> Any:
+        """For each part its queries, the rows they ask by and their bounds; how often rows count.
+
+        Queries come in runs: first one of each row, in order; then fewer at a time than rows.
+        """
+        (part_of, at), found = _lie(side[0], parts), []
+        for n, rows in enumerate(parts):
+            asked, most = np.flatnonzero(part_of == n), max(len(rows) - 1, 1)
+            first = np.unique(at[asked], return_index=True)[1]
+            rest = np.delete(asked, first)
+            runs = asked[first], *(rest[k : k + most] for k in range(0, len(rest), most))
+            found.append([(self.here(r), self.here(at[r]), side[1][r, None]) for r in runs])
+        return found, self.here(side[2], dtype=torch.float32).tensor_split(len(parts))
+
+
+def _lie(row_of: np.ndarray, parts: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """The part in which each row lies, and its place there."""
+    ends = np.cumsum([*map(len, parts)])
+    part_of = np.searchsorted(ends, row_of, side="right")
+    return part_of, row_of - np.append(0, ends)[part_of]

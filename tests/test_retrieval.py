@@ -111,6 +111,17 @@ def test_identical_pictures_tie_whatever_the_chunk(chunk, texts):
             assert np.array_equal([ranks.above, ranks.tie, ranks.own], expected)
 
 
+@pytest.mark.parametrize("chunk", [0, 1, 2, 3, 5, 16])
+def test_texts_with_the_same_bits_tie_whatever_the_chunk(chunk):
+    """Other words may have one vector, as where a long text is cut: no rounding sets them apart."""
+    generator = torch.Generator().manual_seed(3)
+    images, texts = torch.randn(2, 17, 384, generator=generator)
+    captions = [[f"text {image}", f"as {image}"] for image in range(17)]
+    _, text_of, image_of = distinct(captions)
+    (i2t, t2i), _ = rank(images, texts[image_of], text_of, image_of, chunk)
+    assert i2t.tie.tolist() == [2] * 17 and np.array_equal(t2i.above[::2], t2i.above[1::2])
+
+
 def test_a_picture_has_one_embedding_wherever_it_stands():
     """The last of 129 images is a batch by itself, which rounds differently."""
     encoder = create("tiny@random")
