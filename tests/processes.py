@@ -136,7 +136,8 @@ def as_torchrun(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    meeting |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    meeting |= {**sizes, "CUDA_VISIBLE_DEVICES": ""}
     started = [
         Fork(work, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), **meeting)
         for rank in range(count)
