@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,8 @@ from PIL import Image
 from rsstudy.encoders.compat import import_torchvision
 
 import_torchvision()  # before any test imports open_clip itself
+
+from open_clip.factory import _MODEL_CONFIGS  # noqa: E402
 
 from rsstudy.data.parquet import read_parquet  # noqa: E402
 from rsstudy.experiments import run  # noqa: E402
@@ -160,6 +163,17 @@ def train(call, rows, write_parquet, own_cache):
     start = ["train", "--data", write_parquet(rows)]
     start += ["--encoder", "tiny@random", "--batch", "3", "--epochs", "1"]
     return lambda *more, out="run": call(*start, "--out", out, *more)
+
+
+@pytest.fixture(scope="module")
+def shallow_clips():
+    """open_clip's ViT-B models with one block a tower, where a test needs their names and forms."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16"):
+            config = deepcopy(_MODEL_CONFIGS[name])
+            config["vision_cfg"]["layers"] = config["text_cfg"]["layers"] = 1
+            patched.setitem(_MODEL_CONFIGS, name, config)
+        yield
 
 
 @pytest.fixture(scope="session")

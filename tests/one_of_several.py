@@ -1,12 +1,11 @@
 """What one process of several does for test_parallel.py: the work of one alone, then its share.
 
-Called by torchrun, with a folder of Parquet shards and one for checkpoints.
+With a folder of Parquet shards and one for checkpoints.
 """
 
 import contextlib
 import itertools
 import os
-import sys
 from pathlib import Path
 
 import torch
@@ -128,7 +127,3 @@ def main(folder: Path, scratch: Path) -> None:
         everyone = processes.all(torch.cat([w.flatten() for w in weights.values()]))
         assert all(torch.equal(one, everyone[0]) for one in everyone)
         (scratch / f"done-{processes.rank}-of-{processes.size}").touch()
-
-
-if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))

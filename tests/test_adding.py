@@ -39,6 +39,9 @@ def copy(tmp_path_factory):
     )
     assert found == 1
     table.write_text(code)
+    assert ROW.count("b.width") == 1
+    wrong = code.replace(ROW, ROW.replace("b.width", "2 * b.width"))
+    (folder / "tests" / "test_wrong_row.py").write_text(wrong)
     return folder
 
 
@@ -58,42 +61,37 @@ def harbours(copy):
 
 
 # Several commands in one process, which imports the copy once; the output of each, parted by zeros.
+# Then the tests of the page's method: how many the table has for another method, and each outcome.
 SEVERAL = """
 import json, sys
+import pytest
 from rsstudy.experiments.cli import cli
 for words in json.loads(sys.argv[1]):
     cli.main(words, standalone_mode=False)
     print(end="\\0")
+
+class Outcomes:
+    found, others = {}, 0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items):
+        of_table = [item.name for item in items if "test_method_table" in item.nodeid]
+        Outcomes.others = sum("layernorm" in name for name in of_table)
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call":
+            self.found[report.nodeid] = report.outcome
+
+pytest.main(["tests", "-q", "-p", "no:cacheprovider", "-k", sys.argv[2]], plugins=[Outcomes()])
+print(end="\\0")
+print(json.dumps([Outcomes.found, Outcomes.others]))
 """
-
-
-def run(folder: Path, *words: str) -> str:
-    # A virtual environment may have the project itself installed: the copy comes before it.
-    where = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"}
-    where.pop("PYTHONSAFEPATH", None)
-    command = [sys.executable, *words]
-    done = subprocess.run(command, cwd=folder, env=where, text=True, capture_output=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-TABLE_OF = ("-m", "pytest", "tests/test_method_table.py", "-q", "-p", "no:cacheprovider", "-k")
-
-
-def test_the_pages_method_holds_what_every_method_holds(copy):
-    passed = int(re.search(r"(\d+) passed", run(copy, *TABLE_OF, "shift"))[1])
-    listed = run(copy, *TABLE_OF, "layernorm", "--collect-only")
-    assert passed >= len(re.findall(r"layernorm", listed)) - 2, "as many as any other method"
-
-
-def test_the_page_shows_one_of_each_kind():
-    folders = {str(Path(name).parent.relative_to("rsstudy")) for name in FILES}
-    assert len(FILES) == 4 and folders == {"data/sets", "encoders", "methods", "objectives"}
 
 
 @pytest.fixture(scope="module")
 def said(copy, harbours):
-    """What each of the page's commands prints, with an epoch of a few pictures in fp32."""
+    """What each of the page's commands prints, with an epoch of a few pictures in fp32; and last
+    the outcomes of the tests of the page's method, and how many tests another method has."""
     small = ["--epochs", "1", "--set", "recipe.precision=fp32", "--set", "recipe.fraction=0.2"]
     small_on_few = small[:-2]  # of twenty pictures all
     words = [
@@ -102,7 +100,32 @@ def said(copy, harbours):
         else command[1:]
         for command in COMMANDS
     ]
-    return run(copy, "-c", SEVERAL, json.dumps(words)).split("\0")[:-1]
+    # A virtual environment may have the project itself installed: the copy comes before it.
+    where = {**os.environ, "PYTHONPATH": str(copy), "COLUMNS": "200"}
+    where.pop("PYTHONSAFEPATH", None)
+    asked = [json.dumps(words), "shift and (formula or not wrong_row)"]
+    command = [sys.executable, "-c", SEVERAL, *asked]
+    done = subprocess.run(command, cwd=copy, env=where, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.split("\0")
+
+
+def test_the_pages_method_holds_what_every_method_holds(said):
+    found, others = json.loads(said[-1])
+    outcomes = [outcome for test, outcome in found.items() if "test_method_table" in test]
+    assert set(outcomes) == {"passed"}, said[-2]
+    assert len(outcomes) >= others - 2, "as many as any other method"
+
+
+def test_a_wrong_formula_on_the_row_fails(said):
+    found, _ = json.loads(said[-1])
+    outcomes = {outcome for test, outcome in found.items() if "test_wrong_row" in test}
+    assert outcomes == {"failed"}, said[-2]
+
+
+def test_the_page_shows_one_of_each_kind():
+    folders = {str(Path(name).parent.relative_to("rsstudy")) for name in FILES}
+    assert len(FILES) == 4 and folders == {"data/sets", "encoders", "methods", "objectives"}
 
 
 @pytest.mark.parametrize("number", range(len(COMMANDS)), ids=map(" ".join, COMMANDS))
@@ -115,17 +138,6 @@ def test_the_pages_commands_work(said, number):
         assert re.search(r"shift .*15,360", printed)
     if "check" in command:
         assert "30" in printed and "60" in printed
-
-
-def test_a_wrong_formula_on_the_row_fails(copy):
-    table = copy / "tests" / "test_method_table.py"
-    right = table.read_text()
-    try:
-        table.write_text(right.replace(ROW, ROW.replace("b.width", "2 * b.width")))
-        with pytest.raises(AssertionError, match="failed"):
-            run(copy, *TABLE_OF, "shift and formula")
-    finally:
-        table.write_text(right)
 
 
 def test_what_the_page_names_is_there():

@@ -1,17 +1,26 @@
 """The benchmarks run, on the smallest of everything; what they compare does the same work."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import Fork
+
+from rsstudy.experiments.cli import run_command
+from study.speed.__main__ import Benchmarks
+
+
+def measure(*words: str) -> None:
+    """In a process of its own: some benchmarks replace parts of the loop."""
+    sys.argv = ["study.speed", *words]
+    run_command(Benchmarks())
 
 
 def bench(name: str, folder: Path, options: str) -> dict:
     """The record of a benchmark, with options that are parted by spaces."""
-    command = [*f"-m study.speed {name} --device cpu --rounds 1 {options}".split(), "--out", folder]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+    words = f"{name} --device cpu --rounds 1 {options} --out {folder}".split()
+    done = Fork(measure, *words).end()
     assert done.returncode == 0, done.stderr
     return json.loads(Path(done.stdout.splitlines()[-1]).read_text())
 

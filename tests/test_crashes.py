@@ -1,20 +1,19 @@
 """What goes wrong around a run is survived, or refused in one line; nothing is half-written."""
 
-import json
+import ctypes
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import kill_at_random
 import pytest
 import torch
-from processes import Stopped, python, stop_at
+from processes import Fork, Stopped, command, stop_at, with_small_files
 from test_workers import rows_on
 
 import rsstudy.training.loop as loop
@@ -52,11 +51,7 @@ def interrupted(data, folder, monkeypatch):
 
 def test_kills_at_random_moments_leave_whole_files_and_the_same_weights(tmp_path):
     """A few here; results/robustness/kills.json has the tally of many."""
-    script = Path(__file__).with_name("kill_at_random.py")
-    seed = time.monotonic_ns() % 1000
-    done = python(script, *f"--kills 6 --seed {seed} --out {tmp_path}".split())
-    assert done.returncode == 0, done.stderr[-3000:]
-    tally = json.loads((tmp_path / "kills.json").read_text())
+    tally = kill_at_random.main(6, tmp_path, seed=time.monotonic_ns() % 1000)
     assert tally["kills"] == 6 and tally["suites that ended as the undisturbed one"] >= 1
     assert sum(tally["where the kills fell"].values()) == 6
     assert tally["trainings resumed from a checkpoint"] >= 1
@@ -178,32 +173,27 @@ def test_a_full_disk_at_a_checkpoint_stops_in_one_line_and_keeps_the_last_one(
 
 def test_a_full_disk_keeps_the_file_that_was_there(tmp_path):
     """A real one, as far as a process can have it: a limit on the size of its files."""
-    program = f"""
-import resource, signal, sys, torch
-from pathlib import Path
-from rsstudy.tensors import save_tensors
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
-save_tensors(Path({str(tmp_path / "x.safetensors")!r}), {{"w": torch.zeros(100000)}})
-"""
     save_tensors(tmp_path / "x.safetensors", {"w": torch.ones(3)})
     before = (tmp_path / "x.safetensors").read_bytes()
-    done = python("-c", program)
+    tensors = {"w": torch.zeros(100_000)}
+    done = Fork(with_small_files, 5000, save_tensors, tmp_path / "x.safetensors", tensors).end()
     assert "StudyError: could not write" in done.stderr.splitlines()[-1]
     assert (tmp_path / "x.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
-def unprivileged() -> list[str]:
-    """How to start a process that permissions bind: root may write anywhere."""
-    if os.geteuid() != 0:
-        return []
-    if shutil.which("setpriv") is None:
-        pytest.skip("it runs as root, for whom no folder is read-only, and setpriv is not here")
-    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+def unprivileged(program: str, *words: str) -> None:
+    """The command in a process that permissions bind: without capabilities, should it be root's."""
+    if os.geteuid() == 0:
+        version, none = (ctypes.c_uint32 * 2)(0x20080522), (ctypes.c_uint32 * 6)()
+        assert ctypes.CDLL(None).capset(version, none) == 0
+    command(program, *words)
 
 
-def test_a_results_folder_that_cannot_be_written_is_said_before_training(rows, write_parquet):
+@pytest.mark.skipif(os.name != "posix" or os.uname().sysname != "Linux", reason="capabilities")
+def test_a_results_folder_that_cannot_be_written_is_said_before_training(
+    rows, write_parquet, monkeypatch
+):
     """And what is done already can be read there."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
@@ -213,16 +203,12 @@ def test_a_results_folder_that_cannot_be_written_is_said_before_training(rows, w
         for name in ("cache", "runs", "work"):
             (home / name).mkdir()
             (home / name).chmod(0o777)
+        monkeypatch.chdir(home / "work")
 
         def train(out):
             small = f"--data {home / 'set'} --encoder tiny@random --epochs 1 --batch 3 --out {out}"
-            return subprocess.run(
-                [*unprivileged(), sys.executable, "-m", "rsstudy", "train", *small.split()],
-                capture_output=True,
-                text=True,
-                cwd=home / "work",
-                env={**os.environ, "RSSTUDY_CACHE": str(home / "cache")},
-            )
+            words = ("train", *small.split())
+            return Fork(unprivileged, "rsstudy", *words, RSSTUDY_CACHE=str(home / "cache")).end()
 
         first = train(home / "runs" / "done")
         assert first.returncode == 0, first.stderr
@@ -239,17 +225,16 @@ def test_a_results_folder_that_cannot_be_written_is_said_before_training(rows, w
         (home / "runs" / "done").chmod(0o755)
 
 
+def write_half(file: Path) -> None:
+    """And be killed."""
+    with whole_file(file) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_kill_while_writing_keeps_the_old_file_and_the_next_holder_clears_up(tmp_path):
-    program = f"""
-import os, signal
-from pathlib import Path
-from rsstudy.files import whole_file
-with whole_file(Path({str(tmp_path / "record.json")!r})) as temporary:
-    temporary.write_text("half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
     (tmp_path / "record.json").write_text("whole")
-    assert python("-c", program).returncode == -signal.SIGKILL
+    assert Fork(write_half, tmp_path / "record.json").end().returncode == -signal.SIGKILL
     assert (tmp_path / "record.json").read_text() == "whole"
     assert len(list(tmp_path.glob(".record.json.*.tmp"))) == 1
     with whole_file(tmp_path / "record.json") as temporary:

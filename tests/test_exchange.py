@@ -72,7 +72,7 @@ def test_open_clip_loads_a_merged_adapter_by_path_and_scores_the_same(
 
 
 def test_a_real_models_merged_adapter_is_loaded_by_the_line_that_the_command_prints(
-    data, trained, tmp_path
+    shallow_clips, data, trained, tmp_path
 ):
     record, folder = trained("bitfit", "ViT-B-32@random", epochs=1, learning_rate=1e-3)
     done = here(cli, "export", "--adapter", folder, "--out", tmp_path / "merged.safetensors")
@@ -101,7 +101,7 @@ def test_what_cannot_be_merged_says_so_and_how_it_is_loaded(trained, tmp_path, m
 
 
 @pytest.fixture(scope="module")
-def vit():
+def vit(shallow_clips):
     """Random weights of open_clip's ViT-B/32, as the packs below hold OpenAI's, trained further."""
     torch.manual_seed(1)
     return open_clip.create_model("ViT-B-32").state_dict()

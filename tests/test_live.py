@@ -1,15 +1,11 @@
 """While a suite works, its reader sees what is done, running and left, and how long it takes."""
 
 import io
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
-from processes import here
+from processes import Fork, command, here, wait_until
 from rich.console import Console
 
 from rsstudy.experiments import live
@@ -76,29 +72,20 @@ def test_an_arm_expects_the_epochs_that_its_runs_take():
 def test_an_interrupted_suite_loses_at_most_the_running_run(tmp_path):
     """The whole suite of smoke scale, stopped as by Ctrl-C, then asked for again."""
     methods = " --method ".join(["", "zero-shot", "ia3", "bitfit", "ssf", "layernorm"])
-    options = f"-m study suite benchmark --scale smoke {methods} --runs {tmp_path}"
-    command = [sys.executable, *options.split()]
-    environment = {**os.environ, "COLUMNS": "300"}
-    running = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell's background job ignores Ctrl-C and hands that on; this one listens
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    until = time.monotonic() + 240
-    while len(list(tmp_path.glob("*/record.json"))) < 2 and time.monotonic() < until:
-        assert running.poll() is None, running.stderr.read()
-        time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
-    said = running.communicate(timeout=60)[1]
-    assert running.returncode != 0 and "Traceback" not in said
+    words = f"suite benchmark --scale smoke {methods} --runs {tmp_path}".split()
+    running = Fork(command, "study", *words, COLUMNS="300")
+
+    def some_are_done():
+        return len(list(tmp_path.glob("*/record.json"))) >= 2 or not running.process.is_alive()
+
+    wait_until(some_are_done)
+    running.send(signal.SIGINT)
+    done = running.end()
+    assert done.returncode != 0 and "Traceback" not in done.stderr
     kept = {path: path.read_bytes() for path in tmp_path.glob("*/record.json")}
     assert 2 <= len(kept) < 5
     assert not list(tmp_path.rglob("*.tmp"))
-    again = here(cli, *command[3:], COLUMNS="300")
+    again = here(cli, *words, COLUMNS="300")
     assert again.returncode == 0, again.stderr
     finished = sorted(tmp_path.glob("*/record.json"))
     assert len(finished) == 5

@@ -104,8 +104,8 @@ def maple(encoder: DualEncoder) -> int:
 
 TABLE = {
     "zero-shot": Row(lambda e: 0, merges=True, adds=False),
-    "linear-probe": Row(heads, merges=True, adds=False),
-    "full": Row(lambda e: total(e.model), merges=True, adds=False, rate=2e-3),
+    "linear-probe": Row(heads, merges=True, adds=False, rate=2e-3),
+    "full": Row(lambda e: total(e.model), merges=True, adds=False, rate=1e-3),
     "text-tower": Row(
         lambda e: (
             total(e.model)
@@ -142,7 +142,7 @@ TABLE = {
             )
         ),
         starts_equal=False,
-        rate=3e-2,
+        rate=5e-3,
     ),
     "uniadapter": Row(
         lambda e: pairs(e, lambda image, text: max(image, text) * 128 + 128 + 129 * (image + text))
@@ -163,11 +163,15 @@ TABLE = {
         )
     ),
     "convpass": Row(
-        lambda e: 2 * (bottlenecks(e, 8, "image") + len(blocks(e, "image")) * (9 * 8 * 8 + 8))
+        lambda e: 2 * (bottlenecks(e, 8, "image") + len(blocks(e, "image")) * (9 * 8 * 8 + 8)),
+        rate=2e-3,
     ),
     "coop": Row(lambda e: 16 * e.blocks("text")[0].width, starts_equal=False, rate=3e-2),
     "vpt": Row(
-        lambda e: 50 * sum(b.width for b in blocks(e, "image")), starts_equal=False, learnt=0.6
+        lambda e: 50 * sum(b.width for b in blocks(e, "image")),
+        starts_equal=False,
+        rate=3e-3,
+        learnt=0.6,
     ),
     "vl-prompt": Row(lambda e: sum(2 * b.width for b in blocks(e)), starts_equal=False, rate=3e-2),
     "maple": Row(maple, starts_equal=False, rate=3e-2),

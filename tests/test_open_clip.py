@@ -401,6 +401,7 @@ def test_what_cannot_be_is_said_in_one_line(refused, says):
 
 
 def test_the_page_begins_with_imports_that_a_fresh_python_can_do():
+    """Also where torch is built for the CPU and torchvision, which open_clip imports, for CUDA."""
     imports = re.search(r"```python\n(.*?)\n\n", PAGE, re.DOTALL)[1]
     assert "import open_clip" in imports
     done = subprocess.run([sys.executable, "-c", imports], capture_output=True, text=True)

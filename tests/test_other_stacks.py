@@ -1,10 +1,9 @@
 """Methods under other people's machinery: peft, torch.compile, DistributedDataParallel."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
+import torch.distributed as dist
+from processes import as_torchrun
 
 from rsstudy.encoders import MODALITIES, create
 from rsstudy.methods import attach, create_method, trained
@@ -119,13 +118,6 @@ def test_a_compiled_encoder_gives_the_same_embeddings_and_gradients(name):
         assert torch.allclose(gradient, expected[name], atol=1e-6), name
 
 
-WORKER = """
-import os, sys, torch
-import torch.distributed as dist
-sys.path.insert(0, sys.argv[3])
-from test_other_stacks import alignment, batch, gradients, with_method
-from rsstudy.methods import trained
-
 class Loss(torch.nn.Module):
     def __init__(self, encoder):
         super().__init__()
@@ -134,32 +126,23 @@ class Loss(torch.nn.Module):
     def forward(self, images, tokens):
         return alignment(self.encoder, images, tokens)
 
-rank = int(sys.argv[1])
-dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
-for name in sys.argv[4:]:
-    encoder = with_method(name)
-    parallel = torch.nn.parallel.DistributedDataParallel(Loss(encoder))
-    images, tokens = (part.chunk(2)[rank] for part in batch(encoder))
-    parallel(images, tokens).backward()
-    single = with_method(name)
-    alignment(single, *batch(single)).backward()
-    found, expected = gradients(encoder), gradients(single)
-    assert found.keys() == expected.keys() == trained(single).keys(), name
-    for key in found:
-        assert torch.allclose(found[key], expected[key], atol=1e-6), (name, key)
-dist.destroy_process_group()
-"""
+
+def one_of_two():
+    dist.init_process_group("gloo")
+    for name in EACH_PRIMITIVE:
+        encoder = with_method(name)
+        parallel = torch.nn.parallel.DistributedDataParallel(Loss(encoder))
+        images, tokens = (part.chunk(2)[dist.get_rank()] for part in batch(encoder))
+        parallel(images, tokens).backward()
+        single = with_method(name)
+        alignment(single, *batch(single)).backward()
+        found, expected = gradients(encoder), gradients(single)
+        assert found.keys() == expected.keys() == trained(single).keys(), name
+        for key in found:
+            assert torch.allclose(found[key], expected[key], atol=1e-6), (name, key)
+    dist.destroy_process_group()
 
 
-def test_two_data_parallel_processes_have_one_processs_gradients(tmp_path):
-    here = str(__file__).rpartition("/")[0]
-    arguments = [str(tmp_path / "meeting"), here, *EACH_PRIMITIVE]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), *arguments], stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    for worker in workers:
-        _, complaint = worker.communicate(timeout=300)
-        assert worker.returncode == 0, complaint[-2000:]
+def test_two_data_parallel_processes_have_one_processs_gradients():
+    for done in as_torchrun(2, one_of_two):
+        assert done.returncode == 0, done.stderr[-2000:]

@@ -1,15 +1,17 @@
 """A dry run says what a suite would do here and what is missing, and does nothing."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from processes import here
 
 from rsstudy.encoders import tiny_delta
+from rsstudy.encoders.tiny import TEXT, VISION
 from rsstudy.experiments.plan import Planned, plan
+from rsstudy.experiments.plan import _counted as counted
 from study.cli import cli
-from study.suites import SUITES, rows_of, run_suite
+from study.suites import SCALES, SUITES, rows_of, run_suite
 
 
 def suite(options: str, *more, **where):
@@ -27,8 +29,18 @@ def test_a_dry_run_at_paper_scale_lists_every_run_and_what_is_missing(tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def shallow(monkeypatch):
+    """The tiny encoder with a block a tower: to count a method takes as long as it has blocks."""
+    for config in (VISION, TEXT):
+        monkeypatch.setitem(config, "layers", 1)
+    counted.cache_clear()
+    yield
+    counted.cache_clear()
+
+
 @pytest.mark.parametrize("suite", sorted(set(SUITES) - {"adapter", "hmmc", "dials", "compare"}))
-def test_a_suite_can_be_planned(suite, tmp_path):
+def test_a_suite_can_be_planned(suite, tmp_path, shallow):
     rows = rows_of(suite, "smoke")
     if suite == "benchmark":  # its second half is its first once more, with trained heads
         rows = [arm for arm in rows if not arm.run.train_heads]
@@ -53,7 +65,7 @@ def test_another_devices_rate_stands_in_for_timing_this_one(tmp_path, own_cache)
 
 
 @pytest.mark.parametrize("suite", ["compare", "hmmc"])
-def test_its_times_follow_the_work(suite, tmp_path):
+def test_its_times_follow_the_work(suite, tmp_path, shallow):
     rows = rows_of(suite, "smoke")
     planned = plan(rows, tmp_path, device="cpu")
     assert [p.runs for p in planned] == [arm.count() for arm in rows]
@@ -76,7 +88,9 @@ def test_the_tiny_encoder_is_missing_until_it_is_pretrained(tmp_path, own_cache)
     assert not after.missing
 
 
-def test_what_is_on_record_is_not_done_again_in_the_plan(tmp_path):
+def test_what_is_on_record_is_not_done_again_in_the_plan(tmp_path, monkeypatch):
+    small = replace(SCALES["smoke"], data=("scenes?images=30",), encoder="tiny@random")
+    monkeypatch.setitem(SCALES, "smoke", small)
     named = {"methods": ["linear-probe"], "objectives": ["infonce"]}
     rows = rows_of("compare", "smoke", **named)
     run_suite("compare", "smoke", tmp_path, say=lambda _: None, progress=False, seeds=1, **named)

@@ -1,14 +1,14 @@
 """Every table comes from the committed records alone, and says which."""
 
+import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from processes import Fork, command
 
 from rsstudy.errors import StudyError
 from study.report import (
@@ -23,20 +23,23 @@ from study.report import (
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-# The tree that is tested, should another be installed.
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 NAMES = [name for _, name, *_ in TABLES]
+
+
+def without_data(program, *words):
+    """The command where no real sets are at hand."""
+    os.environ.pop("RSSTUDY_DATA", None)
+    command(program, *words)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The report of the committed records, made by the command far from the project."""
     folder = tmp_path_factory.mktemp("report")
-    command = [sys.executable, "-m", "study", "report", "--results", RESULTS, "--out", "out"]
     places = {"RSSTUDY_CACHE": str(folder / "cache"), "HOME": str(folder)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env={**ENVIRONMENT, **places}
-    )
+    with contextlib.chdir(folder):
+        words = ("report", "--results", RESULTS, "--out", "out")
+        done = Fork(without_data, "study", *words, **places).end()
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["out"]  # no data, no cache, no runs
     return folder / "out"

@@ -2,17 +2,13 @@
 
 import contextlib
 import json
-import resource
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from processes import here
+from processes import Fork, command, here, wait_until, with_small_files
 
 import rsstudy.experiments.run as room
 from rsstudy.adapters import load_adapter
@@ -304,16 +300,10 @@ def test_a_damaged_adapter_is_refused(do):
 
 def test_a_full_disk_leaves_no_half_record(data, tmp_path):
     """The limit on a file's size stands in for the disk: the adapter fits, the record does not."""
-
-    def small_files():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1200, 1200))
-
     out = tmp_path / "run"
     words = [str(word) for word in train_arguments(data, out, "--epochs", "1")]
     words[words.index("mrs-adapter")] = "zero-shot"
-    command = [sys.executable, "-m", "rsstudy", *words]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small_files)
+    done = Fork(with_small_files, 1200, command, "rsstudy", *words).end()
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"error: could not write {out / RECORD}")
     assert not (out / RECORD).exists()
@@ -323,20 +313,12 @@ def test_a_full_disk_leaves_no_half_record(data, tmp_path):
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(data, tmp_path):
     out = tmp_path / "run"
     arguments = train_arguments(data, out, "--epochs", 20, "--json")
-    command = [sys.executable, "-m", "rsstudy", *map(str, arguments)]
-    running = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell's background job ignores Ctrl-C and hands that on; this one listens
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    while not (out / "checkpoint.pt").exists():
-        assert running.poll() is None, running.stderr.read()
-        time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
-    _, said = running.communicate()
-    assert running.returncode == 130 and "Traceback" not in said, said
+    running = Fork(command, "rsstudy", *arguments)
+    wait_until(lambda: (out / "checkpoint.pt").exists() or not running.process.is_alive())
+    running.send(signal.SIGINT)
+    done = running.end()
+    said = done.stderr
+    assert done.returncode == 130 and "Traceback" not in said, said
     assert said.splitlines()[-1].startswith("interrupted; the same command goes on")
     assert not (out / RECORD).exists()
     assert {file.name for file in out.iterdir()} == {".lock", "checkpoint.pt", "history.jsonl"}

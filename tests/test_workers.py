@@ -3,61 +3,52 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from processes import here, wait_until
+from processes import Fork, command, here, wait_until
 
+import rsstudy.experiments.run as room
 from rsstudy.errors import Busy, StudyError
 from rsstudy.experiments import sweep
-from rsstudy.experiments.arms import only
+from rsstudy.experiments.arms import Arm, only
 from rsstudy.experiments.launch import visible_gpus
 from rsstudy.experiments.record import read_record, read_records
-from rsstudy.experiments.run import execute
+from rsstudy.experiments.run import Run, execute
 from rsstudy.files import hold, is_held
+from rsstudy.training import checkpoint
+from rsstudy.training.recipe import Recipe
 from study.cli import cli
 from study.suites import arms
 
-# A worker that says which trainings it begins, at which step, and stops for a while in each step.
-WORKER = """
-import sys, time
-from pathlib import Path
-import rsstudy.experiments.run as room, rsstudy.training.checkpoint as checkpoint
-from rsstudy.experiments import sweep
 
-runs, data, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-checkpoint.CHECKPOINT_SECONDS, sweep.POLL_SECONDS = 0.0, 0.1
-train = room.train
+def work(runs, data, seconds):
+    """Say which trainings it begins, at which step, and stop for a while in each step."""
+    checkpoint.CHECKPOINT_SECONDS, sweep.POLL_SECONDS = 0.0, 0.1
+    train = room.train
 
-def noted(*arguments, **named):
-    name = named["checkpoint"].parent.name
-    begun = []
-    def step(number):
-        if not begun:
-            begun.append(number)
-            print(name, number, flush=True)
-        time.sleep(seconds)
-    return train(*arguments, **named, after_step=step)
+    def noted(*arguments, **named):
+        name = named["checkpoint"].parent.name
+        begun = []
 
-room.train = noted
-from test_workers import rows_on
-done = sweep.run_arms(rows_on(data), runs, progress=False, say=lambda text: None)
-print("done", len(done), flush=True)
-"""
+        def step(number):
+            if not begun:
+                begun.append(number)
+                print(name, number, flush=True)
+            time.sleep(seconds)
+
+        return train(*arguments, **named, after_step=step)
+
+    room.train = noted
+    done = sweep.run_arms(rows_on(str(data)), runs, progress=False, say=lambda text: None)
+    print("done", len(done), flush=True)
 
 
 def rows_on(data):
     """Four arms of one run each, and one that searches among three rates."""
-    from dataclasses import replace
-
-    from rsstudy.experiments.arms import Arm
-    from rsstudy.experiments.run import Run
-    from rsstudy.training.recipe import Recipe
-
     recipe = Recipe(epochs=2, batch=3, precision="fp32")
     runs = [
         Run(data, "tiny@random", method, recipe=recipe)
@@ -67,14 +58,6 @@ def rows_on(data):
     return [*(Arm(run, (1e-3,), 1) for run in runs), Arm(searched, (1e-3, 3e-3, 1e-2), 2)]
 
 
-def start(runs, data, seconds):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WORKER, str(runs), str(data), str(seconds)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-
-
 @pytest.fixture
 def data(rows, write_parquet, own_cache):
     return write_parquet(rows)
@@ -82,17 +65,18 @@ def data(rows, write_parquet, own_cache):
 
 def test_workers_share_the_runs_and_take_up_what_a_killed_one_left(data, tmp_path):
     runs = tmp_path / "runs"
-    doomed = start(runs, data, seconds=600)  # it stays in the second step of its first run
-    name, step = doomed.stdout.readline().split()
+    doomed = Fork(work, runs, data, 600)  # it stays in the second step of its first run
+    wait_until(lambda: doomed.out.endswith("\n"))
+    name, step = doomed.out.split()
     assert step == "1" and is_held(runs / name)
-    workers = [start(runs, data, seconds=0.05) for _ in range(2)]
+    workers = [Fork(work, runs, data, 0.05) for _ in range(2)]
     wait_until(lambda: len(list(runs.glob("*/record.json"))) >= 3)
     assert not (runs / name / "record.json").exists()  # nobody else is at it
-    doomed.kill()
-    doomed.communicate()
-    said = [worker.communicate(timeout=200) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
-    lines = [line.split() for out, _ in said for line in out.splitlines()]
+    doomed.send(signal.SIGKILL)
+    doomed.end()
+    said = [worker.end() for worker in workers]
+    assert [of.returncode for of in said] == [0, 0], said
+    lines = [line.split() for of in said for line in of.stdout.splitlines()]
     begun = [line for line in lines if line[0] != "done"]
     assert [line for line in begun if line[0] == name] == [[name, "2"]]  # from its checkpoint
     assert len({line[0] for line in begun}) == len(begun)  # and none was done twice
@@ -144,7 +128,7 @@ def test_an_empty_folder_does_not_stay_behind_and_leftovers_are_removed(tmp_path
         assert left == [".lock", "record.json"]
 
 
-SUITE = ["-m", "study", "suite", "benchmark", "--scale", "smoke", "--device", "cpu"]
+SUITE = ["suite", "benchmark", "--scale", "smoke", "--device", "cpu"]
 for method in ("zero-shot", "ia3", "bitfit", "ssf", "layernorm"):
     SUITE += ["--method", method]
 
@@ -164,16 +148,16 @@ def workers_of(folder):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="it looks for processes in /proc")
 def test_jobs_do_a_suite_together_and_the_death_of_one_costs_nothing(tmp_path):
-    words = [sys.executable, *SUITE, "--runs", str(tmp_path / "runs"), "--jobs", "3", "--json"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    running = subprocess.Popen(words, text=True, **pipes)
+    words = [*SUITE, "--runs", tmp_path / "runs", "--jobs", "2", "--json"]
+    running = Fork(command, "study", *words)
     jobs = (tmp_path / "runs" / ".jobs").resolve()
-    wait_until(lambda: len(workers_of(jobs)) >= 2 or running.poll() is not None)
-    assert running.poll() is None, running.stderr.read()
+    wait_until(lambda: workers_of(jobs) or not running.process.is_alive())
+    assert running.process.is_alive(), running.err
     os.kill(workers_of(jobs)[0], signal.SIGKILL)
-    out, said = running.communicate(timeout=240)
-    assert running.returncode == 0, said
-    assert len(json.loads(out)) == 5 and len(list(tmp_path.glob("runs/*/record.json"))) == 5
+    done = running.end()
+    said = done.stderr
+    assert done.returncode == 0, said
+    assert len(json.loads(done.stdout)) == 5 and len(list(tmp_path.glob("runs/*/record.json"))) == 5
     assert said.count("a worker ended early") == 1 and "Traceback" not in said
     assert not workers_of(jobs)
     alone = [arm.run for arm in only(arms("benchmark", "smoke"), [], ["ssf"], [])]
@@ -219,7 +203,7 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
     slurm = {"PATH": f"{fake}:{os.environ['PATH']}", "SLURM_TEST": str(tmp_path)}
     runs = tmp_path / "runs"
     options = "--launcher slurm --jobs 2 --submit slurm_partition=gpus --submit timeout_min=90"
-    arguments = (*SUITE[2:], "--runs", runs, *options.split())
+    arguments = (*SUITE, "--runs", runs, *options.split())
     done = here(cli, *arguments, **slurm)
     assert done.returncode == 0, done.stderr
     assert "SLURM job 7: 2 workers" in done.stderr
@@ -245,7 +229,7 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
     ],
 )
 def test_a_launcher_that_cannot_work_says_why_in_one_line(tmp_path, arguments, message):
-    done = here(cli, *SUITE[2:], "--runs", tmp_path, *arguments.split(), PATH="/nowhere")
+    done = here(cli, *SUITE, "--runs", tmp_path, *arguments.split(), PATH="/nowhere")
     assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr
     assert "Traceback" not in done.stderr
 

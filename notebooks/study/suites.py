@@ -80,7 +80,7 @@ class Setting:
 
 RECIPE_ON = {data: RECIPES[name] for data, name in OF_SET.items()}
 SCALES: dict[Scale, Setting] = {
-    "smoke": Setting(("scenes?images=500",), "tiny", OF_SCALE["smoke"], 2),
+    "smoke": Setting(("scenes?images=300",), "tiny", OF_SCALE["smoke"], 2),
     "short": Setting(("ucm", "rsicd"), "vits14-minilm", OF_SCALE["short"], 3),
     "bench": Setting(("ucm", "rsicd"), "vits14-minilm", OF_SCALE["bench"], 3, RECIPE_ON),
     "paper": Setting(("rsicd", "rsitmd", "ucm"), "ViT-B-32@openai", OF_SCALE["paper"], 3),
