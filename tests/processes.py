@@ -144,8 +144,8 @@ def as_torchrun(
     ]
     running = [fork.process for fork in started]
     while running:
-        connection.wait([process.sentinel for process in running])
-        failed = any(process.exitcode for process in running)
+        ended = connection.wait([process.sentinel for process in running], timeout=280)
+        failed = not ended or any(process.exitcode for process in running)
         running = [process for process in running if process.is_alive()]
         for process in running if failed else ():
             process.terminate()

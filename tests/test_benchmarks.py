@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from processes import Fork
 
 from rsstudy.experiments.cli import run_command
@@ -17,10 +18,17 @@ def measure(*words: str) -> None:
     run_command(Benchmarks())
 
 
-def bench(name: str, folder: Path, options: str) -> dict:
+def without_a_compiler(*words: str) -> None:
+    """``measure``, where what is captured is not compiled."""
+    compile = torch.compile
+    torch.compile = lambda function, **_: compile(function, fullgraph=True, backend="eager")
+    measure(*words)
+
+
+def bench(name: str, folder: Path, options: str, work=measure) -> dict:
     """The record of a benchmark, with options that are parted by spaces."""
     words = f"{name} --device cpu --rounds 1 {options} --out {folder}".split()
-    done = Fork(measure, *words).end()
+    done = Fork(work, *words).end()
     assert done.returncode == 0, done.stderr
     return json.loads(Path(done.stdout.splitlines()[-1]).read_text())
 
@@ -49,3 +57,14 @@ def test_a_step_is_measured_beside_its_limit(tmp_path):
     assert lora["step over limit"] > 0 and "embed merged over base" in lora
     assert lora["optimizer_bytes"] == pytest.approx(8 * lora["trained"], rel=0.01)
     assert 4 * lora["trained"] < lora["stored_bytes"] < 4 * lora["trained"] + 20_000
+
+
+def test_steps_are_measured_beside_other_peoples_and_as_one_graph(tmp_path):
+    options = "--encoder tiny@random --batch 4 --words 8 --compile on"
+    rows = bench("others", tmp_path, options, without_a_compiler)["rows"]
+    assert {"peft, lora", "open_clip, full", "research style, hmmc"} <= set(rows)
+    graphs = {name for name in rows if name.endswith(", compiled")}
+    assert graphs == {f"{name}, compiled" for name in ("limit", "mrs-adapter", "full")}
+    assert all(rows[name]["compiled"] for name in graphs)
+    assert rows["ratios"]["mrs-adapter, compiled over limit, compiled"] > 0
+    assert rows["mrs-adapter"]["step_flops"] > 0

@@ -13,6 +13,7 @@ from test_memory import MASKED, PLAIN, gradients, ready
 from test_training import run as train_on
 from test_training import same, values
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 
 from rsstudy.encoders import create, tiny
 from rsstudy.evaluation import prepare
@@ -128,6 +129,46 @@ def test_a_checkpoint_goes_on_with_and_without_graphs(small, tmp_path, monkeypat
     done = train_on(resumed, small, HMMC, recipe, [4], **file, compile="off")
     assert done.best_epoch == 3 and not done.compiled and len(graphs) == 1
     assert same(resumed, values(whole))
+
+
+def test_in_bf16_one_graph_serves_every_epoch(small, monkeypatch):
+    """Frozen weights are cast once: a graph reads them by their addresses."""
+    graphs, found = without_a_compiler(monkeypatch), []
+    for how in ("on", "off"):
+        encoder, cast = create("tiny@random"), set()
+        attach(encoder, create_method("mrs-adapter"))
+        frozen = encoder.blocks("image")[0].module.mlp.c_fc.weight
+
+        def noted(_step, frozen=frozen, cast=cast):
+            cast.add((frozen.data_ptr(), frozen.dtype))
+
+        given = {"after_step": noted, "compile": how}
+        train_on(encoder, small, HMMC, replace(RECIPE, precision="bf16"), **given)
+        assert len(cast) == 1 and cast.pop()[1] == torch.bfloat16
+        assert frozen.dtype == torch.float32
+        found.append(values(encoder))
+    assert len(graphs) == 1
+    assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
+
+
+def test_gradients_that_cannot_be_compiled_are_computed_eagerly(small, monkeypatch, capsys):
+    def no_gradients(graph, inputs):
+        raise NotImplementedError("no such kernel")
+
+    backend = aot_autograd(fw_compiler=lambda graph, _: graph.forward, bw_compiler=no_gradients)
+    compile = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **_: compile(function, fullgraph=True, backend=backend)
+    )
+    found = []
+    for how in ("on", "off"):
+        encoder = create("tiny@random")
+        attach(encoder, create_method("mrs-adapter"))
+        done = train_on(encoder, small, HMMC, RECIPE, compile=how)
+        assert not done.compiled
+        found.append(values(encoder))
+    assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
+    assert capsys.readouterr().err.count("the training step is not compiled: ") == 1
 
 
 def test_a_graph_ends_with_its_training(small, monkeypatch):

@@ -87,8 +87,8 @@ def test_a_loop_with_open_clips_loss_has_the_losses_of_rsstudys_own(small, monke
     model = make()
     model.load_state_dict(ours.model.state_dict(), strict=True)
 
-    def noted(encoder, objective, recipe, shown):
-        loss = add_gradients(encoder, objective, recipe, shown)
+    def noted(encoder, objective, recipe, shown, loss_of):
+        loss = add_gradients(encoder, objective, recipe, shown, loss_of)
         steps.append((shown, loss.item()))
         return loss
 

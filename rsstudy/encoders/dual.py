@@ -121,25 +121,23 @@ class DualEncoder(nn.Module):
         """Token ids (B, L) -> unit vectors (B, d) in float32."""
         return self._unit("text", self.model.encode_text(tokens.to(self.device)))
 
-    @contextmanager
-    def frozen_as(self, dtype: torch.dtype) -> Iterator[None]:
+    def frozen_as(self, dtype: torch.dtype) -> StoredAs:
         """Within the block, the frozen matrices of linear layers are stored as ``dtype``.
 
         Autocast to that type casts them anew in every step; the cast ones are the same to the bit.
         Normalisations, embeddings and whatever a method reparameterises stay as they are.
         """
-        kept = []
-        for module in self.model.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d, nn.MultiheadAttention)):
-                for parameter in module.parameters(recurse=False):
-                    if not parameter.requires_grad and not hasattr(module, "parametrizations"):
-                        kept.append((parameter, parameter.data))
-                        parameter.data = parameter.data.to(dtype)
-        try:
-            yield
-        finally:
-            for parameter, data in reversed(kept):  # a tied one was stored twice
-                parameter.data = data
+        layers = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
+        return StoredAs(
+            dtype,
+            [
+                parameter
+                for module in self.model.modules()
+                if isinstance(module, layers) and not hasattr(module, "parametrizations")
+                for parameter in module.parameters(recurse=False)
+                if not parameter.requires_grad
+            ],
+        )
 
     def _unit(self, modality: Modality, vectors: Tensor) -> Tensor:
         for change in self.after_heads[modality]:
@@ -176,6 +174,24 @@ class DualEncoder(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
+
+
+class StoredAs:
+    """Within the block, these parameters are stored as ``dtype``. The block may be entered again.
+
+    The cast tensors are the same each time, since a CUDA graph reads them by their addresses.
+    """
+
+    def __init__(self, dtype: torch.dtype, parameters: Sequence[nn.Parameter]) -> None:
+        self.stored = [(p, p.data, p.data.to(dtype)) for p in parameters]
+
+    def __enter__(self) -> None:
+        for parameter, _, cast in self.stored:
+            parameter.data = cast
+
+    def __exit__(self, *error: object) -> None:
+        for parameter, whole, _ in self.stored:
+            parameter.data = whole
 
 
 @contextmanager

@@ -37,9 +37,10 @@ from rsstudy.files import hold, whole_file
 from rsstudy.methods import Method, attach, count_trained
 
 UNDERWAY = "underway"
-# A checkpoint up to this size is kept below ``results`` when the time is over, in files of at most
-# ``PART`` bytes: larger ones do not belong into a repository.
-LARGEST_CHECKPOINT, PART = 2 << 20, 1_000_000
+# A checkpoint up to this size is kept below ``results`` when the time is over.
+LARGEST_CHECKPOINT = 2 << 20
+# It is kept in parts of so many bytes: larger files do not belong in a repository.
+PART = 1_000_000
 # Pictures a second of one process where no record of the method gives them: those of the slowest
 # method of the plan. And what a run takes besides training: reading, validation, test.
 PICTURES_A_SECOND = {"cpu": 12.0, "cuda": 200.0}
@@ -98,7 +99,8 @@ class Slot:
 
     def parts(self, name: str) -> list[Path]:
         """The files of the checkpoint that is kept of a run, in order."""
-        return sorted((self.results / UNDERWAY).glob(f"{name}.pt.*"))
+        found = (self.results / UNDERWAY).glob(f"{name}.pt.*")
+        return sorted(found, key=lambda part: int(part.suffix[1:]))
 
     def publish(self, runs: Path) -> None:
         """Copy choices, then records, from a folder of runs to ``results``.
@@ -119,20 +121,26 @@ class Slot:
                     raise StudyError(f"{name} is on record already, as one of before")
                 if there.get("status") != record["status"]:
                     write_readable(self.results / RUNS / f"{name}.json", record)
-                for part in self.parts(name):
-                    part.unlink()
+                self.forget(name)
             write_runs_table(self.results)
 
     def keep(self, runs: Path) -> None:
         """Keep the small checkpoints of what is not done, for the next to go on with."""
         for path in sorted(runs.glob(f"*/{CHECKPOINT}")):
             with suppress(FileNotFoundError):  # its run has just ended
-                whole, name = path.read_bytes(), path.parent.name
-                starts = range(0, len(whole), PART) if len(whole) <= LARGEST_CHECKPOINT else ()
-                for number, start in enumerate(starts):
+                size, name = path.stat().st_size, path.parent.name
+                whole = path.read_bytes() if size <= LARGEST_CHECKPOINT else b""
+                self.forget(name)
+                # The first part is written last: where it lies, all do.
+                for number, start in reversed([*enumerate(range(0, len(whole), PART))]):
                     kept = self.results / UNDERWAY / f"{name}.pt.{number}"
                     with whole_file(kept) as temporary:
                         temporary.write_bytes(whole[start : start + PART])
+
+    def forget(self, name: str) -> None:
+        """Remove the checkpoint that is kept of a run, if there is one; the first part first."""
+        for part in self.parts(name):
+            part.unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -107,6 +107,9 @@ def add_tokens(blocks: Sequence[Block], count: int, tokens: Callable[[], Tensor]
 
     They enter before the first of the blocks and are taken out behind the last, so whatever follows
     finds the tokens it knows. All tokens see them; they see what the first token sees.
+
+    Args:
+        tokens: gives the tokens, ``count`` of them, in every forward pass.
     """
 
     def enter(args: tuple, kwargs: dict) -> tuple[tuple, dict]:

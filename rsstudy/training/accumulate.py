@@ -12,7 +12,7 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.objectives import Objective
-from rsstudy.training.batch import LossOf, batch_loss, embedded
+from rsstudy.training.batch import LossOf, batch_loss, embedded, loss_of_views
 from rsstudy.training.recipe import Recipe
 
 
@@ -21,7 +21,7 @@ def add_gradients(
     objective: Objective,
     recipe: Recipe,
     shown: Mapping[str, Any],
-    loss_of: LossOf | None = None,
+    loss_of: LossOf = loss_of_views,
 ) -> Tensor:
     """Add the gradients of a batch's loss to those of the parameters; returns the loss.
 

@@ -81,6 +81,33 @@ def inputs(
     }
 
 
+def loss_of_views(
+    encoder: DualEncoder,
+    objective: Objective,
+    recipe: Recipe,
+    images: Tensor,
+    tokens: Tensor,
+    not_negative: Tensor | None = None,
+    share: Share | None = None,
+) -> Tensor:
+    """The loss (a scalar) of what ``views`` gives: of ``batch_loss``, the tensor operations alone.
+
+    Args:
+        not_negative, share: see ``Objective.loss``.
+    """
+    seen, read = by_towers(encoder, recipe, images, tokens)
+    return objective.loss(seen, read, encoder.logit_scale, not_negative, share)
+
+
+def by_towers(
+    encoder: DualEncoder, recipe: Recipe, images: Tensor, tokens: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Unit vectors of images and of captions, in the recipe's precision."""
+    bf16 = recipe.precision == "bf16"
+    with torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=bf16):
+        return encoder.embed_images(images), encoder.embed_texts(tokens)
+
+
 def batch_loss(
     encoder: DualEncoder,
     objective: Objective,
@@ -90,7 +117,7 @@ def batch_loss(
     second_tokens: Tensor | None = None,
     not_negative: Tensor | None = None,
     share: Share | None = None,
-    loss_of: LossOf | None = None,
+    loss_of: LossOf = loss_of_views,
 ) -> Tensor:
     """The loss of one batch: images (B, 3, S, S) uint8 and their captions' tokens (B, L).
 
@@ -101,7 +128,7 @@ def batch_loss(
     """
     shown = views(objective, images, tokens, second_tokens)
     with as_in_training(encoder, objective, recipe, len(images)):
-        return (loss_of or loss_of_views)(encoder, objective, recipe, *shown, not_negative, share)
+        return loss_of(encoder, objective, recipe, *shown, not_negative, share)
 
 
 def embedded(
@@ -145,29 +172,6 @@ def as_in_training(
 
     with around(), recomputed(encoder, around) if recipe.checkpointing else nullcontext():
         yield
-
-
-def loss_of_views(
-    encoder: DualEncoder,
-    objective: Objective,
-    recipe: Recipe,
-    images: Tensor,
-    tokens: Tensor,
-    not_negative: Tensor | None = None,
-    share: Share | None = None,
-) -> Tensor:
-    """What of ``batch_loss`` is tensor operations alone: both towers, and the objective."""
-    seen, read = by_towers(encoder, recipe, images, tokens)
-    return objective.loss(seen, read, encoder.logit_scale, not_negative, share)
-
-
-def by_towers(
-    encoder: DualEncoder, recipe: Recipe, images: Tensor, tokens: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Unit vectors of images and of captions, in the recipe's precision."""
-    bf16 = recipe.precision == "bf16"
-    with torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=bf16):
-        return encoder.embed_images(images), encoder.embed_texts(tokens)
 
 
 def augmented(images: Tensor) -> Tensor:

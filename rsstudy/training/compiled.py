@@ -18,7 +18,7 @@ from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.errors import StudyError, first_line
@@ -44,17 +44,19 @@ def asked_to_compile() -> Compile:
 
 
 class LossOfViews:
-    """``batch.loss_of_views``, compiled where that is wanted and possible.
+    """``batch.loss_of_views``, compiled where that is wanted and possible; see ``compiling``.
 
     Args:
         how: ``auto`` compiles on a GPU alone: a processor has no launches to save.
+        recipe: its batch is the one that is compiled; a smaller one, the last of an epoch, is not.
 
     Attributes:
-        compiled: whether a batch was computed by the graph.
+        graph: the compiled function, or None.
+        compiled: whether the last whole batch was computed by it.
     """
 
     def __init__(self, how: Compile, recipe: Recipe, device: torch.device) -> None:
-        self.compiled, self.graph = False, None
+        self.pairs, self.compiled, self.graph = recipe.batch, False, None
         if how == "off" or (how == "auto" and device.type != "cuda"):
             return
         for excluded, why in (
@@ -74,16 +76,18 @@ class LossOfViews:
     def __call__(
         self, encoder: DualEncoder, objective: Objective, recipe: Recipe, *shown: Any
     ) -> Tensor:
+        """The loss; the arguments are those of ``loss_of_views``."""
         given, (images, tokens) = (encoder, objective, recipe, *shown), shown[:2]
-        # The last batch of an epoch, if it is smaller, is not worth a graph of its own.
-        if self.graph is None or len(images) < recipe.batch * objective.views:
+        if self.graph is None or len(images) < self.pairs * objective.views:
             return loss_of_views(*given)
         torch._dynamo.maybe_mark_dynamic(tokens, 1)  # one graph for captions of all lengths
         torch.compiler.cudagraph_mark_step_begin()
         try:
-            loss = self.graph(*given)
-        except TorchDynamoException as problem:
-            self.graph = None
+            # The gradients are compiled now, too: what fails fails before anything is computed.
+            with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
+                loss = self.graph(*given)
+        except (TorchDynamoException, FailOnRecompileLimitHit) as problem:
+            self.graph, self.compiled = None, False
             say_why_not(first_line(problem))
             return loss_of_views(*given)
         self.compiled = True
@@ -95,15 +99,16 @@ def compiling(how: Compile, recipe: Recipe, device: torch.device) -> Iterator[Lo
     """Within the block, a loss whose graphs are of this training alone.
 
     A graph has a method's hooks in it and does not notice other ones.
+
+    Args: see ``LossOfViews``.
     """
     loss_of = LossOfViews(how, recipe, device)
-    if loss_of.graph:
-        torch.compiler.reset()
+    forget = torch.compiler.reset if loss_of.graph else lambda: None
+    forget()
     try:
         yield loss_of
     finally:
-        if loss_of.compiled:
-            torch.compiler.reset()
+        forget()
 
 
 def say_why_not(why: str) -> None:

@@ -130,6 +130,7 @@ def train(
             style |= {"initial": state.epoch * steps + state.step, "total": total}
             with Progress(**style, disable=not (progress and leads)) as bar:
                 _epochs(task, state, steps, bar)
+        optimizer.zero_grad(set_to_none=True)  # gradients that a graph wrote lie in its memory
         state.take(state.best)
     encoder.eval()
     seconds = sum(row["seconds"] for row in state.history)
@@ -139,6 +140,8 @@ def train(
 def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
     """The loop itself, from where the state is; ``steps`` are those of an epoch."""
     encoder, recipe, processes = task.encoder, task.recipe, together()
+    bf16 = recipe.precision == "bf16"
+    precision = encoder.frozen_as(torch.bfloat16) if bf16 else nullcontext()
     # The encoder before the first step is a candidate, too.
     if not state.history:
         _judge(task, state, bar)
@@ -147,8 +150,7 @@ def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
         encoder.eval()
         encoder.method.train()
         state.start_clock()
-        bf16 = recipe.precision == "bf16"
-        with encoder.frozen_as(torch.bfloat16) if bf16 else nullcontext():
+        with precision:
             # Show every pair once, but for the steps done before an interruption.
             order = batches(task.pairs, recipe, task.seed, epoch)
             for rows, texts in islice(order, state.step, None):

@@ -19,6 +19,7 @@ from rsstudy.encoders.openclip import open_clip
 from rsstudy.experiments.cost import analytic
 from rsstudy.methods import create_method
 from rsstudy.objectives import named_objective
+from rsstudy.training.compiled import LossOfViews
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipe import SHORT
 from study.speed import research_style
@@ -60,7 +61,15 @@ RATIOS = (
 )
 def others(given: Given) -> Any:
     bare = adapted(given, "zero-shot")
-    flops = analytic(given.encoder, create_method("mrs-adapter"), False, bare.image_size)
+    shapes = {"image_size": bare.image_size, "words": given.words, "batch": given.batch}
+    pair = analytic(given.encoder, create_method("mrs-adapter"), **shapes)
+    graphs: dict[str, LossOfViews] = {}
+
+    def graph(name: str) -> LossOfViews:
+        recipe = replace(RECIPE, batch=given.batch)
+        graphs[f"{name}, compiled"] = found = LossOfViews("on", recipe, given.device)
+        return found
+
     images, tokens = inputs(bare, given.batch, given.words)
     context = research_style.context(bare)
     padded = research_style.padded(tokens, context)
@@ -73,20 +82,24 @@ def others(given: Given) -> Any:
             batch = (images, padded if name.endswith("padded") else tokens)
             works[name] = training(encoder, objective, RECIPE, batch)[0]
             if given.compile == "on" and name in COMPILED:
-                step = training(encoder, objective, RECIPE, batch, "on")[0]
+                step = training(encoder, objective, RECIPE, batch, graph(name))[0]
                 works[f"{name}, compiled"] = step
         if given.compile == "on":
-            compiled = limit(bare, "infonce", RECIPE, (images, tokens), "on")
+            other = adapted(given, "zero-shot")
+            casts.enter_context(other.frozen_as(torch.bfloat16))
+            compiled = limit(other, "infonce", RECIPE, (images, tokens), graph("limit"))
             works["limit, compiled"] = compiled
         kept = dict(bare.model.named_parameters())
         kept = {name: p for name, p in kept.items() if name.endswith(("fc.weight", "fc1.weight"))}
-        assert all(p.dtype == torch.bfloat16 for p in kept.values()), "frozen weights are not cast"
+        assert {p.dtype for p in kept.values()} == {torch.bfloat16}, "frozen weights are not cast"
         if any(name.endswith("c_fc.weight") for name in kept):  # open_clip's own towers
             normalised = research_style.normalised(images, bare.mean, bare.std)
             works |= theirs(given, normalised, padded)
         over = {f"{a} over {b}": (a, b) for a, b in RATIOS if {a, b} <= works.keys()}
         rows, ratios = compared(given, works, over)
-    rows["mrs-adapter"]["step_flops"] = flops.step_flops * given.batch
+    rows["mrs-adapter"]["step_flops"] = pair.step_flops * given.batch
+    for name, used in graphs.items():
+        rows[name]["compiled"] = used.compiled  # else it ran eagerly, and said why
     return {**rows, "ratios": ratios}, {"context": context, "lora rank": RANK}
 
 

@@ -30,8 +30,7 @@ from rsstudy.experiments.names import label_of
 from rsstudy.experiments.run import Run
 from rsstudy.methods import attach, create_method, merge, trained
 from rsstudy.objectives import named_objective
-from rsstudy.training.batch import batch_loss
-from rsstudy.training.compiled import Compile, LossOfViews
+from rsstudy.training.batch import LossOf, batch_loss, loss_of_views
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipe import SHORT, Recipe
 from study.benchmark import BENCHMARK, Row
@@ -42,17 +41,27 @@ Step = Callable[[], Tensor]
 
 
 def limit(
-    encoder: DualEncoder, objective: str, recipe: Recipe, batch: Batch, compile: Compile = "off"
+    encoder: DualEncoder,
+    objective: str,
+    recipe: Recipe,
+    batch: Batch,
+    loss_of: LossOf = loss_of_views,
 ) -> Step:
-    """Forward and input gradient, no weight trained."""
-    chosen, loss_of = named_objective(objective), graph(encoder, recipe, batch, compile)
+    """Forward and input gradient, no weight trained. An encoder is given once: it keeps hooks."""
+    chosen, inputs = named_objective(objective), list[Tensor]()
     for modality in MODALITIES:
-        first = encoder.blocks(modality)[0].module
-        first.register_forward_pre_hook(
-            lambda _, args: (args[0].detach().requires_grad_(), *args[1:])
-        )
+        first, places = encoder.blocks(modality)[0].module, []
+        handle = first.register_forward_pre_hook(lambda _, args, to=places: to.append(args[0]))
+        with torch.no_grad():
+            batch_loss(encoder, chosen, recipe, *batch)
+        handle.remove()
+        added = torch.zeros_like(places[0], requires_grad=True)  # its gradient is the input's
+        first.register_forward_pre_hook(lambda _, args, to=added: (args[0] + to, *args[1:]))
+        inputs.append(added)
 
     def step() -> Tensor:
+        for tensor in inputs:
+            tensor.grad = None
         loss = batch_loss(encoder, chosen, recipe, *batch, loss_of=loss_of)
         loss.backward()
         return loss.detach().clone()
@@ -60,17 +69,15 @@ def limit(
     return step
 
 
-def graph(encoder: DualEncoder, recipe: Recipe, batch: Batch, compile: Compile) -> LossOfViews:
-    """A loss of its own for a batch of this size, compiled if asked for."""
-    return LossOfViews(compile, replace(recipe, batch=len(batch[0])), encoder.device)
-
-
 def training(
-    encoder: DualEncoder, objective: str, recipe: Recipe, batch: Batch, compile: Compile = "off"
+    encoder: DualEncoder,
+    objective: str,
+    recipe: Recipe,
+    batch: Batch,
+    loss_of: LossOf = loss_of_views,
 ) -> tuple[Step, torch.optim.Optimizer | None]:
     """The loop's step: forward, backward, clip, update. Nothing trained: forward alone."""
     chosen, parameters = named_objective(objective), trained(encoder)
-    loss_of = graph(encoder, recipe, batch, compile)
     optimizer = make_optimizer(parameters, recipe) if parameters else None
     encoder.method.train()
 
