@@ -44,6 +44,9 @@ PATIENCE = timedelta(hours=6)
 # Seconds in which a machine's first process may print its error before torchrun kills the group.
 GRACE = 10.0
 
+# Seconds in which a process ends after its connections have.
+ENDING = 2.0
+
 BUCKET = 2**24  # gradients that are summed at once: 64 MB in fp32
 
 
@@ -193,19 +196,27 @@ def _ended(*_: Any) -> None:
     raise RuntimeError("connection lost")
 
 
+def _has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
 def _lost(everyone: Sequence[tuple[str, int]]) -> Lost:
     """The error for a lost connection, with the numbers of this machine's processes that ended."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    me, gone = together().rank, []
-    for number, (host, process) in enumerate(everyone):
-        state = Path(f"/proc/{process}/stat")
-        if host == everyone[me][0] and Path("/proc/self").exists():
-            if not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX":
-                gone.append(str(number))
-            elif number < me:  # one of a machine speaks, the others are ended
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                time.sleep(GRACE)
-    who = f"process {' and '.join(gone)}" if gone else "another process"
+    me, until = together().rank, time.monotonic() + ENDING
+    host, there = everyone[me][0], Path("/proc/self").exists()
+    mine = {n: pid for n, (of, pid) in enumerate(everyone) if there and of == host}
+    gone: list[int] = []
+    while not gone and time.monotonic() < until:  # a process ends later than its connections
+        time.sleep(0.05)
+        gone = [n for n, pid in mine.items() if _has_ended(pid)]
+    if any(number < me for number in mine.keys() - {*gone}):  # one of a machine speaks
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(GRACE)
+    who = f"process {' and '.join(map(str, gone))}" if gone else "another process"
     return Lost(
         f"{who} of this run was killed or ended in an error (did memory run out?); the same "
         "command goes on from the last checkpoint"
