@@ -205,16 +205,20 @@ def _has_ended(pid: int) -> bool:
 
 def _lost(everyone: Sequence[tuple[str, int]]) -> Lost:
     """The error for a lost connection, with the numbers of this machine's processes that ended."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     me, until = together().rank, time.monotonic() + ENDING
     host, there = everyone[me][0], Path("/proc/self").exists()
     mine = {n: pid for n, (of, pid) in enumerate(everyone) if there and of == host}
     gone: list[int] = []
     while not gone and time.monotonic() < until:  # a process ends later than its connections
-        time.sleep(0.05)
+        time.sleep(0.005)
         gone = [n for n, pid in mine.items() if _has_ended(pid)]
     if any(number < me for number in mine.keys() - {*gone}):  # one of a machine speaks
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if told:
+            time.sleep(ENDING)  # ended at once, it would be named, too
+            signal.raise_signal(signal.SIGTERM)
         time.sleep(GRACE)
     who = f"process {' and '.join(map(str, gone))}" if gone else "another process"
     return Lost(
