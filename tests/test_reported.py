@@ -98,7 +98,7 @@ def test_later_rows_say_numbers_or_nothing_and_words_of_a_fixed_list():
     }
     for column, words in allowed.items():
         assert set(LATER[column]) <= words
-    assert (LATER["spread"].isna() | LATER["seeds"].fillna(1).gt(1)).all()  # no spread without seeds
+    assert (LATER["spread"].isna() | LATER["seeds"].fillna(1).gt(1)).all()
 
 
 def test_the_zero_shot_row_stands_beside_both_evaluations_of_it_within_a_point():
