@@ -387,6 +387,29 @@ def queue_command(
     say(f"{len(slot.known())} runs of the new record lie in {results}: commit them")
 
 
+@cli.command("robustness", short_help="Score runs on altered test pictures and captions.")
+@option("--runs", "Folder of finished runs with their adapters; it is only read.", PATH, "runs")
+@option(
+    "--out", "Folder for the scores; what is there is not done again.", PATH, "results/robustness"
+)
+@option("--data", "The set that the runs were trained on.", DATA, "ucm")
+@options.data_root
+@options.device
+def robustness_command(
+    runs: Path, out: Path, data: str, data_root: Path | None, device: str
+) -> None:
+    """Score the front page's arms of the first test fold, and the encoder as it is.
+
+    Test pictures are blurred, noisy, clouded, turned or of a lower resolution, or captions have
+    other words; see the module study.perturbed.
+    """
+    from study.robustness import score_runs
+    from study.suites import front_page_arms
+
+    rows = [arm for arm in front_page_arms() if arm.run.data == data]
+    score_runs(rows, runs, out, data_root, device, say)
+
+
 @cli.command("runs", short_help="List every run on record, and write results/runs.csv.")
 @options.results
 def runs_command(results: Path) -> None:
