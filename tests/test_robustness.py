@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rsstudy.adapters import ADAPTER
+from rsstudy.adapters import ADAPTER, load_adapter
 from rsstudy.data.folds import Fold, as_fold
 from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
+from rsstudy.evaluation import evaluate, prepare
 from rsstudy.experiments.arms import Arm
 from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import run_arms
@@ -85,6 +86,10 @@ def scored(rows, runs, out):
     return said
 
 
+def facts_of(out, record):
+    return json.loads((out / f"{record['id']}.json").read_text())
+
+
 def test_finished_runs_are_scored_once_on_each_perturbation_and_compared(
     rows, tmp_path, last_epoch_best
 ):
@@ -93,8 +98,7 @@ def test_finished_runs_are_scored_once_on_each_perturbation_and_compared(
     assert len(scored(rows, runs, out)) == 3 * (1 + len(PERTURBATIONS))
     assert scored(rows, runs, out) == []
     for record in records:
-        facts = json.loads((out / f"{record['id']}.json").read_text())
-        clean = facts["perturbed"][CLEAN]
+        clean = facts_of(out, record)["perturbed"][CLEAN]
         assert clean["scores"] == record["scores"]
         for name, asked in record["test_queries"].items():
             assert name == "relaxed" or clean["test_queries"][name] == asked
@@ -110,10 +114,14 @@ def test_finished_runs_are_scored_once_on_each_perturbation_and_compared(
         assert np.allclose(own["estimate"].astype(float), own["change"] - full["change"])
         assert (own["change_low"] <= own["change"]).all()
     assert full["estimate"].isna().all()
+    folder, perturbations = runs / records[0]["id"], facts_of(out, records[0])["perturbed"]
+    encoder = load_adapter(folder, device="cpu")
+    split = as_fold(load(DATA), Fold(3)).split("test")
     for name in PERTURBATIONS:
-        facts = json.loads((out / f"{records[0]['id']}.json").read_text())
-        score = facts["perturbed"][name]["scores"]["mean_recall"]
-        assert table.loc[("adapter, InfoNCE", name), "score"] == pytest.approx(score)
+        score = evaluate(encoder, prepare(encoder, perturbed(split, name))).scores
+        assert perturbations[name]["scores"] == score
+        shown = table.loc[("adapter, InfoNCE", name), "score"]
+        assert shown == pytest.approx(score["mean_recall"])
 
 
 def test_what_is_not_finished_is_not_scored_and_other_weights_are_refused(rows, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.errors import StudyError
-from rsstudy.evaluation import evaluate, prepare, query_counts
+from rsstudy.evaluation import embed, evaluate_vectors, prepare, query_counts
 from rsstudy.experiments.arms import Arm, recorded
 from rsstudy.experiments.compare import Contrast, compare_factor
 from rsstudy.experiments.names import slug
@@ -30,7 +31,7 @@ from rsstudy.experiments.splits import open_splits
 from rsstudy.files import note, sha256_of
 from rsstudy.training.recipe import Recipe
 from study.comparison import judged
-from study.perturbed import CLEAN, PERTURBATIONS, perturbed
+from study.perturbed import CLEAN, PERTURBATIONS, PICTURES, SYNONYMS, perturbed
 
 FOLDER = "robustness"  # below the folder of results
 MEAN = "mean of all"
@@ -45,6 +46,8 @@ ARMS = {
     ("full", "infonce", False): FULL,
     ("full", "hmmc", False): "full fine-tuning, HMMC",
 }
+# What the configuration of the untouched encoder has from that of a run.
+OF_BASE = ("data", "manifest_digest", "fold", "seed", "encoder", "image_size", "weights")
 Facts = dict[str, Any]
 
 
@@ -83,7 +86,8 @@ def score_runs(
     altered = cache(lambda name: perturbed(split, name))
     parts = config["data"], fold_name(fold), config["encoder"], "zero-shot"
     own = {"method": "zero-shot", "objective": "infonce", "train_heads": False}
-    untouched: Facts = {"id": "-".join(map(slug, parts)), "config": {**config, **own}}
+    own |= {name: config[name] for name in OF_BASE}
+    untouched: Facts = {"id": "-".join(map(slug, parts)), "config": own}
     untouched |= {"trained_parameters": {"total": 0}, "adapter_sha256": None}
     base = partial(create, config["encoder"], config["image_size"])
     _score(untouched, lambda: base().to(pick_device(device)), altered, out, say)
@@ -114,10 +118,16 @@ def _score(
     if not left:
         return
     encoder = make()
+    clean = embed(encoder, prepare(encoder, altered(CLEAN)))
     for name in left:
         split = altered(name)
-        pairs = prepare(encoder, split)
-        result = evaluate(encoder, pairs)
+        pairs, (images, texts) = prepare(encoder, split), clean
+        if name in PICTURES:  # the captions are those of before, and the reverse
+            one = replace(pairs, tokens=pairs.tokens[:1], lengths=pairs.lengths[:1])
+            images, _ = embed(encoder, one)
+        elif name == SYNONYMS:
+            _, texts = embed(encoder, replace(pairs, images=pairs.images[:1], first_of=None))
+        result = evaluate_vectors(images, texts, pairs)
         queries = query_counts(result, pairs.image_of, split.classes, relaxed=False)
         done[name] = {"scores": result.scores, "test_queries": queries}
         say(f"{about['id']}, {name}: {result.scores['mean_recall']:.1f}")

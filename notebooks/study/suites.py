@@ -22,7 +22,6 @@ from rsstudy.errors import StudyError, unknown
 from rsstudy.experiments.arms import Arm, only, recorded
 from rsstudy.experiments.names import label_of
 from rsstudy.experiments.queue import Slot
-from rsstudy.experiments.record import as_table
 from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import run_arms
 from rsstudy.methods import attach, count_trained, create_method
@@ -525,11 +524,6 @@ def front_page_arms(scale: Scale = "bench") -> list[Arm]:
     """The front page's arms of every set in the first test fold: what is kept, and altered."""
     fold, asked = FIRST_LOOK[:1], ("a", "b", "d")
     return [arm for arm in arms("decisive", scale) if arm.factor in asked and arm.folds == fold]
-
-
-def is_kept(scale: Scale, record: Mapping[str, Any]) -> bool:
-    """Whether the trained part of a run is kept beside its record, if it is small enough."""
-    return len(recorded(front_page_arms(scale), as_table([record]))) > 0
 
 
 def _in_fold(
