@@ -4,7 +4,12 @@ import json
 import re
 from dataclasses import replace
 
+import matplotlib
+
+matplotlib.use("agg")
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from rsstudy.adapters import ADAPTER, load_adapter
@@ -17,6 +22,7 @@ from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import run_arms
 from rsstudy.retrieval import distinct
 from rsstudy.training.recipe import Recipe
+from study.figures.robust import finding, losses
 from study.perturbed import (
     CLEAN,
     PERTURBATIONS,
@@ -146,3 +152,30 @@ def test_every_arm_of_the_front_page_has_a_name():
     asked = {(r.run.method, r.run.objective, r.run.train_heads) for r in front_page_arms()}
     assert asked == {*ARMS} - {("zero-shot", "infonce", False)}
     assert not any(re.search("rank|bottleneck", label_of(r.run)) for r in front_page_arms())
+
+
+def test_the_figure_tells_which_training_loses_less_only_where_that_is_not_open():
+    shown = ("estimate", "low", "high", "low_corrected", "high_corrected", "word")
+    words = {"clear": (2.0, 1.0, 3.0, 0.5, 3.5), "likely": (-2.0, -3.0, -1.0, -4.5, 0.5)}
+    words["open"] = (0.5, -1.0, 2.0, -2.0, 3.0)
+    of_arm = {"adapter, HMMC": "clear", "linear probe, InfoNCE": "likely", FULL: None}
+    of_arm |= {"adapter, InfoNCE": "open", UNTRAINED: "clear"}
+    table = pd.DataFrame(
+        {"arm": arm, "perturbation": name, "change": -7.0}
+        | (dict(zip(shown, (*words[word], word), strict=True)) if word else {})
+        for arm, word in of_arm.items()
+        for name in (*PERTURBATIONS, MEAN)
+    )
+    figure = losses(table)
+    [axis] = figure.axes
+    assert " ".join(axis.get_title(loc="left").split()) == (
+        "Adapter with HMMC clearly loses less; linear probe with InfoNCE likely loses more than "
+        "full fine-tuning"
+    )
+    assert "points" in axis.get_xlabel() and "full fine-tuning -7.0" in axis.texts[0].get_text()
+    thick = [tuple(line.get_xdata()) for line in axis.lines if line.get_linewidth() == 4]
+    assert len(thick) == 3 * (1 + len(PERTURBATIONS)) and {*thick} == {
+        found[1:3] for found in words.values()
+    }
+    undecided = table[table["arm"].isin([FULL, UNTRAINED, "adapter, InfoNCE"])]
+    assert finding(undecided) == "Whether a training loses less than full fine-tuning is open"
