@@ -378,9 +378,10 @@ def queue_command(
 ) -> None:
     """Take the next run of the plan (book/plan.md), and the next, until the time is over.
 
-    Records go to RESULTS/runs, choices of learning rates to RESULTS/choices, checkpoints of what is
-    not done to RESULTS/underway; the next call goes on from there, on this machine or another. The
-    processes run only where nothing else wants the processor.
+    Records go to RESULTS/runs, choices of learning rates to RESULTS/choices, small trained parts of
+    the front page's arms to RESULTS/adapters, checkpoints of what is not done to RESULTS/underway;
+    the next call goes on from there, on this machine or another. The processes run only where
+    nothing else wants the processor.
     """
     import time
 
@@ -388,11 +389,12 @@ def queue_command(
 
     from rsstudy.experiments.launch import beside
     from rsstudy.experiments.queue import Slot, refuse_slow_bf16, yield_to_others
+    from study.kept import keep_trained
     from study.suites import rows_of, run_suite
 
     refuse_slow_bf16([arm.run for arm in rows_of(name, scale)], device)
     runs, results = runs.resolve(), results.resolve()
-    slot = Slot(time.monotonic() + 3600 * hours, results)
+    slot = Slot(time.monotonic() + 3600 * hours, results, partial(keep_trained, scale))
     slot.restore(runs)
     yield_to_others()
     torch.set_num_threads(1)
@@ -405,6 +407,45 @@ def queue_command(
         slot.publish(runs)
         slot.keep(runs)
     say(f"{len(slot.known())} runs of the new record lie in {results}: commit them")
+
+
+@cli.command("adapters", short_help="Keep small trained parts of the front page's arms.")
+@option("--runs", "Folder of finished runs with their adapters; it is only read.", PATH, "runs")
+@options.scale("At which the runs were done.", default="bench")
+@options.results
+def adapters_command(runs: Path, scale: Any, results: Path) -> None:
+    """Copy what `python -m study queue` keeps from other runs: see RESULTS/adapters.
+
+    Kept are trained parts of up to 4 MB, of the front page's arms in the first test fold. Each gets
+    a card, README.md. Full fine-tuning is too large.
+    """
+    from study.kept import keep_trained
+
+    made = keep_trained(scale, runs, results)
+    click.echo("\n".join(map(str, made)) or f"nothing to keep in {runs}, or it is kept already")
+
+
+@cli.command("robustness", short_help="Score runs on altered test pictures and captions.")
+@option("--runs", "Folder of finished runs with their adapters; it is only read.", PATH, "runs")
+@option(
+    "--out", "Folder for the scores; what is there is not done again.", PATH, "results/robustness"
+)
+@option("--data", "The set that the runs were trained on.", DATA, "ucm")
+@options.data_root
+@options.device
+def robustness_command(
+    runs: Path, out: Path, data: str, data_root: Path | None, device: str
+) -> None:
+    """Score the front page's arms of the first test fold, and the encoder as it is.
+
+    Test pictures are blurred, noisy, clouded, turned or of a lower resolution, or captions have
+    other words; see the module study.perturbed.
+    """
+    from study.robustness import score_runs
+    from study.suites import front_page_arms
+
+    rows = [arm for arm in front_page_arms() if arm.run.data == data]
+    score_runs(rows, runs, out, data_root, device, say)
 
 
 @cli.command("runs", short_help="List every run on record, and write results/runs.csv.")

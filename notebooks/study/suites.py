@@ -538,6 +538,12 @@ def _primary(scale: Scale) -> Iterator[Arm]:
             yield replace(arm, folds=folds, level=data)
 
 
+def front_page_arms(scale: Scale = "bench") -> list[Arm]:
+    """The front page's arms of every set in the first test fold: what is kept, and altered."""
+    fold, asked = FIRST_LOOK[:1], ("a", "b", "d")
+    return [arm for arm in arms("decisive", scale) if arm.factor in asked and arm.folds == fold]
+
+
 def _in_fold(
     scale: Scale,
     other: Mapping[str, str],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -54,10 +54,12 @@ class Slot:
     Attributes:
         deadline: on the clock of ``time.monotonic``.
         results: the folder of results, whose records are known and to which records go.
+        then: called with the folders of runs and of results when records have been copied.
     """
 
     deadline: float
     results: Path
+    then: Callable[[Path, Path], Any] | None = None
 
     @property
     def over(self) -> bool:
@@ -123,6 +125,8 @@ class Slot:
                     write_readable(self.results / RUNS / f"{name}.json", record)
                 self.forget(name)
             write_runs_table(self.results)
+            if self.then is not None:
+                self.then(runs, self.results)
 
     def keep(self, runs: Path) -> None:
         """Keep the small checkpoints of what is not done, for the next to go on with."""
