@@ -202,10 +202,12 @@ def seeded(meta: bool = False) -> Iterator[None]:
         yield
 
 
-def state_sha256(module: nn.Module) -> str:
-    """sha256 over a module's tensors (names, types, shapes, bytes), for weights without a file."""
+def state_sha256(module: nn.Module, but: str = "") -> str:
+    """sha256 over a module's tensors (names, types, shapes, bytes), but for one by its name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
+        if name == but:
+            continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from rsstudy.errors import unknown
-from rsstudy.registry import ELSEWHERE, ENCODERS, METHODS, OBJECTIVES, SETS, encoder_names
+from rsstudy.registry import ELSEWHERE, ENCODERS, METHODS, OBJECTIVES, SETS, encoder_names, located
 
 SCALES = click.Choice(["smoke", "short", "bench", "paper"])
 
@@ -44,9 +44,8 @@ class DataName(Name):
     """A known set, or a path. A single word is taken for a name, unless a file is called so."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        is_word = (
-            re.fullmatch(r"[\w-]{1,80}(\?.*)?", value) and not Path(value.split("?")[0]).exists()
-        )
+        word = re.fullmatch(r"[\w-]{1,80}(\?.*)?", value)
+        is_word = word and not located(value)[0].exists()
         return super().convert(value, param, ctx) if is_word else str(value)
 
 

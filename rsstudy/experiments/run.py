@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import some_of
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create, encoder_version
+from rsstudy.encoders.dual import state_sha256
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, evaluate, prepare, query_counts
 from rsstudy.experiments.cost import reset_peak_memory, training_cost
@@ -310,13 +310,8 @@ def _unlike(config: Mapping[str, Any], before: Mapping[str, Any]) -> str:
 
 
 def _digest_of(encoder: DualEncoder) -> str:
-    """sha256 over the base's parameters, without the temperature, which ranks nothing."""
-    digest = hashlib.sha256()
-    for name, value in sorted(encoder.model.named_parameters()):
-        if value is encoder.logit_scale:
-            continue
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    """sha256 over the base's tensors, without the temperature, which ranks nothing."""
+    return state_sha256(encoder.model, but="logit_scale")
 
 
 def _on_record(job: Job, test: bool) -> tuple[dict[str, Any], bool]:

@@ -18,6 +18,7 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, evaluate_vectors, prepare, query_counts
 from rsstudy.experiments.names import public_name
 from rsstudy.files import sha256_of
+from rsstudy.registry import located
 from rsstudy.training.recipe import Recipe
 
 
@@ -127,5 +128,5 @@ def evaluate_split(
 
 def data_label(data: str | ImageTextSet, whole: ImageTextSet) -> str:
     """The name of a set in a record: never a path of one machine."""
-    known = isinstance(data, str) and not Path(data.split("?captions=")[0]).expanduser().exists()
+    known = isinstance(data, str) and not located(data)[0].exists()
     return str(data) if known else whole.name
