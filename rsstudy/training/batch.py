@@ -131,20 +131,6 @@ def batch_loss(
         return loss_of(encoder, objective, recipe, *shown, not_negative, share)
 
 
-def embedded(
-    encoder: DualEncoder,
-    objective: Objective,
-    recipe: Recipe,
-    images: Tensor,
-    tokens: Tensor,
-    second_tokens: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Unit vectors (views * B, d) of a batch's images and of its captions; see ``batch_loss``."""
-    shown = views(objective, images, tokens, second_tokens)
-    with as_in_training(encoder, objective, recipe, len(images)):
-        return by_towers(encoder, recipe, *shown)
-
-
 def views(
     objective: Objective, images: Tensor, tokens: Tensor, second_tokens: Tensor | None
 ) -> tuple[Tensor, Tensor]:
