@@ -19,7 +19,7 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments import options
 from rsstudy.experiments.options import DATA, ENCODER, METHOD, OBJECTIVE, PATH, SPLIT, flag, option
 from rsstudy.experiments.searching import embed_command, search_command
-from rsstudy.experiments.show import score_columns, show, show_record, write_facts
+from rsstudy.experiments.show import score_columns, show, show_check, show_record, write_facts
 
 LIST_KINDS = {
     "data": "sets known by name, and whether they are here",
@@ -103,7 +103,6 @@ def data_check(
     --json names every image concerned, where the report names the first.
     """
     from rsstudy.data.audit import audit
-    from rsstudy.data.report import report
     from rsstudy.data.sources import load
     from rsstudy.retrieval import highest, tied_oracle
 
@@ -112,7 +111,7 @@ def data_check(
     if facts["ok"] and "test" in whole.splits:
         captions = whole.split("test").captions
         facts |= {"test_tied_oracle": tied_oracle(captions), "test_highest": highest(captions)}
-    click.echo(json.dumps(facts, indent=2) if as_json else report(facts))
+    click.echo(json.dumps(facts, indent=2)) if as_json else show_check(facts)
     if not facts["ok"]:
         context.exit(1)
 
