@@ -282,7 +282,7 @@ def runs_command(folder: Path, as_csv: bool, as_json: bool) -> None:
 
 
 @cli.command("evaluate", short_help="Score an adapter, or encoders, on any sets.")
-@option("--adapter", "Folder of a run that kept its adapter.", PATH)
+@option("--adapter", "Folder of a run that kept its adapter.", options.ADAPTER)
 @options.repeated(
     "--encoder encoders",
     "Without --adapter: score this encoder zero-shot. With it: where its base weights are now.",
@@ -350,7 +350,7 @@ def evaluate_command(
     how["templates"] = (templates or TEMPLATES) if classes else ()
     answers: list[Any] = []
     problems: list[StudyError] = []
-    for found in score_all(adapter and _folder(adapter), encoders, **where, **how):
+    for found in score_all(adapter, encoders, **where, **how):
         if isinstance(found, StudyError):
             problems.append(found)
             continue
@@ -371,7 +371,7 @@ cli.add_command(embed_command)
 
 
 @cli.command("export", short_help="Write a trained encoder as plain open_clip weights.")
-@option("--adapter", "Folder of a run that kept its adapter.", PATH, required=True)
+@option("--adapter", "Folder of a run that kept its adapter.", options.ADAPTER, required=True)
 @option("--out", "The file to write, .safetensors.", PATH, required=True)
 @option("--encoder", "Where its base weights are now.", ENCODER)
 def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
@@ -382,12 +382,7 @@ def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
     """
     from rsstudy.adapters import export
 
-    click.echo(export(_folder(adapter), out, encoder))
-
-
-def _folder(adapter: Path) -> Path:
-    """The folder of a run, which may be named by a file in it, such as its record."""
-    return adapter.parent if adapter.is_file() else adapter
+    click.echo(export(adapter, out, encoder))
 
 
 def _fold(number: int | None, assignment: Any, grouped: bool) -> Any:

@@ -13,6 +13,7 @@ import click
 from rsstudy.errors import unknown
 from rsstudy.registry import ELSEWHERE, ENCODERS, METHODS, OBJECTIVES, SETS, encoder_names, located
 
+ADAPTERS = Path("results/adapters")
 SCALES = click.Choice(["smoke", "short", "bench", "paper"])
 
 
@@ -61,10 +62,22 @@ class SplitName(click.ParamType):
         return SPLITS.get(value, value)
 
 
+class AdapterFolder(click.ParamType):
+    """The folder of a run, also by a file in it; or the name of one in ``results/adapters``."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        """Return the folder, whether it exists or not."""
+        path = next((p for p in (Path(value), ADAPTERS / value) if p.exists()), Path(value))
+        return path.parent if path.is_file() else path
+
+
 DATA = DataName(SETS.kind, lambda: SETS, r"\?")
 ENCODER = Name(ENCODERS.kind, encoder_names, "[@+]")
 METHOD = Name(METHODS.kind, lambda: METHODS, ":")
 SPLIT = SplitName()
+ADAPTER = AdapterFolder()
 OBJECTIVE = Name(OBJECTIVES.kind, lambda: OBJECTIVES)
 
 

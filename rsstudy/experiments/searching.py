@@ -13,10 +13,9 @@ from rsstudy.experiments import options
 from rsstudy.experiments.options import DATA, ENCODER, PATH, SPLIT, Once, flag, option
 from rsstudy.experiments.show import show
 
-ADAPTERS = Path("results/adapters")
 THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MODEL = (
-    option("--adapter", f"Folder of a run, or a name in {ADAPTERS}.", PATH),
+    option("--adapter", f"Folder of a run, or a name in {options.ADAPTERS}.", options.ADAPTER),
     option("--encoder", "Without --adapter, searches as it is. With it: its base.", ENCODER),
     option("--split", "Only the pictures of this split; else all.", SPLIT),
     options.data_root,
@@ -111,19 +110,12 @@ def embed_command(data: str, out: Path, **given: Any) -> None:
 def _opened(
     data: str | None, adapter: Path | None, split: str | None, data_root: Path | None, **given: Any
 ) -> tuple[Any, Any, Path | None]:
-    """The encoder, the pictures (None without ``data``), and the adapter's folder.
-
-    Raises:
-        StudyError: one of them is not named, or absent; an adapter is looked for before torch.
-    """
+    """The encoder, the pictures (None without ``data``), and the adapter's folder."""
     name, device = given["encoder"], given["device"]
     if adapter is None and name is None:
         raise StudyError("give --adapter DIR, or --encoder NAME to search with it as it is")
-    if adapter is not None:
-        adapter = next((a for a in (adapter, ADAPTERS / adapter) if a.exists()), adapter)
-        if not adapter.exists():
-            raise StudyError(f"no adapter at {adapter}: give the folder that `rsstudy train` made")
-        adapter = adapter.parent if adapter.is_file() else adapter
+    if adapter is not None and not adapter.exists():
+        raise StudyError(f"no adapter at {adapter}: give the folder that `rsstudy train` made")
 
     from rsstudy.adapters import load_adapter
     from rsstudy.data.sources import load

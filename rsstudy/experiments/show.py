@@ -83,10 +83,8 @@ def show_check(facts: Mapping[str, Any]) -> None:
     captions = sum(of["captions"] for of in counted)
     show([*counted, {"split": "all", "images": facts["images"], "captions": captions}])
     click.echo()
-    of_class = facts["classes"].values()
-    sizes = " to ".join(
-        f"{n:,}" for n in sorted({min(of_class), max(of_class)} if of_class else ())
-    )
+    of_class = sorted(facts["classes"].values())
+    sizes = " to ".join(f"{n:,}" for n in dict.fromkeys([*of_class[:1], *of_class[-1:]]))
     classes = f"{len(of_class)}, of {sizes} images each" if of_class else "none given"
     apart = {"name", "images", "splits", "errors", "findings", "ok", "classes", *DIGESTS}
     rest = {name: _counted(of) for name, of in facts.items() if name not in apart}
