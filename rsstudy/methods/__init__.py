@@ -1,21 +1,20 @@
 """Methods: what is trained. One short file a method, named after it, read like its equation."""
 
-from rsstudy.methods.attaching import attach, attached, batches_counted, detach, merge, whole
-from rsstudy.methods.registry import (
-    PRESETS,
-    Method,
-    TrainedParameters,
-    base_name,
-    count_trained,
-    create_method,
-    load_trained,
-    name_of,
-    trained,
-)
-from rsstudy.registry import METHODS
-
-__all__ = ["METHODS", "PRESETS", "Method", "TrainedParameters", "attach", "attached", "base_name"]
-__all__ += ["batches_counted", "count_trained", "create_method", "detach", "load_trained", "merge"]
-__all__ += ["name_of", "trained", "whole"]
+from rsstudy.methods.attaching import attach as attach
+from rsstudy.methods.attaching import attached as attached
+from rsstudy.methods.attaching import batches_counted as batches_counted
+from rsstudy.methods.attaching import detach as detach
+from rsstudy.methods.attaching import merge as merge
+from rsstudy.methods.attaching import whole as whole
+from rsstudy.methods.registry import PRESETS as PRESETS
+from rsstudy.methods.registry import Method as Method
+from rsstudy.methods.registry import TrainedParameters as TrainedParameters
+from rsstudy.methods.registry import base_name as base_name
+from rsstudy.methods.registry import count_trained as count_trained
+from rsstudy.methods.registry import create_method as create_method
+from rsstudy.methods.registry import load_trained as load_trained
+from rsstudy.methods.registry import name_of as name_of
+from rsstudy.methods.registry import trained as trained
+from rsstudy.registry import METHODS as METHODS
 
 METHODS.load()  # presets have names, too

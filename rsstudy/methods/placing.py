@@ -134,6 +134,6 @@ def place_prompts(
     return prompts
 
 
-def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
-    """A learned tensor, normal at the start."""
-    return nn.Parameter(torch.randn(*shape) * std)
+def learned(*shape: int) -> nn.Parameter:
+    """A learned tensor, normal at the start, with deviation 0.02."""
+    return nn.Parameter(torch.randn(*shape) * 0.02)
