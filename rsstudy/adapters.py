@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
-from rsstudy.encoders.dual import GIVEN, given_weights
+from rsstudy.encoders.given import GIVEN, given_weights
 from rsstudy.encoders.tiny import CONFIG
 from rsstudy.errors import StudyError
 from rsstudy.files import read_json, sha256_of, whole_file

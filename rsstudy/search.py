@@ -23,14 +23,13 @@ from rsstudy.data.pixels import DECODING_VERSION, each_picture, fit, picture_dig
 from rsstudy.data.reading import Files, Row, assemble
 from rsstudy.data.sources import load
 from rsstudy.encoders import DualEncoder, encoder_version
-from rsstudy.encoders.dual import state_sha256
 from rsstudy.errors import StudyError
 from rsstudy.files import cache_folder, whole_file
 from rsstudy.found import Found, Hit
 from rsstudy.methods import attached
 from rsstudy.progress import Progress
 from rsstudy.retrieval import distinct, distinct_rows
-from rsstudy.tensors import kept
+from rsstudy.tensors import kept, state_sha256
 
 BATCH = 128  # pictures or texts that are embedded at once
 PART = 2048  # pictures of one file of the cache: what an interruption loses at most

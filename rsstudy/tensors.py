@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rsstudy.errors import StudyError
 from rsstudy.files import whole_file
@@ -78,3 +79,14 @@ def _sha256(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors, reverse=True):  # the order of caches that are there already
         whole.update(tensors[name].numpy().data)
     return whole.hexdigest()
+
+
+def state_sha256(module: nn.Module, but: str = "") -> str:
+    """sha256 over a module's tensors (names, types, shapes, bytes), but for one by its name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if name == but:
+            continue
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -11,21 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rsstudy.retrieval as room
+from rsstudy.ceilings import highest, tied_oracle
 from rsstudy.data.sources import load
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, prepare
-from rsstudy.retrieval import (
-    KS,
-    Ranks,
-    chance,
-    counts_of,
-    distinct,
-    highest,
-    rank,
-    scores,
-    tied_oracle,
-)
+from rsstudy.retrieval import KS, Ranks, chance, counts_of, distinct, rank, scores
 from rsstudy.scenes import scenes
 
 

@@ -23,10 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsstudy.encoders.attention import attend_as_they_lie
-from rsstudy.encoders.dual import DualEncoder, given_weights, seeded, state_sha256
+from rsstudy.encoders.dual import DualEncoder, seeded
+from rsstudy.encoders.given import given_weights
 from rsstudy.errors import StudyError, first_line, unknown
 from rsstudy.files import read_json, sha256_of
 from rsstudy.registry import ELSEWHERE, encoder_names
+from rsstudy.tensors import state_sha256
 
 
 class CLIP(open_clip.CLIP):

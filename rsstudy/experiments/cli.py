@@ -102,9 +102,9 @@ def data_check(
     Exit status 1 when something is broken; 0, with the findings listed, when the set can be used.
     --json names every image concerned, where the report names the first.
     """
+    from rsstudy.ceilings import highest, tied_oracle
     from rsstudy.data.audit import audit
     from rsstudy.data.sources import load
-    from rsstudy.retrieval import highest, tied_oracle
 
     whole = load(name_or_path, data_root)
     facts = audit(whole).as_dict()

@@ -19,15 +19,14 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import some_of
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create, encoder_version
-from rsstudy.encoders.dual import state_sha256
 from rsstudy.errors import StudyError
-from rsstudy.evaluation import Pairs, evaluate, prepare, query_counts
+from rsstudy.evaluation import Pairs, evaluate, prepare
 from rsstudy.experiments.cost import reset_peak_memory, training_cost
 from rsstudy.experiments.environment import environment
 from rsstudy.experiments.names import identity_of, label_of, objective_label, public_name, slug
 from rsstudy.experiments.protocol import Sealed
 from rsstudy.experiments.record import RECORD, fold_name, read_record, write_record
-from rsstudy.experiments.splits import Opened, data_label, open_splits
+from rsstudy.experiments.splits import Opened, data_label, open_splits, query_counts
 from rsstudy.files import hold
 from rsstudy.methods import (
     Method,
@@ -42,6 +41,7 @@ from rsstudy.methods import (
 from rsstudy.objectives import Objective, named_objective
 from rsstudy.registry import METHODS, OBJECTIVES
 from rsstudy.settings import no_effect, settings_of
+from rsstudy.tensors import state_sha256
 from rsstudy.training.checkpoint import Diverged
 from rsstudy.training.loop import Training, train
 from rsstudy.training.parallel import together
