@@ -9,12 +9,11 @@ since captions are no class names within "a photo of a", and each ``F_i`` has a 
 """
 
 from functools import partial
-from operator import getitem
 
 from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder
-from rsstudy.methods.placing import learned, place_tokens
+from rsstudy.methods.placing import learned, own_tokens, place_tokens
 from rsstudy.methods.registry import Natural, Positive, register
 
 
@@ -41,7 +40,7 @@ class MaPLe:
             prompts.append(learned(self.tokens, text[layer].width))
             functions.append(nn.Linear(text[layer].width, image[layer].width))
         encoder.method.prompts, encoder.method.functions = prompts, functions
-        place_tokens(text, depth, self.tokens, partial(getitem, prompts))
+        place_tokens(text, depth, self.tokens, partial(own_tokens, prompts))
         place_tokens(image, depth, self.tokens, partial(of_text, functions, prompts))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from operator import getitem
 from typing import Literal
 
 import torch
@@ -130,8 +129,13 @@ def place_prompts(
     """Add ``count`` free tokens to each of the first blocks of a tower; see ``place_tokens``."""
     blocks = encoder.blocks(modality)
     prompts = nn.ParameterList(learned(count, block.width) for block in blocks[: depth or None])
-    place_tokens(blocks, depth, count, partial(getitem, prompts))
+    place_tokens(blocks, depth, count, partial(own_tokens, prompts))
     return prompts
+
+
+def own_tokens(prompts: nn.ParameterList, layer: int) -> Tensor:
+    """The tokens of a block that has its own."""
+    return prompts[layer]
 
 
 def learned(*shape: int) -> nn.Parameter:
