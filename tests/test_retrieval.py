@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rsstudy.retrieval as room
+from rsstudy import ceilings
 from rsstudy.ceilings import highest, tied_oracle
 from rsstudy.data.sources import load
 from rsstudy.encoders import create
@@ -221,11 +222,12 @@ def test_no_scorer_exceeds_the_highest_score_and_each_recall_is_attained(caption
 
 def with_ks(function, ks, *arguments):
     """A score function with other values of k, so that small sets can try it."""
-    before, room.KS = room.KS, ks
+    before = room.KS
+    room.KS = ceilings.KS = ks
     try:
         return function(*arguments)
     finally:
-        room.KS = before
+        room.KS = ceilings.KS = before
 
 
 @settings(deadline=None, max_examples=100)

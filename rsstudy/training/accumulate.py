@@ -12,14 +12,8 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.objectives import Objective
-from rsstudy.training.batch import (
-    LossOf,
-    as_in_training,
-    batch_loss,
-    by_towers,
-    loss_of_views,
-    views,
-)
+from rsstudy.training import batch
+from rsstudy.training.batch import LossOf, batch_loss, loss_of_views
 from rsstudy.training.recipe import Recipe
 
 
@@ -50,9 +44,9 @@ def add_gradients(
 
     def embed(rows: slice) -> tuple[Tensor, Tensor]:
         others = second if second is None else second[rows]
-        of_views = views(objective, images[rows], tokens[rows], others)
-        with as_in_training(encoder, objective, recipe, rows.stop - rows.start):
-            return by_towers(encoder, recipe, *of_views)
+        of_views = batch.views(objective, images[rows], tokens[rows], others)
+        with batch.as_in_training(encoder, objective, recipe, rows.stop - rows.start):
+            return batch.by_towers(encoder, recipe, *of_views)
 
     pairs = len(images)
     count = min(recipe.accumulate, pairs)

@@ -29,16 +29,8 @@ class OutOfTime(StudyError):
 
 
 # What a checkpoint keeps beside weights, optimizer and random states.
-KEPT: tuple[str, ...] = (
-    "identity",
-    "epoch",
-    "step",
-    "losses",
-    "epoch_seconds",
-    "images",
-    "history",
-)
-KEPT += ("best_epoch", "best_score", "best")
+KEPT = ["identity", "epoch", "step", "losses", "epoch_seconds", "images", "history"]
+KEPT += ["best_epoch", "best_score", "best"]
 
 
 class State:
