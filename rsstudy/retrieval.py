@@ -185,21 +185,20 @@ def pairs_of(text_of: np.ndarray, image_of: np.ndarray) -> tuple[np.ndarray, ...
 
 @torch.no_grad()
 def rank(
-    images: Tensor, texts: Tensor, text_of: np.ndarray, image_of: np.ndarray, chunk: int = 0
+    images: Tensor, texts: Tensor, text_of: np.ndarray, image_of: np.ndarray
 ) -> tuple[tuple[Ranks, Ranks], tuple[Ranks, Ranks]]:
     """Rank every caption for every image, and every image for every caption.
 
     Nothing is sorted: what is above the own similarity is counted, and so is what equals it. Memory
     stays within three times ``tiles.HELD`` similarities, whatever the number of images and texts.
 
-    Images with the same bits tie whatever ``chunk`` is, and so do texts: each distinct vector is
-    multiplied once. Two rows of a product could differ in their last bits, by place or by tile.
+    Images with the same bits tie, and so do texts: each distinct vector is multiplied once. Rows
+    of a product could differ in their last bits, by place or by tile.
 
     Args:
         images: unit vectors (N, d).
         texts: unit vectors of the distinct texts (D, d).
         text_of, image_of: for each of M captions, its text in 0..D and its image in 0..N.
-        chunk: distinct images, and distinct texts, of a tile; 0 for what suits the device.
 
     Returns:
         By the standard and by the relaxed protocol, each: counts for N image queries (candidates:
@@ -209,7 +208,7 @@ def rank(
     copies = np.bincount(text_of, minlength=len(texts))  # captions of each text
     (rows, row_of), (columns, column_of) = distinct_rows(images), distinct_rows(texts)
     images = images[rows] if len(rows) < len(images) else images
-    tiles = Tiles(images, texts[columns] if len(columns) < len(texts) else texts, chunk)
+    tiles = Tiles(images, texts[columns] if len(columns) < len(texts) else texts)
     similarity = tiles.at(row_of[image], column_of[text])
     best = torch.full((len(row_of),), -torch.inf, device=images.device)
     best.scatter_reduce_(0, tiles.here(image), similarity, "amax")
