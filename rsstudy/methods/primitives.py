@@ -280,7 +280,10 @@ def quick_gelu(z: Tensor) -> Tensor:
 
 
 def before(module: nn.Module, change: Callable[[tuple, dict], Any]) -> None:
-    """Change what a module is called with: (args, kwargs) -> the same, or None to leave it."""
+    """Change what a module is called with: (args, kwargs) -> the same, or None to leave it.
+
+    What a closure refers to, a deep copy of the model would share with the original.
+    """
     hook = partial(_of_call, change)
     _own(module, module.register_forward_pre_hook(hook, with_kwargs=True))
 
