@@ -132,6 +132,19 @@ def load_adapter(
     return base.eval()
 
 
+def open_encoder(
+    adapter: Path | None, name: str, device: str, image_size: int | None = None
+) -> DualEncoder:
+    """The encoder with a saved adapter on it, or the one called ``name``.
+
+    Args:
+        name: with an adapter, where its base weights lie now; "" as its configuration says.
+    """
+    if adapter is not None:
+        return load_adapter(adapter, name or None, device)
+    return create(name, image_size).to(pick_device(device))
+
+
 def _check_architecture(folder: Path, base: DualEncoder, trained_on: str) -> None:
     if base.architecture != trained_on:
         raise StudyError(

@@ -200,6 +200,7 @@ def _has_ended(pid: int) -> bool:
 
 def _lost(everyone: Sequence[tuple[str, int]]) -> Lost:
     """The error for a lost connection, with the numbers of this machine's processes that ended."""
+    # Until it is known who ended, torchrun's own signal is only noted.
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     me, until = together().rank, time.monotonic() + ENDING
