@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
-from rsstudy.encoders.dual import GIVEN, given_weights
+from rsstudy.encoders.given import GIVEN, given_weights
 from rsstudy.encoders.tiny import CONFIG
 from rsstudy.errors import StudyError
 from rsstudy.files import read_json, sha256_of, whole_file
@@ -130,6 +130,19 @@ def load_adapter(
                 parameter.requires_grad_(True)
         load_trained(base, tensors, str(Path(folder) / ADAPTER))
     return base.eval()
+
+
+def open_encoder(
+    adapter: Path | None, name: str, device: str, image_size: int | None = None
+) -> DualEncoder:
+    """The encoder with a saved adapter on it, or the one called ``name``.
+
+    Args:
+        name: with an adapter, where its base weights lie now; "" as its configuration says.
+    """
+    if adapter is not None:
+        return load_adapter(adapter, name or None, device)
+    return create(name, image_size).to(pick_device(device))
 
 
 def _check_architecture(folder: Path, base: DualEncoder, trained_on: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -133,31 +133,3 @@ def evaluate_vectors(
     ks = tuple(ks)
     standard, relaxed = rank(images, texts, pairs.text_of, pairs.image_of)
     return Evaluation(scores(*standard, ks), scores(*relaxed, ks), standard, relaxed, pairs.text_of)
-
-
-def query_counts(
-    evaluation: Evaluation, image_of: np.ndarray, classes: Sequence[str | None], relaxed=True
-) -> dict[str, Any]:
-    """For every query the counts its recalls come from, which captions are alike, and the classes.
-
-    By the standard protocol a caption query owns one image, so its ``own`` is left out.
-
-    Args:
-        image_of: the image of each caption, image by image.
-        classes: one name an image, or none.
-        relaxed: add the counts of the relaxed protocol.
-    """
-
-    def counts(both: tuple[Ranks, Ranks]) -> dict[str, dict[str, list[int]]]:
-        return {
-            direction: {name: getattr(ranks, name).tolist() for name in ("above", "tie", "own")}
-            for direction, ranks in zip(("image_to_text", "text_to_image"), both, strict=True)
-        }
-
-    found: dict[str, Any] = counts(evaluation.standard)
-    del found["text_to_image"]["own"]
-    found["captions_of_image"] = np.bincount(image_of, minlength=len(classes)).tolist()
-    found |= {"text_of_caption": evaluation.text_of.tolist(), "classes": list(classes)}
-    if relaxed:
-        found["relaxed"] = counts(evaluation.relaxed)
-    return found

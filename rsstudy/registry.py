@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rsstudy.errors import unknown
+from rsstudy.errors import StudyError, unknown
 
 Thing = TypeVar("Thing")
 
@@ -90,6 +90,22 @@ def encoder_names() -> list[str]:
     ships = Path(str(found and found.origin)).parent / "model_configs"
     names = [*sorted(ENCODERS), *sorted(path.stem for path in ships.glob("*.json"))]
     return sorted(names, key=lambda name: (name not in ENCODERS, name not in ("tiny", "ViT-B-32")))
+
+
+def located(name: str) -> tuple[Path, str | None]:
+    """The path of a set, and the column of its captions: of ``PATH?captions=COLUMN``, or None.
+
+    A path may have a question mark itself: what exists as it is named has no column.
+
+    Raises:
+        StudyError: no path can have that name.
+    """
+    try:
+        path = Path(name).expanduser()
+        asked = None if path.exists() else re.fullmatch(r"(.+)\?captions=(.+)", name)
+        return (Path(asked[1]).expanduser(), asked[2]) if asked else (path, None)
+    except (OSError, RuntimeError, ValueError) as problem:  # too long, no such user, a null byte
+        raise StudyError(f"cannot look at {name[:80]}: {problem}") from None
 
 
 METHODS = Registry("method", "methods")

@@ -16,7 +16,7 @@ From one ranking come two protocols, which differ in what counts as right:
 - *standard*: a query's own pair alone;
 - *relaxed*: every caption with the same text as an own one, and every image that has the caption.
 
-``chance``, ``tied_oracle`` and ``highest`` bound what a score can be, from the captions alone.
+What a score can be at most, from the captions alone, computes ``rsstudy.ceilings``.
 """
 
 from __future__ import annotations
@@ -86,60 +86,6 @@ def chance(captions_of_image: Sequence[int]) -> dict[str, float]:
     i2t = Ranks(np.zeros_like(captions), np.full(images, total), captions)
     t2i = Ranks(np.zeros(total, int), np.full(total, images), np.ones(total, int))
     return scores(i2t, t2i)
-
-
-def tied_oracle(captions: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The scores of an oracle that knows which captions each picture has, and nothing more.
-
-    Each text of a picture gets the one high score with it, every other text the one low score. For
-    an image query all captions tie at the top whose text the picture has, copies on other pictures
-    included; for a caption query all pictures that have its text.
-
-    Args:
-        captions: the captions of each image of the test split.
-    """
-    _, text_of, image_of = distinct(captions)
-    image, text, owned, _ = _pairs(text_of, image_of)
-    alike = np.bincount(image, np.bincount(text_of)[text], len(captions)).astype(int)
-    own = np.bincount(image, owned, len(captions)).astype(int)
-    sharing = np.bincount(text)[text_of]
-    return scores(
-        Ranks(np.zeros_like(alike), alike, own),
-        Ranks(np.zeros_like(sharing), sharing, np.ones_like(sharing)),
-    )
-
-
-def highest(captions: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The highest score that any scorer of distinct texts can expect, each of the six by itself.
-
-    A scorer gives one similarity to an image and a text, so identical captions tie.
-
-    - Image to text: a text with m own of c copies in the set, put first, is found among the first k
-      with P = 1 - C(c - m, k) / C(c, k), which is 1 where c <= k. The best is the own text with the
-      largest P. Ties of several texts gain nothing: of a pooled tie the text with the largest m / c
-      alone does at least as well for every k.
-    - Text to image: all queries of one text see one order of the images. Their expected hits are
-      most when the k images with the most copies of the text come first; one order serves all k.
-
-    Each of the six figures is attained. Their mean, ``mean_recall``, is an upper bound: an image
-    may prefer one text for R@1 and another for R@5, and the directions may contradict each other.
-    On RSICD and UCM-Captions one table of scores attains it (tests/test_retrieval.py builds it).
-
-    Args:
-        captions: the captions of each image of the test split.
-    """
-    _, text_of, image_of = distinct(captions)
-    image, text, owned, _ = _pairs(text_of, image_of)
-    first = Ranks(np.zeros_like(owned), np.bincount(text_of)[text], owned)
-    found = {}
-    for k in KS:
-        best = np.zeros(len(captions))
-        np.maximum.at(best, image, first.recall(k))
-        found[f"i2t_r{k}"] = 100 * float(best.mean())
-    most_first = pd.Series(owned).sort_values(ascending=False)
-    of_text = most_first.groupby(text[most_first.index])
-    found |= {f"t2i_r{k}": 100 * float(of_text.head(k).sum() / len(text_of)) for k in KS}
-    return {**found, "mean_recall": sum(found.values()) / len(found)}
 
 
 def counts_of(queries: Mapping[str, Any], protocol: str = "standard") -> tuple[Ranks, Ranks]:
@@ -224,7 +170,7 @@ def distinct_rows(rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return np.unique(row_of, return_index=True)[1], row_of
 
 
-def _pairs(text_of: np.ndarray, image_of: np.ndarray) -> tuple[np.ndarray, ...]:
+def pairs_of(text_of: np.ndarray, image_of: np.ndarray) -> tuple[np.ndarray, ...]:
     """Each pair of an image and a text that it has, image by image.
 
     Returns:
@@ -239,31 +185,30 @@ def _pairs(text_of: np.ndarray, image_of: np.ndarray) -> tuple[np.ndarray, ...]:
 
 @torch.no_grad()
 def rank(
-    images: Tensor, texts: Tensor, text_of: np.ndarray, image_of: np.ndarray, chunk: int = 0
+    images: Tensor, texts: Tensor, text_of: np.ndarray, image_of: np.ndarray
 ) -> tuple[tuple[Ranks, Ranks], tuple[Ranks, Ranks]]:
     """Rank every caption for every image, and every image for every caption.
 
     Nothing is sorted: what is above the own similarity is counted, and so is what equals it. Memory
     stays within three times ``tiles.HELD`` similarities, whatever the number of images and texts.
 
-    Images with the same bits tie whatever ``chunk`` is, and so do texts: each distinct vector is
-    multiplied once. Two rows of a product could differ in their last bits, by place or by tile.
+    Images with the same bits tie, and so do texts: each distinct vector is multiplied once. Rows
+    of a product could differ in their last bits, by place or by tile.
 
     Args:
         images: unit vectors (N, d).
         texts: unit vectors of the distinct texts (D, d).
         text_of, image_of: for each of M captions, its text in 0..D and its image in 0..N.
-        chunk: distinct images, and distinct texts, of a tile; 0 for what suits the device.
 
     Returns:
         By the standard and by the relaxed protocol, each: counts for N image queries (candidates:
         M captions) and for M caption queries (N images).
     """
-    image, text, owned, pair_of = _pairs(text_of, image_of)
+    image, text, owned, pair_of = pairs_of(text_of, image_of)
     copies = np.bincount(text_of, minlength=len(texts))  # captions of each text
     (rows, row_of), (columns, column_of) = distinct_rows(images), distinct_rows(texts)
     images = images[rows] if len(rows) < len(images) else images
-    tiles = Tiles(images, texts[columns] if len(columns) < len(texts) else texts, chunk)
+    tiles = Tiles(images, texts[columns] if len(columns) < len(texts) else texts)
     similarity = tiles.at(row_of[image], column_of[text])
     best = torch.full((len(row_of),), -torch.inf, device=images.device)
     best.scatter_reduce_(0, tiles.here(image), similarity, "amax")

@@ -23,14 +23,13 @@ from rsstudy.data.pixels import DECODING_VERSION, each_picture, fit, picture_dig
 from rsstudy.data.reading import Files, Row, assemble
 from rsstudy.data.sources import load
 from rsstudy.encoders import DualEncoder, encoder_version
-from rsstudy.encoders.dual import state_sha256
 from rsstudy.errors import StudyError
 from rsstudy.files import cache_folder, whole_file
 from rsstudy.found import Found, Hit
 from rsstudy.methods import attached
 from rsstudy.progress import Progress
 from rsstudy.retrieval import distinct, distinct_rows
-from rsstudy.tensors import read_tensors, save_tensors
+from rsstudy.tensors import kept, state_sha256
 
 BATCH = 128  # pictures or texts that are embedded at once
 PART = 2048  # pictures of one file of the cache: what an interruption loses at most
@@ -177,9 +176,8 @@ def index(
     with Progress(total=len(whole), disable=not progress, **shown) as bar:
         for start in range(0, len(whole), PART):
             part = whole.take(range(len(whole))[start : start + PART])
-            kept = _part(encoder, digest, part, bar)
-            good += (kept.pop("rows") + start).tolist()
-            parts.append(kept)
+            parts.append(_part(encoder, digest, part, bar))
+            good += (parts[-1].pop("rows") + start).tolist()
             bar.update(start + len(part) - bar.n)
     if broken := [whole.filenames[row] for row in sorted({*range(len(whole))} - {*good})]:
         some = ", ".join(broken[:5]) + (", ..." if len(broken) > 5 else "")
@@ -274,32 +272,18 @@ def _part(
                 vectors.append(encoder.embed_images(torch.from_numpy(np.stack(batch))).cpu())
                 batch.clear()
             bar.update()
-        kept = torch.tensor(digests, dtype=torch.uint8).reshape(-1, 32)
-        whole = torch.tensor(rows, dtype=torch.int64)
-        return {"rows": whole, "vectors": torch.cat(vectors), "digests": kept}
+        return {
+            "rows": torch.tensor(rows, dtype=torch.int64),
+            "vectors": torch.cat(vectors),
+            "digests": torch.tensor(digests, dtype=torch.uint8).reshape(-1, 32),
+        }
 
     return _kept(_sha256(digest, part.fingerprint()), embed)
 
 
 def _kept(name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What the cache has by a name; else, and where that is damaged, what is computed now."""
-    path = cache_folder() / "index" / f"{name}.safetensors"
-    with suppress(StudyError):
-        tensors = read_tensors(path)
-        if tensors.pop("seal", torch.empty(0)).tolist() == _seal(tensors):
-            return tensors
-    tensors = compute()
-    try:
-        save_tensors(path, {**tensors, "seal": torch.tensor(_seal(tensors), dtype=torch.uint8)})
-    except StudyError as problem:  # the vectors are at hand all the same
-        log.warning("%s; they will be embedded anew next time", problem)
-    return tensors
-
-
-def _seal(tensors: Mapping[str, Tensor]) -> list[int]:
-    """The sha256 of some tensors: a disk's flipped bit would change what is found."""
-    whole = b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
-    return list(hashlib.sha256(whole).digest())
+    """What the cache has by a name, else what is computed."""
+    return kept(cache_folder() / "index" / f"{name}.safetensors", "embedding", compute)
 
 
 def _state(encoder: DualEncoder) -> tuple[int, ...]:

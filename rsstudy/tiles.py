@@ -27,14 +27,14 @@ class Tiles:
     again, by the same call: a product of another shape could round differently.
     """
 
-    def __init__(self, rows: Tensor, columns: Tensor, chunk: int) -> None:
+    def __init__(self, rows: Tensor, columns: Tensor) -> None:
         area = CACHED if rows.device.type == "cpu" else HELD
-        high = chunk or min(len(rows), max(isqrt(area), area // len(columns)))
-        i, j = -(-len(rows) // high), -(-len(columns) // (chunk or area // high))
+        high = min(len(rows), max(isqrt(area), area // len(columns)))
+        i, j = -(-len(rows) // high), -(-len(columns) // (area // high))
         self.parts = rows.tensor_split(i), columns.tensor_split(j)
         self.spare, self.holds = rows.new_empty(0), rows.new_empty(0)
         self.here = partial(torch.as_tensor, device=rows.device)
-        fits = not chunk and len(rows) * len(columns) <= HELD
+        fits = len(rows) * len(columns) <= HELD
         strips = (rows @ columns.T).tensor_split(i) if fits else ()
         self.whole = [strip.tensor_split(j, dim=1) for strip in strips]
 

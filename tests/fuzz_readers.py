@@ -32,7 +32,6 @@ from rsstudy.data.audit import audit
 from rsstudy.data.decoding import decode_bytes
 from rsstudy.data.karpathy import read_karpathy
 from rsstudy.data.parquet import read_parquet
-from rsstudy.data.pixels import _checksum, _read_cache
 from rsstudy.data.sources import load
 from rsstudy.encoders import create
 from rsstudy.encoders.delta import DOWN, UP, apply_delta
@@ -43,7 +42,7 @@ from rsstudy.experiments.record import read_choices, read_record, read_records, 
 from rsstudy.experiments.run import Run, execute
 from rsstudy.files import whole_file
 from rsstudy.methods import attach, create_method, load_trained, trained
-from rsstudy.tensors import read_tensors, save_tensors
+from rsstudy.tensors import kept, read_tensors, save_tensors
 from rsstudy.training.checkpoint import State
 from rsstudy.training.loop import make_optimizer
 from rsstudy.training.recipe import Recipe
@@ -191,12 +190,10 @@ def set_targets(folder: Path) -> Targets:
     def picture(content: bytes) -> None:
         decode_bytes(content, "picture")
 
-    cached = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 32, dtype=torch.uint8)
-    cache_entry = dict(zip(("images", "digests"), cached, strict=True))
-    save_tensors(folder / "cache.safetensors", cache_entry, {"sha256": _checksum(*cached)})
+    kept(folder / "cache.safetensors", "decoding", lambda: {"images": torch.zeros(2, 3, 4, 4)})
 
     def cache(content: bytes) -> None:
-        _read_cache(put(folder / "damaged" / "cache", content), (2, 3, 4, 4))
+        kept(put(folder / "damaged" / "cache", content), "decoding", lambda: {})
 
     return {
         "Parquet shards": (damaged(good_shard), parquet),

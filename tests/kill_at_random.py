@@ -25,7 +25,6 @@ import torch
 from tqdm import tqdm
 
 from rsstudy.adapters import read_adapter
-from rsstudy.data.pixels import _read_cache
 from rsstudy.errors import StudyError
 from rsstudy.experiments.arms import Arm
 from rsstudy.experiments.environment import environment
@@ -34,7 +33,7 @@ from rsstudy.experiments.record import read_record, readable
 from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import run_arms
 from rsstudy.files import whole_file
-from rsstudy.tensors import read_tensors
+from rsstudy.tensors import kept, read_tensors
 from rsstudy.training.curve import HISTORY, read_history
 from rsstudy.training.recipe import Recipe
 
@@ -134,9 +133,11 @@ def check_files(folder: Path) -> Counter[str]:
         elif path.parent.name == "choices":
             read_choice(path)
         elif path.parent.name == "pixels" and path.suffix == ".safetensors":
-            shape = tuple(read_tensors(path)["images"].shape)
-            if _read_cache(path, shape) is None:
+
+            def half_written(path: Path = path) -> dict:
                 raise StudyError(f"{path} is half-written")
+
+            kept(path, "decoding", half_written)
         elif path.name == HISTORY:
             read_history(path)
         elif path.suffix != ".lock":

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from rsstudy.data.audit import audit
 from rsstudy.data.parquet import read_parquet
-from rsstudy.data.report import report
 from rsstudy.errors import StudyError, unknown
 from rsstudy.experiments.cli import LIST_KINDS
 from rsstudy.experiments.listing import FIRST_ENCODERS
@@ -71,23 +70,25 @@ def test_the_help_of_train_says_where_settings_are_named(call):
     assert "rsstudy list methods" in words and "rsstudy list objectives" in words
 
 
-def test_a_report_gives_the_verdict_first_and_digests_whole(
-    changed, rows, write_parquet, own_cache
+def test_a_check_gives_the_verdict_first_and_digests_whole(
+    changed, rows, write_parquet, own_cache, call
 ):
-    found = audit(read_parquet(write_parquet(rows, "fine")), progress=False)
-    lines = report(found.as_dict()).splitlines()
+    folder = write_parquet(rows, "fine")
+    found = audit(read_parquet(folder), progress=False)
+    lines = call("data", "check", folder).output.splitlines()
     assert lines[0] == "fine: usable"
-    assert f"pixel digest     {found.pixel_digest}" in lines
-    assert f"manifest digest  {found.manifest_digest}" in lines
-    assert [line.split() for line in lines if line.startswith(("train", "all"))] == [
+    words = [line.split() for line in lines]
+    assert ["pixel", "digest", found.pixel_digest] in words
+    assert ["manifest", "digest", found.manifest_digest] in words
+    assert [of for of in words if of[:1] in (["train"], ["all"])] == [
         ["train", "6", "30"],
         ["all", "10", "50"],
     ]
     assert not re.search(r"[{}\[\]]|None", "\n".join(lines))
     damaged = changed(2, content=rows[2].content[:60])
-    broken = audit(read_parquet(write_parquet(damaged, "torn")), progress=False)
-    first, second = report(broken.as_dict()).splitlines()[:2]
-    assert first == "torn: broken" and "beach_2.png" in second
+    said = call("data", "check", write_parquet(damaged, "torn"))
+    first, second = said.output.splitlines()[:2]
+    assert said.code == 1 and first == "torn: broken" and "beach_2.png" in second
 
 
 def test_without_test_a_run_stops_at_validation_and_the_same_command_goes_on(train, tmp_path):

@@ -17,8 +17,15 @@ from rsstudy.evaluation import prepare
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
 from rsstudy.training.accumulate import add_gradients
-from rsstudy.training.batch import embedded, inputs
+from rsstudy.training.batch import as_in_training, by_towers, inputs, views
 from rsstudy.training.recipe import Recipe
+
+
+def embedded(encoder, objective, recipe, images, tokens, second=None):
+    shown = views(objective, images, tokens, second)
+    with as_in_training(encoder, objective, recipe, len(images)):
+        return by_towers(encoder, recipe, *shown)
+
 
 PLAIN = Recipe(batch=6, precision="fp32")
 ROWS = np.arange(6)

@@ -11,21 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rsstudy.retrieval as room
+from rsstudy import ceilings, tiles
+from rsstudy.ceilings import highest, tied_oracle
 from rsstudy.data.sources import load
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import embed, prepare
-from rsstudy.retrieval import (
-    KS,
-    Ranks,
-    chance,
-    counts_of,
-    distinct,
-    highest,
-    rank,
-    scores,
-    tied_oracle,
-)
+from rsstudy.retrieval import KS, Ranks, chance, counts_of, distinct, rank, scores
 from rsstudy.scenes import scenes
 
 
@@ -47,12 +39,21 @@ VECTORS = st.lists(
 ).map(torch.tensor)
 
 
+def in_tiles(chunk, *given):
+    """``rank`` by tiles of so many images and as many texts; 0 for what suits the device."""
+    with pytest.MonkeyPatch.context() as patched:
+        if chunk:
+            patched.setattr(tiles, "HELD", 0)
+            patched.setattr(tiles, "CACHED", chunk * chunk)
+        return rank(*given)
+
+
 @settings(deadline=None, max_examples=80)
 @given(CAPTIONS, VECTORS, VECTORS)
 def test_recalls_equal_the_oracles_with_ties_and_several_captions(captions, images, texts):
     names, text_of, image_of = distinct(captions)
     texts = texts[: len(names)]
-    by_protocol = rank(images, texts, text_of, image_of, chunk=2)
+    by_protocol = in_tiles(2, images, texts, text_of, image_of)
     of_pairs = (images @ texts.T).numpy()[:, text_of]
     owns = image_of == np.arange(3)[:, None]
     rights = np.array([[names[text] in own for text in text_of] for own in captions])
@@ -89,7 +90,7 @@ def test_chunks_change_no_score():
     whole = [scores(*counts) for counts in rank(images, texts, text_of, image_of)]
     assert whole[0]["mean_recall"] < whole[1]["mean_recall"]
     for chunk in (1, 7, 20):
-        parts = [scores(*counts) for counts in rank(images, texts, text_of, image_of, chunk)]
+        parts = [scores(*counts) for counts in in_tiles(chunk, images, texts, text_of, image_of)]
         assert parts == whole
 
 
@@ -105,7 +106,7 @@ def test_identical_pictures_tie_whatever_the_chunk(chunk, texts):
     read = torch.nn.functional.normalize(
         torch.randn(len(names), 384, generator=generator) + vectors[:1], dim=1
     )
-    found = rank(images, read, text_of, image_of, chunk)
+    found = in_tiles(chunk, images, read, text_of, image_of)
     for counts, right in zip(found, exact(images, read, captions), strict=True):
         for ranks, expected in zip(counts, right, strict=True):
             assert np.array_equal([ranks.above, ranks.tie, ranks.own], expected)
@@ -118,7 +119,7 @@ def test_texts_with_the_same_bits_tie_whatever_the_chunk(chunk):
     images, texts = torch.randn(2, 17, 384, generator=generator)
     captions = [[f"text {image}", f"as {image}"] for image in range(17)]
     _, text_of, image_of = distinct(captions)
-    (i2t, t2i), _ = rank(images, texts[image_of], text_of, image_of, chunk)
+    (i2t, t2i), _ = in_tiles(chunk, images, texts[image_of], text_of, image_of)
     assert i2t.tie.tolist() == [2] * 17 and np.array_equal(t2i.above[::2], t2i.above[1::2])
 
 
@@ -230,11 +231,12 @@ def test_no_scorer_exceeds_the_highest_score_and_each_recall_is_attained(caption
 
 def with_ks(function, ks, *arguments):
     """A score function with other values of k, so that small sets can try it."""
-    before, room.KS = room.KS, ks
+    before = room.KS
+    room.KS = ceilings.KS = ks
     try:
         return function(*arguments)
     finally:
-        room.KS = before
+        room.KS = ceilings.KS = before
 
 
 @settings(deadline=None, max_examples=100)

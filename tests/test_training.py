@@ -15,10 +15,11 @@ from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs, evaluate, prepare
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
-from rsstudy.training.batch import augmented, batches, count_batches, siblings
+from rsstudy.training.batch import batches, count_batches
 from rsstudy.training.checkpoint import Diverged, OutOfTime
 from rsstudy.training.loop import train
 from rsstudy.training.recipe import SHORT, Recipe, learning_rate
+from rsstudy.training.second_view import augmented, siblings
 
 RECIPE = Recipe(epochs=3, batch=2, precision="fp32")
 

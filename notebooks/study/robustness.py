@@ -21,13 +21,13 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create
 from rsstudy.errors import StudyError
-from rsstudy.evaluation import embed, evaluate_vectors, prepare, query_counts
+from rsstudy.evaluation import embed, evaluate_vectors, prepare
 from rsstudy.experiments.arms import Arm, recorded
 from rsstudy.experiments.compare import Contrast, compare_factor
 from rsstudy.experiments.names import slug
 from rsstudy.experiments.record import fold_name, read_records, write_readable
 from rsstudy.experiments.run import made_with
-from rsstudy.experiments.splits import open_splits
+from rsstudy.experiments.splits import open_splits, query_counts
 from rsstudy.files import note, sha256_of
 from rsstudy.training.recipe import Recipe
 from study.comparison import judged

@@ -223,11 +223,11 @@ def _shared(captions: pd.DataFrame) -> pd.Series:
     return captions["text"].isin(owners.index[owners > 1])
 
 
-def _repeats(captions: pd.DataFrame, epochs: int = 20) -> dict[int, float]:
+def _repeats(captions: pd.DataFrame) -> dict[int, float]:
     """For each batch size the percentage of random batches with a repeated image or text."""
     columns = [pd.factorize(captions[name])[0] for name in ("image", "text")]
     random = np.random.default_rng(0)
-    found = {}
+    found, epochs = {}, 20
     for size in BATCHES:
         batches, repeated = len(captions) // size, 0
         if not batches:

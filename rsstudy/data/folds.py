@@ -139,14 +139,24 @@ def _drawn(set: ImageTextSet, assignment: str) -> list[int]:
 def _groups(set: ImageTextSet, images: list[int]) -> list[list[int]]:
     """The images that identical texts join, directly or through others; in the given order."""
     image_of = np.repeat(np.arange(len(set)), [len(own) for own in set.captions])
-    text_of, texts = pd.factorize(np.array([*chain(*set.captions)], dtype=object))
-    nodes = len(set) + len(texts)
-    edges = (np.ones(len(image_of)), (image_of, len(set) + text_of))
-    _, group_of = connected_components(coo_array(edges, shape=(nodes, nodes)), directed=False)
+    text_of, _ = pd.factorize(np.array([*chain(*set.captions)], dtype=object))
+    group_of = components(image_of, text_of, len(set))
     groups = defaultdict(list)
     for image in images:
         groups[group_of[image]].append(image)
     return list(groups.values())
+
+
+def components(image_of: np.ndarray, text_of: np.ndarray, images: int) -> np.ndarray:
+    """A number for each image; equal ones where texts join images, directly or through others.
+
+    Args:
+        image_of, text_of: of each caption its image and its text, as numbers from 0.
+    """
+    nodes = images + int(text_of.max(initial=-1)) + 1
+    edges = (np.ones(len(image_of)), (image_of, images + text_of))
+    joined = coo_array(edges, shape=(nodes, nodes))
+    return connected_components(joined, directed=False)[1][:images]
 
 
 def _require_room(set: ImageTextSet, fold: np.ndarray, largest: int) -> None:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from filelock import FileLock
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 
 from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.errors import StudyError
 from rsstudy.files import cache_folder, remove_leftovers
 from rsstudy.progress import Progress
-from rsstudy.tensors import save_tensors
+from rsstudy.tensors import kept
 
 DECODING_VERSION = 2
 """Raised when the same files come to give other pixels, so that old caches are not used."""
@@ -30,7 +27,6 @@ DECODING_VERSION = 2
 AHEAD = 256
 """As many pictures at most are decoded before they are asked for."""
 
-log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
@@ -71,10 +67,9 @@ def pixels(set: ImageTextSet, size: int, progress: bool = True) -> Pixels:
         ) from problem
     with lock:
         remove_leftovers(path.parent, path.name)
-        images, digests = _read_cache(path, (len(set), 3, size, size)) or _fill_cache(
-            path, set, size, progress
-        )
-    return Pixels(images, digests, pixel_digest(set, [bytes(row) for row in digests.numpy()]))
+        found = kept(path, "decoding", lambda: _decoded(set, size, progress))
+    digest = pixel_digest(set, [bytes(row) for row in found["digests"].numpy()])
+    return Pixels(**found, digest=digest)
 
 
 def fit(picture: np.ndarray, size: int) -> np.ndarray:
@@ -122,34 +117,7 @@ def each_picture(
         pool.shutdown(cancel_futures=True)
 
 
-def _read_cache(path: Path, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            images, digests = file.get_tensor("images"), file.get_tensor("digests")
-            checksum = (file.metadata() or {}).get("sha256")
-        if images.shape != shape or digests.shape != (shape[0], 32):
-            raise SafetensorError("other shapes than the set's")
-        if checksum != _checksum(images, digests):
-            raise SafetensorError("another checksum" if checksum else "no checksum")
-    except (SafetensorError, OSError) as problem:
-        log.warning("the decoded pictures in %s are damaged (%s): decoding anew", path, problem)
-        path.unlink(missing_ok=True)
-        return None
-    return images, digests
-
-
-def _checksum(images: torch.Tensor, digests: torch.Tensor) -> str:
-    """sha256 of a cache entry; a disk's flipped bit would go into every run unseen."""
-    whole = hashlib.sha256(images.numpy().data)
-    whole.update(digests.numpy().data)
-    return whole.hexdigest()
-
-
-def _fill_cache(
-    path: Path, set: ImageTextSet, size: int, progress: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _decoded(set: ImageTextSet, size: int, progress: bool) -> dict[str, torch.Tensor]:
     images = torch.empty((len(set), 3, size, size), dtype=torch.uint8)
     rows = images.numpy()
 
@@ -160,9 +128,4 @@ def _fill_cache(
 
     joined = bytearray(b"".join(each_picture(set, decode, progress)))
     digests = torch.frombuffer(joined, dtype=torch.uint8).reshape(len(set), 32)
-    try:
-        checksum = {"sha256": _checksum(images, digests)}
-        save_tensors(path, {"images": images, "digests": digests}, checksum)
-    except StudyError as problem:  # the pictures are at hand all the same
-        log.warning("%s; the pictures will be decoded anew next time", problem)
-    return images, digests
+    return {"images": images, "digests": digests}

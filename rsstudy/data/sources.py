@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from rsstudy.data.precomp import read_precomp, text_files
 from rsstudy.data.webdataset import read_webdataset, shards
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import cache_folder
-from rsstudy.registry import SETS
+from rsstudy.registry import SETS, located
 
 
 @dataclass(frozen=True)
@@ -82,22 +81,12 @@ def load(name_or_path: str | os.PathLike[str], data_root: Path | None = None) ->
             )
         known: ImageTextSet = read(folder)
         return known
-    (path, exists), captions = _look_at(name_or_path), None
-    if not exists and (asked := re.fullmatch(r"(.+)\?captions=(.+)", name_or_path)):
-        (path, exists), captions = _look_at(asked[1]), asked[2]
-    if exists:
+    path, captions = located(name_or_path)
+    if path.exists():
         return read_folder(path, captions=captions)
     if len(path.parts) > 1 or path.suffix or "/" in name_or_path:
         raise StudyError(f"{path} does not exist; give a folder, a {JSON} or a known name")
     raise unknown("data set or folder", name_or_path, SETS)
-
-
-def _look_at(name: str) -> tuple[Path, bool]:
-    try:
-        path = Path(name).expanduser()
-        return path, path.exists()
-    except (OSError, RuntimeError, ValueError) as problem:  # too long, no such user, a null byte
-        raise StudyError(f"cannot look at {name[:80]}: {problem}") from None
 
 
 def is_generated(name: str) -> bool:

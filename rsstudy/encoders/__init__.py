@@ -22,12 +22,12 @@ from pathlib import Path
 
 from rsstudy.encoders import compat  # noqa: F401 (the first of all: see there)
 from rsstudy.encoders.delta import apply_delta
-from rsstudy.encoders.dual import DualEncoder, state_sha256
+from rsstudy.encoders.dual import DualEncoder
 from rsstudy.encoders.places import MODALITIES, PLACES, Block, Modality  # noqa: F401
 from rsstudy.errors import StudyError, unknown
 from rsstudy.files import cache_folder, sha256_of
 from rsstudy.registry import ENCODERS, encoder_names
-from rsstudy.tensors import read_tensors
+from rsstudy.tensors import read_tensors, state_sha256
 
 register = ENCODERS.register
 # Raised when what `rsstudy pretrain tiny` makes changes its meaning.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rsstudy.encoders.given import GIVEN
 from rsstudy.encoders.places import MODALITIES, Block, Modality, find_blocks
 
 # nn.MultiheadAttention has a fused path in eval mode that rounds differently from the path used in
 # training and skips hooks; one path everywhere keeps equal things bit-equal.
 torch.backends.mha.set_fastpath_enabled(False)
-
-GIVEN = "given/"  # begins the source of weights that came in a model, not in a file
 
 
 class DualEncoder(nn.Module):
@@ -200,35 +198,3 @@ def seeded(meta: bool = False) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
         torch.manual_seed(0)
         yield
-
-
-def state_sha256(module: nn.Module) -> str:
-    """sha256 over a module's tensors (names, types, shapes, bytes), for weights without a file."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-# What decides the outputs of open_clip's, timm's and transformers' modules beside their tensors.
-_DECIDE = {"num_heads", "num_attention_heads", "eps", "image_size", "eos_id", "text_eos_id"}
-_DECIDE |= {"pool_type", "text_pool_type", "global_pool", "final_ln_after_pool"}
-
-
-def given_weights(model: nn.Module) -> dict[str, str]:
-    """The ``weights`` of a model that is given as it is: its kind -> the sha256 of its state.
-
-    The kind has a digest of heads, pooling, size and masks, which equal tensors leave open.
-    """
-    quick_gelu = any(type(module).__name__ == "QuickGELU" for module in model.modules())
-    decided = list({name for name, _ in model.named_buffers()} - set(model.state_dict()))
-    for name, module in model.named_modules():
-        for setting in _DECIDE & vars(module).keys():
-            value = vars(module)[setting]
-            if value is not None:
-                value = value[0] if isinstance(value, (tuple, list)) else value  # a square's side
-                decided.append(f"{name}.{setting}={value}")
-    digest = hashlib.sha256("\n".join(sorted(decided)).encode()).hexdigest()[:12]
-    kind = f"{type(model).__name__}{'-quickgelu' if quick_gelu else ''}-{digest}"
-    return {f"{GIVEN}{kind}": state_sha256(model)}

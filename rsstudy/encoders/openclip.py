@@ -23,10 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsstudy.encoders.attention import attend_as_they_lie
-from rsstudy.encoders.dual import DualEncoder, given_weights, seeded, state_sha256
+from rsstudy.encoders.dual import DualEncoder, seeded
+from rsstudy.encoders.given import given_weights
 from rsstudy.errors import StudyError, first_line, unknown
 from rsstudy.files import read_json, sha256_of
 from rsstudy.registry import ELSEWHERE, encoder_names
+from rsstudy.tensors import state_sha256
 
 
 class CLIP(open_clip.CLIP):
@@ -83,33 +85,15 @@ def openclip(
     Raises:
         StudyError: unknown model or tag, weights absent, out of reach or of another shape.
     """
-    build, form, described = name, "", name.startswith(ELSEWHERE)
-    seen: Mapping[str, Any] = {}
+    described = name.startswith(ELSEWHERE)
     if described:
-        file = _held(name, "open_clip_config.json")
-        read = read_json(file, Written, "a configuration of open_clip")
-        if "trust_remote_code" in json.dumps(read):
-            raise StudyError(
-                f"{file} asks to run code of its own (trust_remote_code): not done here"
-            )
-        config, seen = read["model_cfg"], read.get("preprocess_cfg") or {}
-        build, form = f"local-dir:{file.parent}", f"open_clip-{sha256_of(file)[:12]}"
+        build, form, config, seen = _described(name)
     elif name in open_clip.list_models():
-        config, weights = open_clip.get_model_config(name), weights or "openai"
+        build, form, config, seen = name, "", open_clip.get_model_config(name), {}
+        weights = weights or "openai"
     else:
         raise unknown("encoder", name, encoder_names())
-    path = Path(weights).expanduser()
-    suffixes = (".pt", ".pth", ".bin", ".safetensors")
-    is_file = path.suffix in suffixes or "/" in weights or os.sep in weights
-    tag = None if is_file or weights in ("", "random") else weights
-    if tag and described:
-        raise StudyError(f"{name} has one set of weights: leave @{tag} out")
-    if is_file and not path.is_file():
-        raise StudyError(f"no weights file at {path}")
-    if not weights and not meta:
-        path = _held(name)
-    elif tag and not meta:
-        path = _download(name, tag)
+    file, tag = _weights(name, weights, meta)
     if tag:
         seen = open_clip.get_pretrained_cfg(name, tag) or {}
     quick_gelu = bool(config.get("quick_gelu") or seen.get("quick_gelu"))
@@ -126,13 +110,39 @@ def openclip(
     _set_preprocessing(model, f"{name}@{tag}" if tag else name, seen)
     form = form or f"{name.removesuffix('-quickgelu')}{'-quickgelu' if quick_gelu else ''}"
     sources = {}
-    if not meta and weights != "random":
-        _load(model, path, name)
-        sources[f"{form}/{tag or path.name}"] = sha256_of(path)
+    if file is not None:
+        _load(model, file, name)
+        sources[f"{form}/{tag or file.name}"] = sha256_of(file)
     elif not meta:
         sources[f"{form}/random"] = state_sha256(model)
     tokens = partial(_tokens, build if name.startswith("local-dir:") else name)
     return wrap(f"{name}@{weights}", model, tokens, config["embed_dim"], sources, form)
+
+
+def _described(name: str) -> tuple[str, str, dict[str, Any], Mapping[str, Any]]:
+    """Of a folder or the hub: open_clip's name of it, its form, its model, its preprocessing."""
+    file = _held(name, "open_clip_config.json")
+    read = read_json(file, Written, "a configuration of open_clip")
+    if "trust_remote_code" in json.dumps(read):
+        raise StudyError(f"{file} asks to run code of its own (trust_remote_code): not done here")
+    form = f"open_clip-{sha256_of(file)[:12]}"
+    return f"local-dir:{file.parent}", form, read["model_cfg"], read.get("preprocess_cfg") or {}
+
+
+def _weights(name: str, weights: str, meta: bool) -> tuple[Path | None, str]:
+    """The file of weights, fetched if need be, and their tag; on the meta device no file."""
+    path, suffixes = Path(weights).expanduser(), (".pt", ".pth", ".bin", ".safetensors")
+    if path.suffix in suffixes or "/" in weights or os.sep in weights:
+        if not path.is_file():
+            raise StudyError(f"no weights file at {path}")
+        return None if meta else path, ""
+    if weights == "random":
+        return None, ""
+    if weights and name.startswith(ELSEWHERE):
+        raise StudyError(f"{name} has one set of weights: leave @{weights} out")
+    if meta:
+        return None, weights
+    return (_download(name, weights) if weights else _held(name)), weights
 
 
 def _held(name: str, file: str | None = None) -> Path:

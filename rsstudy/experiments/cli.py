@@ -19,7 +19,7 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments import options
 from rsstudy.experiments.options import DATA, ENCODER, METHOD, OBJECTIVE, PATH, SPLIT, flag, option
 from rsstudy.experiments.searching import embed_command, search_command
-from rsstudy.experiments.show import score_columns, show, show_record, write_facts
+from rsstudy.experiments.show import score_columns, show, show_check, show_record, write_facts
 
 LIST_KINDS = {
     "data": "sets known by name, and whether they are here",
@@ -102,17 +102,16 @@ def data_check(
     Exit status 1 when something is broken; 0, with the findings listed, when the set can be used.
     --json names every image concerned, where the report names the first.
     """
+    from rsstudy.ceilings import highest, tied_oracle
     from rsstudy.data.audit import audit
-    from rsstudy.data.report import report
     from rsstudy.data.sources import load
-    from rsstudy.retrieval import highest, tied_oracle
 
     whole = load(name_or_path, data_root)
     facts = audit(whole).as_dict()
     if facts["ok"] and "test" in whole.splits:
         captions = whole.split("test").captions
         facts |= {"test_tied_oracle": tied_oracle(captions), "test_highest": highest(captions)}
-    click.echo(json.dumps(facts, indent=2) if as_json else report(facts))
+    click.echo(json.dumps(facts, indent=2)) if as_json else show_check(facts)
     if not facts["ok"]:
         context.exit(1)
 
@@ -283,7 +282,7 @@ def runs_command(folder: Path, as_csv: bool, as_json: bool) -> None:
 
 
 @cli.command("evaluate", short_help="Score an adapter, or encoders, on any sets.")
-@option("--adapter", "Folder of a run that kept its adapter.", PATH)
+@option("--adapter", "Folder of a run that kept its adapter.", options.ADAPTER)
 @options.repeated(
     "--encoder encoders",
     "Without --adapter: score this encoder zero-shot. With it: where its base weights are now.",
@@ -351,7 +350,7 @@ def evaluate_command(
     how["templates"] = (templates or TEMPLATES) if classes else ()
     answers: list[Any] = []
     problems: list[StudyError] = []
-    for found in score_all(adapter and _folder(adapter), encoders, **where, **how):
+    for found in score_all(adapter, encoders, **where, **how):
         if isinstance(found, StudyError):
             problems.append(found)
             continue
@@ -372,7 +371,7 @@ cli.add_command(embed_command)
 
 
 @cli.command("export", short_help="Write a trained encoder as plain open_clip weights.")
-@option("--adapter", "Folder of a run that kept its adapter.", PATH, required=True)
+@option("--adapter", "Folder of a run that kept its adapter.", options.ADAPTER, required=True)
 @option("--out", "The file to write, .safetensors.", PATH, required=True)
 @option("--encoder", "Where its base weights are now.", ENCODER)
 def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
@@ -383,12 +382,7 @@ def export_command(adapter: Path, out: Path, encoder: str | None) -> None:
     """
     from rsstudy.adapters import export
 
-    click.echo(export(_folder(adapter), out, encoder))
-
-
-def _folder(adapter: Path) -> Path:
-    """The folder of a run, which may be named by a file in it, such as its record."""
-    return adapter.parent if adapter.is_file() else adapter
+    click.echo(export(adapter, out, encoder))
 
 
 def _fold(number: int | None, assignment: Any, grouped: bool) -> Any:

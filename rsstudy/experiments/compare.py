@@ -8,6 +8,16 @@ several pictures is asked several times, and its pictures compete. So test pictu
 clusters: a picture with its captions, or (the default) all pictures that a chain of shared captions
 joins. On RSICD and UCM-Captions the largest cluster has fewer than one picture in twenty
 (tests/test_statistics.py counts them).
+
+What the functions below have in common:
+
+- A side is an arm's records of runs on one test set, one a seed.
+- ``by`` is what is compared, ``margin`` that of equivalence, in points.
+- ``pool`` is the spread over seeds of the table's arms, from ``seed_spread``; without one each arm
+  has its own.
+- They raise a StudyError where a side has no records, or two of one seed; where records are of
+  several test sets, whose pictures form fewer than two clusters of equal size; and where the pool
+  is of something else.
 """
 
 from __future__ import annotations
@@ -21,9 +31,8 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy import optimize, special, stats
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from rsstudy.data.folds import components
 from rsstudy.errors import StudyError
 from rsstudy.retrieval import KS, counts_of
 
@@ -206,10 +215,8 @@ def clusters_of(queries: Mapping[str, Any], cluster: str = "text") -> np.ndarray
         )
     text_of = np.array(queries["text_of_caption"])
     image_of = np.repeat(np.arange(len(captions)), captions)
-    nodes = len(captions) + int(text_of.max()) + 1
-    joined = coo_matrix((np.ones(len(text_of)), (image_of, len(captions) + text_of)), (nodes,) * 2)
-    _, component = connected_components(joined, directed=False)
-    return np.unique(component[: len(captions)], return_inverse=True)[1]
+    component = components(image_of, text_of, len(captions))
+    return np.unique(component, return_inverse=True)[1]
 
 
 def compare(
@@ -237,15 +244,6 @@ def compare(
     With a pool, S2 is moderated as (d0 s0 + (n - 1) S2) / (d0 + n - 1) (limma; Smyth, Statistical
     Applications in Genetics and Molecular Biology 3, 2004). The interval is that of a t with the
     degrees of freedom of Satterthwaite: g - 1 for the clusters, n - 1 (+ d0) for an arm's seeds.
-
-    Args:
-        a, b: records of runs on one test set, one a seed.
-        margin: of equivalence, in points.
-        pool: the spread over seeds of the table's arms, from ``seed_spread``; else each arm's own.
-
-    Raises:
-        StudyError: a side has no records, or two of one seed; the records are of several test sets;
-            they form fewer than two clusters of equal size; the pool is of something else.
     """
     return _weighted([(1.0, a), (-1.0, b)], by, margin, pool)
 
@@ -262,11 +260,7 @@ def compare_changes(
     The change of each run is one score, so what a seed did before the step cancels.
 
     Args:
-        a, b: pairs of records on one test set, before and after, each pair of one seed.
-        by, margin, pool: as ``compare``; the pool is of such pairs.
-
-    Raises:
-        StudyError: as ``compare``; the records of a pair are of two seeds.
+        a, b: pairs of records, before and after, each pair of one seed; the pool is of such, too.
     """
     return _weighted([(1.0, a)] + ([] if b is None else [(-1.0, b)]), by, margin, pool)
 
@@ -282,10 +276,7 @@ def compare_factor(
     It speaks of these methods, not of a population of methods. ``seeds`` are those of all sides.
 
     Args:
-        pairs: of records of two arms that differ in the factor alone; all else as ``compare``.
-
-    Raises:
-        StudyError: as ``compare``.
+        pairs: of two arms that differ in the factor alone.
     """
     weight = 1 / len(pairs)
     terms = [term for one, other in pairs for term in ((weight, one), (-weight, other))]
@@ -307,7 +298,6 @@ def compare_folds(
 
     Args:
         a, b: records of the same folds, one a fold.
-        by, margin: as ``compare``.
 
     Raises:
         StudyError: a record of no fold, two of one fold, fewer than two folds, or sides that differ
@@ -360,10 +350,9 @@ def seed_spread(arms: Sequence[Side], by: Measure = MEAN_RECALL) -> SeedSpread:
     Args:
         arms: of records, or of pairs of records for ``compare_changes``; those with one seed are
             passed over.
-        by: as in the contrasts to come.
 
     Raises:
-        StudyError: fewer than two arms with two seeds; else as ``compare``.
+        StudyError: fewer than two arms with two seeds.
     """
     several = [arm for arm in arms if len(arm) > 1]
     if len(several) < 2:
@@ -444,14 +433,11 @@ def best_group(
     an arm's k - 1 contrasts is (1 - alpha)^(1 / (k - 1)): contrasts with one arm in common
     correlate positively, so their joint level is at least as high (Slepian).
 
-    Args:
-        arms: two or more, by name; all else as ``compare``.
-
     Returns:
         by name, the highest mean first.
 
     Raises:
-        StudyError: as ``compare``; one arm alone.
+        StudyError: one arm alone.
     """
     if len(arms) < 2:
         raise StudyError("one arm has no best among others: give two or more")
@@ -477,13 +463,7 @@ def smallest_gap(
 
     (t(1 - alpha/2) + t(0.8)) times the standard error of ``compare``, before correction for a
     table: how much two such methods differ from query to query decides, and, with several seeds or
-    a pool, how much seeds do.
-
-    Args:
-        a, b: records on one test set, one or more a side, for methods that differ as those to come.
-
-    Raises:
-        StudyError: as ``compare``.
+    a pool, how much seeds do. The sides are of methods that differ as those to come.
     """
     found = compare(a, b, by, pool=pool)
     return float(stats.t.ppf([1 - ALPHA / 2, POWER], found.freedom).sum() * found.error)
@@ -509,11 +489,7 @@ class _TestSet:
 
     @classmethod
     def of(cls, sides: Sequence[Side], by: Measure) -> _TestSet:
-        """The test set that all records of some sides share.
-
-        Raises:
-            StudyError: they do not, or there is none, or its clusters are fewer than two.
-        """
+        """The test set that all records of some sides share."""
         records = [r for side in sides for column in _columns(side) for r in column]
         if not records:
             raise StudyError("give one record a seed, and at least one, on either side")

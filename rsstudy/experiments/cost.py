@@ -97,7 +97,8 @@ def analytic(
     attach(counted, method, train_heads)
     size = counted.image_size
     images = torch.empty(batch, 3, size, size, dtype=torch.uint8, device="meta")
-    context = _context(counted)
+    text = getattr(counted.model, "text", counted.model)
+    context = getattr(text, "context_length", 0) or counted.tokenizer(["a " * 400]).shape[1]
     words = min(words, context) if counted.cuts else context
     tokens = torch.ones(batch, words, dtype=torch.long, device="meta")
     parameters = trained(counted)
@@ -163,13 +164,6 @@ def _towers_and_flops(
     apart = {name: "shared" for name in (*both, "model.logit_scale")}
     apart |= {n: of for of in ("image", "text") for n in reached[of] - both}
     return {name: apart[name] for name in parameters}, flops
-
-
-def _context(encoder: DualEncoder) -> int:
-    """How many tokens a caption may have."""
-    text = getattr(encoder.model, "text", encoder.model)
-    length = getattr(text, "context_length", None)
-    return int(length) if length else encoder.tokenizer(["a " * 400]).shape[1]
 
 
 def _flops(work: Callable[[], T]) -> tuple[T, int]:

@@ -35,22 +35,21 @@ def environment(device: torch.device) -> dict[str, Any]:
 def _commit() -> dict[str, str | bool | None]:
     """The commit of the package's own repository and whether the package differs from it."""
     package = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        how: dict[str, Any] = {"cwd": package, "capture_output": True, "text": True, "check": True}
+        return subprocess.run(["git", *words], **how).stdout
+
     try:
-        answers = [
-            subprocess.run(
-                ["git", *question], cwd=package, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for question in (
-                ("rev-parse", "--show-toplevel"),
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--", "."),
-            )
-        ]
+        folder, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        if Path(folder).resolve() == package.parent.resolve():  # else installed within another one
+            return {
+                "commit": commit,
+                "dirty": bool(git("status", "--porcelain", "--", ".").strip()),
+            }
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
-    if Path(answers[0]).resolve() != package.parent.resolve():  # installed within another one
-        return {"commit": None, "dirty": None}
-    return {"commit": answers[1], "dirty": bool(answers[2])}
+        pass
+    return {"commit": None, "dirty": None}
 
 
 def _processor() -> str:

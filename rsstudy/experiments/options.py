@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from rsstudy.errors import unknown
-from rsstudy.registry import ELSEWHERE, ENCODERS, METHODS, OBJECTIVES, SETS, encoder_names
+from rsstudy.registry import ELSEWHERE, ENCODERS, METHODS, OBJECTIVES, SETS, encoder_names, located
 
+ADAPTERS = Path("results/adapters")
 SCALES = click.Choice(["smoke", "short", "bench", "paper"])
 
 
@@ -44,9 +45,8 @@ class DataName(Name):
     """A known set, or a path. A single word is taken for a name, unless a file is called so."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        is_word = (
-            re.fullmatch(r"[\w-]{1,80}(\?.*)?", value) and not Path(value.split("?")[0]).exists()
-        )
+        word = re.fullmatch(r"[\w-]{1,80}(\?.*)?", value)
+        is_word = word and not located(value)[0].exists()
         return super().convert(value, param, ctx) if is_word else str(value)
 
 
@@ -62,10 +62,22 @@ class SplitName(click.ParamType):
         return SPLITS.get(value, value)
 
 
+class AdapterFolder(click.ParamType):
+    """The folder of a run, also by a file in it; or the name of one in ``results/adapters``."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        """Return the folder, whether it exists or not."""
+        path = next((p for p in (Path(value), ADAPTERS / value) if p.exists()), Path(value))
+        return path.parent if path.is_file() else path
+
+
 DATA = DataName(SETS.kind, lambda: SETS, r"\?")
 ENCODER = Name(ENCODERS.kind, encoder_names, "[@+]")
 METHOD = Name(METHODS.kind, lambda: METHODS, ":")
 SPLIT = SplitName()
+ADAPTER = AdapterFolder()
 OBJECTIVE = Name(OBJECTIVES.kind, lambda: OBJECTIVES)
 
 

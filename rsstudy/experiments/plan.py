@@ -91,7 +91,7 @@ def plan(
         missing = *(_missing_set(data, data_root) for data in sets), _missing_weights(run.encoder)
         done = len(recorded([arm], table)) if arm.test else sum(is_run(run, r) for r in validated)
         seconds = memory = None
-        if countable(run.encoder):
+        if not run.encoder.startswith("cnn-gru"):  # a recurrent network's cannot be counted
             if run.encoder not in rates:
                 rates[run.encoder] = rate or _flops_a_second(
                     run.encoder, run.recipe, pick_device(device)
@@ -161,11 +161,6 @@ def _counted(
     encoder: str, method: Any, heads: bool, image_size: int | None, objective: Objective
 ) -> Analytic:
     return analytic(encoder, method, heads, image_size, WORDS, 16, objective)
-
-
-def countable(encoder: str) -> bool:
-    """Whether an encoder's FLOPs can be counted; those of a recurrent network cannot."""
-    return not encoder.startswith("cnn-gru")
 
 
 def _flops_a_second(encoder: str, recipe: Recipe, device: torch.device) -> float:

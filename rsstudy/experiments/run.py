@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Mapping
@@ -21,13 +20,13 @@ from rsstudy.data.sources import some_of
 from rsstudy.devices import pick_device
 from rsstudy.encoders import DualEncoder, create, encoder_version
 from rsstudy.errors import StudyError
-from rsstudy.evaluation import Pairs, evaluate, prepare, query_counts
+from rsstudy.evaluation import Pairs, evaluate, prepare
 from rsstudy.experiments.cost import reset_peak_memory, training_cost
 from rsstudy.experiments.environment import environment
 from rsstudy.experiments.names import identity_of, label_of, objective_label, public_name, slug
 from rsstudy.experiments.protocol import Sealed
 from rsstudy.experiments.record import RECORD, fold_name, read_record, write_record
-from rsstudy.experiments.splits import Opened, data_label, open_splits
+from rsstudy.experiments.splits import Opened, data_label, open_splits, query_counts
 from rsstudy.files import hold
 from rsstudy.methods import (
     Method,
@@ -42,6 +41,7 @@ from rsstudy.methods import (
 from rsstudy.objectives import Objective, named_objective
 from rsstudy.registry import METHODS, OBJECTIVES
 from rsstudy.settings import no_effect, settings_of
+from rsstudy.tensors import state_sha256
 from rsstudy.training.checkpoint import Diverged
 from rsstudy.training.loop import Training, train
 from rsstudy.training.parallel import together
@@ -50,6 +50,8 @@ from rsstudy.training.recipe import Recipe, default_recipe, recipe_name
 # Raised on purpose when the same settings of a recipe come to mean another run.
 RECIPE_VERSION = 2
 CHECKPOINT = "checkpoint.pt"
+# What two runs have in common where one starts from the other.
+ALIKE = ("encoder", "image_size", "weights", "method", "method_settings", "train_heads")
 
 
 @dataclass(frozen=True)
@@ -219,11 +221,7 @@ def _prepare(
     progress: bool,
     test: bool,
 ) -> Job:
-    """Open the sets, build the encoder, and name the run; do the run before it, if need be.
-
-    Raises:
-        StudyError: what does not exist or fit.
-    """
+    """Open the sets, build the encoder, and name the run; do the run before it, if need be."""
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise StudyError(f"{out} is a file: give a folder")
     before, start = None, None
@@ -243,8 +241,9 @@ def _prepare(
     config = config_of(run, opened, encoder)
     if before is not None:
         config["after"] = {"data": before["config"]["data"], "identity": before["identity"]}
-        if odd := _unlike(config, before["config"]):
-            raise StudyError(f"a run cannot start from {before['id']}: not the same {odd}")
+        if odd := [name for name in ALIKE if config[name] != before["config"][name]]:
+            odd_one = odd[0].replace("_", " ")
+            raise StudyError(f"a run cannot start from {before['id']}: not the same {odd_one}")
     if also:
         config["also"] = {name: other.manifest_digest for name, other in also.items()}
     key = identity_of(config)
@@ -282,11 +281,7 @@ def config_of(run: Run, opened: Opened, encoder: DualEncoder) -> dict[str, Any]:
 
 
 def _also(run: Run, own: ImageTextSet, data_root: Path | None) -> dict[str, Opened]:
-    """The sets that a run is scored on beside its own, by the names that its record gives them.
-
-    Raises:
-        StudyError: one is not there, has no test split, or has the name of another.
-    """
+    """The sets that a run is scored on beside its own, by the names that its record gives them."""
     published = replace(run.recipe, validation="published")
     found: dict[str, Opened] = {}
     for name in run.also:
@@ -303,20 +298,9 @@ def _also(run: Run, own: ImageTextSet, data_root: Path | None) -> dict[str, Open
     return found
 
 
-def _unlike(config: Mapping[str, Any], before: Mapping[str, Any]) -> str:
-    """The first of what two runs must have in common for one to start from the other; or none."""
-    names = ("encoder", "image_size", "weights", "method", "method_settings", "train_heads")
-    return next((n.replace("_", " ") for n in names if config[n] != before[n]), "")
-
-
 def _digest_of(encoder: DualEncoder) -> str:
-    """sha256 over the base's parameters, without the temperature, which ranks nothing."""
-    digest = hashlib.sha256()
-    for name, value in sorted(encoder.model.named_parameters()):
-        if value is encoder.logit_scale:
-            continue
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    """sha256 over the base's tensors, without the temperature, which ranks nothing."""
+    return state_sha256(encoder.model, but="logit_scale")
 
 
 def _on_record(job: Job, test: bool) -> tuple[dict[str, Any], bool]:
@@ -324,10 +308,6 @@ def _on_record(job: Job, test: bool) -> tuple[dict[str, Any], bool]:
 
     A record of a run that is to be tested, and whose adapter is absent, does not count: the run is
     trained again.
-
-    Raises:
-        StudyError: the folder contains another run.
-        Diverged: this run has been done, and its loss stopped being finite.
     """
     folder, adapter = job.folder, job.folder / ADAPTER
     if not (folder / RECORD).exists():
@@ -361,15 +341,8 @@ def fit(
 ) -> tuple[Training, Pairs, Pairs]:
     """Train, and leave the encoder at the epoch that validation prefers.
 
-    Args:
-        label: of the progress bar.
-        deadline: as ``execute``.
-
     Returns:
         the training, and the prepared pairs of training and of validation.
-
-    Raises:
-        Diverged, OutOfTime: as ``execute``.
     """
     run, encoder, whole = job.run, job.encoder, job.opened.whole
     validation = prepare(encoder, whole.split("val"))
@@ -392,11 +365,7 @@ def fit(
 
 
 def _train(job: Job, started: float, deadline: float) -> dict[str, Any]:
-    """Train, keep what was trained, and record it.
-
-    Raises:
-        Diverged: the loss stopped being finite; that is recorded, too.
-    """
+    """Train, keep what was trained, and record it; that the loss diverged is recorded, too."""
     run, encoder, processes = job.run, job.encoder, together()
     if job.start is not None:
         load_trained(encoder, read_adapter(job.start), str(job.start / ADAPTER))
@@ -450,9 +419,6 @@ def _test(
 
     Args:
         untouched: the digest of the base before training, where other sets are scored, too.
-
-    Raises:
-        StudyError: a choice is not on record yet.
     """
     split = Sealed(job.opened.whole, (job.folder / RECORD, *until)).open()
     pairs = prepare(job.encoder, split)

@@ -9,9 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from rsstudy.adapters import load_adapter
-from rsstudy.devices import pick_device
-from rsstudy.encoders import DualEncoder, create
+from rsstudy.adapters import open_encoder
 from rsstudy.errors import StudyError
 from rsstudy.experiments.show import ACCURACIES
 from rsstudy.experiments.splits import evaluate_split
@@ -40,11 +38,6 @@ def score_all(
         StudyError: one score alone is asked for, and fails.
     """
 
-    def opened(name: str) -> DualEncoder:
-        if adapter is not None:
-            return load_adapter(adapter, name if encoders else None, device)
-        return create(name, image_size).to(pick_device(device))
-
     def tried(what: str, do: Callable[..., Any], *given: Any, **named: Any) -> Any:
         try:
             return do(*given, **named)
@@ -58,7 +51,8 @@ def score_all(
     style: dict[str, Any] = {"desc": "scoring", "unit": "split", "leave": False}
     with Progress(total=total, disable=total == 1, **style) as bar:
         for name in models:
-            model = tried(name, opened, name)
+            base = name if encoders else ""
+            model = tried(name, open_encoder, adapter, base, device, image_size)
             if isinstance(model, StudyError):
                 yield model
                 bar.update(len(places))

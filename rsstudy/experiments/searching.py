@@ -13,10 +13,9 @@ from rsstudy.experiments import options
 from rsstudy.experiments.options import DATA, ENCODER, PATH, SPLIT, Once, flag, option
 from rsstudy.experiments.show import show
 
-ADAPTERS = Path("results/adapters")
 THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MODEL = (
-    option("--adapter", f"Folder of a run, or a name in {ADAPTERS}.", PATH),
+    option("--adapter", f"Folder of a run, or a name in {options.ADAPTERS}.", options.ADAPTER),
     option("--encoder", "Without --adapter, searches as it is. With it: its base.", ENCODER),
     option("--split", "Only the pictures of this split; else all.", SPLIT),
     options.data_root,
@@ -62,7 +61,7 @@ def search_command(
         raise StudyError(f"give --data FOLDER or NAME{why}")
     if page is not None and page.is_dir():
         raise StudyError(f"{page} is a folder: let --html name a file")
-    encoder, pictures, _ = _opened(data, **given)
+    encoder, pictures = _opened(data, **given)
 
     from rsstudy.found import write_page
     from rsstudy.search import index, read_index
@@ -97,42 +96,31 @@ def embed_command(data: str, out: Path, **given: Any) -> None:
         raise StudyError(f"{out}: name the file .parquet or .npy")
     if out.resolve().parent in (Path(data).resolve(), Path(data).resolve() / "data"):
         raise StudyError(f"{out} lies in {data}, and would be taken for a part of the set: move it")
-    encoder, pictures, adapter = _opened(data, **given)
+    encoder, pictures = _opened(data, **given)
 
     from rsstudy.adapters import ADAPTER
     from rsstudy.files import sha256_of
     from rsstudy.search import index
 
-    made = index(encoder, pictures)
+    made, adapter = index(encoder, pictures), given["adapter"]
     made.save(out, {"adapter_sha256": sha256_of(adapter / ADAPTER)} if adapter else {})
     click.echo(f"{out}: {len(made.filenames):,} vectors of {made.vectors.shape[1]} numbers")
 
 
 def _opened(
     data: str | None, adapter: Path | None, split: str | None, data_root: Path | None, **given: Any
-) -> tuple[Any, Any, Path | None]:
-    """The encoder, the pictures (None without ``data``), and the adapter's folder.
-
-    Raises:
-        StudyError: one of them is not named, or absent; an adapter is looked for before torch.
-    """
+) -> tuple[Any, Any]:
+    """The encoder, and the pictures (None without ``data``)."""
     name, device = given["encoder"], given["device"]
     if adapter is None and name is None:
         raise StudyError("give --adapter DIR, or --encoder NAME to search with it as it is")
-    if adapter is not None:
-        adapter = next((a for a in (adapter, ADAPTERS / adapter) if a.exists()), adapter)
-        if not adapter.exists():
-            raise StudyError(f"no adapter at {adapter}: give the folder that `rsstudy train` made")
-        adapter = adapter.parent if adapter.is_file() else adapter
+    if adapter is not None and not adapter.exists():
+        raise StudyError(f"no adapter at {adapter}: give the folder that `rsstudy train` made")
 
-    from rsstudy.adapters import load_adapter
+    from rsstudy.adapters import open_encoder
     from rsstudy.data.sources import load
-    from rsstudy.devices import pick_device
-    from rsstudy.encoders import create
 
     pictures = load(data, data_root) if data else None
     if pictures and split:
         pictures = pictures.split(split)
-    if adapter is not None:
-        return load_adapter(adapter, name, device), pictures, adapter
-    return create(name).to(pick_device(device)), pictures, None
+    return open_encoder(adapter, name or "", device), pictures

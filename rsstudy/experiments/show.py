@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+DIGESTS = ("manifest_digest", "pixel_digest")
 ACCURACIES = ("top1", "top5", "mean_per_class")  # of classification, among the scores
 
 
@@ -68,6 +69,38 @@ def show_record(record: Mapping[str, Any], more: Mapping[str, Any], as_json: boo
     named = {words[name]: of for name, of in scores.items()}
     named |= {f"test of {name}": of for name, of in elsewhere.items()}
     show([{"split": split, **score_columns(of)} for split, of in named.items()])
+
+
+def show_check(facts: Mapping[str, Any]) -> None:
+    """Print an audit (``Audit.as_dict()`` and what was added to it): the verdict comes first."""
+    lines = [f"{facts['name']}: {'usable' if facts['ok'] else 'broken'}"]
+    lines += [f"- {error}" for error in facts["errors"]]
+    if facts["findings"]:
+        lines += ["", "To know when using it:" if facts["ok"] else "Also found:"]
+        lines += [f"- {finding}" for finding in facts["findings"]]
+    click.echo("\n".join(lines) + "\n")
+    counted = [{"split": name, **of} for name, of in facts["splits"].items()]
+    captions = sum(of["captions"] for of in counted)
+    show([*counted, {"split": "all", "images": facts["images"], "captions": captions}])
+    click.echo()
+    of_class = sorted(facts["classes"].values())
+    sizes = " to ".join(f"{n:,}" for n in dict.fromkeys([*of_class[:1], *of_class[-1:]]))
+    classes = f"{len(of_class)}, of {sizes} images each" if of_class else "none given"
+    apart = {"name", "images", "splits", "errors", "findings", "ok", "classes", *DIGESTS}
+    rest = {name: _counted(of) for name, of in facts.items() if name not in apart}
+    show_facts({"classes": classes, **rest})
+    click.echo()
+    show_facts({name: facts[name] or "not every picture was decoded" for name in DIGESTS})
+
+
+def _counted(value: Any) -> str:
+    """A number, or the length of a list: the findings name its first items."""
+    if value is None:
+        return "not counted"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(k).replace('_', ' ')}: {_counted(v)}" for k, v in value.items())
+    value = len(value) if isinstance(value, list) else value
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
 
 
 def score_columns(scores: Mapping[str, float]) -> dict[str, Any]:

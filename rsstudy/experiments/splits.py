@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rsstudy.adapters import ADAPTER, read_adapter_config
 from rsstudy.classification import classify
 from rsstudy.data.folds import Fold, as_fold, assignment_digest
@@ -15,9 +17,11 @@ from rsstudy.data.imagetext import ImageTextSet
 from rsstudy.data.sources import hold_out_validation, load, usable
 from rsstudy.encoders import DualEncoder
 from rsstudy.errors import StudyError
-from rsstudy.evaluation import embed, evaluate_vectors, prepare, query_counts
+from rsstudy.evaluation import Evaluation, embed, evaluate_vectors, prepare
 from rsstudy.experiments.names import public_name
 from rsstudy.files import sha256_of
+from rsstudy.registry import located
+from rsstudy.retrieval import Ranks
 from rsstudy.training.recipe import Recipe
 
 
@@ -127,5 +131,33 @@ def evaluate_split(
 
 def data_label(data: str | ImageTextSet, whole: ImageTextSet) -> str:
     """The name of a set in a record: never a path of one machine."""
-    known = isinstance(data, str) and not Path(data.split("?captions=")[0]).expanduser().exists()
+    known = isinstance(data, str) and not located(data)[0].exists()
     return str(data) if known else whole.name
+
+
+def query_counts(
+    evaluation: Evaluation, image_of: np.ndarray, classes: Sequence[str | None], relaxed=True
+) -> dict[str, Any]:
+    """For every query the counts its recalls come from, which captions are alike, and the classes.
+
+    By the standard protocol a caption query owns one image, so its ``own`` is left out.
+
+    Args:
+        image_of: the image of each caption, image by image.
+        classes: one name an image, or none.
+        relaxed: add the counts of the relaxed protocol.
+    """
+
+    def counts(both: tuple[Ranks, Ranks]) -> dict[str, dict[str, list[int]]]:
+        return {
+            direction: {name: getattr(ranks, name).tolist() for name in ("above", "tie", "own")}
+            for direction, ranks in zip(("image_to_text", "text_to_image"), both, strict=True)
+        }
+
+    found: dict[str, Any] = counts(evaluation.standard)
+    del found["text_to_image"]["own"]
+    found["captions_of_image"] = np.bincount(image_of, minlength=len(classes)).tolist()
+    found |= {"text_of_caption": evaluation.text_of.tolist(), "classes": list(classes)}
+    if relaxed:
+        found["relaxed"] = counts(evaluation.relaxed)
+    return found

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder, create
-from rsstudy.encoders.dual import given_weights
+from rsstudy.encoders.given import given_weights
 from rsstudy.errors import StudyError
+from rsstudy.methods.parameters import train, trained
 from rsstudy.methods.primitives import is_added, remove_all
-from rsstudy.methods.registry import Method, create_method, name_of, train, trained
+from rsstudy.methods.registry import Method, create_method, name_of
 
 _ATTACHED = "_rsstudy_attached"
 

@@ -1,8 +1,9 @@
 """BitFit: only the biases of the towers are trained (Ben Zaken, Ravfogel, Goldberg, ACL 2022)."""
 
 from rsstudy.encoders import DualEncoder
+from rsstudy.methods.parameters import train_within
 from rsstudy.methods.placing import Towers
-from rsstudy.methods.registry import register, train_within
+from rsstudy.methods.registry import register
 
 
 @register("bitfit")

@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 from rsstudy.encoders import DualEncoder
-from rsstudy.methods.registry import register, train
+from rsstudy.methods.parameters import train
+from rsstudy.methods.registry import register
 
 
 @register("full")

@@ -3,8 +3,9 @@
 from torch import nn
 
 from rsstudy.encoders import DualEncoder
+from rsstudy.methods.parameters import train_within
 from rsstudy.methods.placing import Towers
-from rsstudy.methods.registry import register, train_within
+from rsstudy.methods.registry import register
 
 
 @register("layernorm")

@@ -10,9 +10,10 @@ from torch import nn
 
 from rsstudy.encoders import MODALITIES, DualEncoder
 from rsstudy.errors import StudyError
+from rsstudy.methods.parameters import train
 from rsstudy.methods.placing import place_behind_heads
 from rsstudy.methods.primitives import skip_block
-from rsstudy.methods.registry import Natural, register, train
+from rsstudy.methods.registry import Natural, register
 
 
 @register("linear-probe", printed={"behind": 1024})

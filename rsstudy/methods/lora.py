@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from torch import nn
 
 from rsstudy.encoders import DualEncoder
+from rsstudy.methods.parameters import train
 from rsstudy.methods.placing import Towers, blocks_of
 from rsstudy.methods.primitives import LowRank, reparameterise, rows_of
-from rsstudy.methods.registry import Finite, Positive, register, train
+from rsstudy.methods.registry import Finite, Positive, register
 
 
 def each_matrix(

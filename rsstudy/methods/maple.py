@@ -8,10 +8,12 @@ words "a photo", and ``F_2 ... F_J`` as copies of one draw. Here ``P_1`` starts 
 since captions are no class names within "a photo of a", and each ``F_i`` has a draw of its own.
 """
 
-from torch import nn
+from functools import partial
+
+from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder
-from rsstudy.methods.placing import learned, place_tokens
+from rsstudy.methods.placing import learned, own_tokens, place_tokens
 from rsstudy.methods.registry import Natural, Positive, register
 
 
@@ -38,7 +40,10 @@ class MaPLe:
             prompts.append(learned(self.tokens, text[layer].width))
             functions.append(nn.Linear(text[layer].width, image[layer].width))
         encoder.method.prompts, encoder.method.functions = prompts, functions
-        place_tokens(text, depth, self.tokens, lambda layer: lambda: prompts[layer])
-        place_tokens(
-            image, depth, self.tokens, lambda layer: lambda: functions[layer](prompts[layer])
-        )
+        place_tokens(text, depth, self.tokens, partial(own_tokens, prompts))
+        place_tokens(image, depth, self.tokens, partial(of_text, functions, prompts))
+
+
+def of_text(functions: nn.ModuleList, prompts: nn.ParameterList, layer: int) -> Tensor:
+    """F_i(P_i)."""
+    return functions[layer](prompts[layer])

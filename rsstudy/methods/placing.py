@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -106,17 +107,20 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def place_tokens(
-    blocks: Sequence[Block], depth: int, count: int, tokens: Callable[[int], Callable[[], Tensor]]
+    blocks: Sequence[Block], depth: int, count: int, tokens: Callable[[int], Tensor]
 ) -> None:
     """Add ``count`` learned tokens to the first ``depth`` blocks of a tower, new ones in each.
 
     Each block's tokens leave the stream behind it; the last ones stay in to the tower's end. With
     a depth of 1 they are prompts at the input; 0 means every block.
+
+    Args:
+        tokens: gives a block's tokens by its number; no closure, see ``primitives``.
     """
     depth = min(depth or len(blocks), len(blocks))
     for layer in range(depth):
         until = layer + 1 if layer + 1 < depth else len(blocks)
-        add_tokens(blocks[layer:until], count, tokens(layer))
+        add_tokens(blocks[layer:until], count, partial(tokens, layer))
 
 
 def place_prompts(
@@ -124,16 +128,16 @@ def place_prompts(
 ) -> nn.ParameterList:
     """Add ``count`` free tokens to each of the first blocks of a tower; see ``place_tokens``."""
     blocks = encoder.blocks(modality)
-    prompts = nn.ParameterList()
-
-    def drawn(layer: int) -> Callable[[], Tensor]:
-        prompts.append(learned(count, blocks[layer].width))
-        return lambda: prompts[layer]
-
-    place_tokens(blocks, depth, count, drawn)
+    prompts = nn.ParameterList(learned(count, block.width) for block in blocks[: depth or None])
+    place_tokens(blocks, depth, count, partial(own_tokens, prompts))
     return prompts
 
 
-def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
-    """A learned tensor, normal at the start."""
-    return nn.Parameter(torch.randn(*shape) * std)
+def own_tokens(prompts: nn.ParameterList, layer: int) -> Tensor:
+    """The tokens of a block that has its own."""
+    return prompts[layer]
+
+
+def learned(*shape: int) -> nn.Parameter:
+    """A learned tensor, normal at the start, with deviation 0.02."""
+    return nn.Parameter(torch.randn(*shape) * 0.02)

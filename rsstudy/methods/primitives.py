@@ -1,13 +1,15 @@
 """What methods are made of: a residual branch, learned tokens, a reparameterised weight.
 
 All three leave the base's parameters and their names unchanged, and ``remove_all`` removes them.
+
+A hook is a ``partial`` of a plain function, never a closure: ``copy.deepcopy`` copies what it
+holds, so that a copy of a model computes with its own modules.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from types import CellType, FunctionType
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -31,18 +33,22 @@ def add_branch(block: Block, place: str, branch: nn.Module) -> None:
     """
     read, add = block.place(place)
     kept: list[Tensor] = []
-
-    def added(stream: Tensor) -> Tensor:
-        return stream + branch(kept.pop() if kept else stream)
-
+    added = partial(_added, branch, kept)
     if read != add:  # then it reads an input
-        reader = block.module.get_submodule(read.module)
-        before(reader, lambda args, _: kept.append(args[0]))
+        before(block.module.get_submodule(read.module), partial(_keep_first, kept))
     adder = block.module.get_submodule(add.module)
     if add.side == "input":
-        before(adder, lambda args, kwargs: ((added(args[0]), *args[1:]), kwargs))
+        before(adder, partial(_with_first, added))
     else:
         after(adder, added)
+
+
+def _added(branch: nn.Module, kept: list[Tensor], stream: Tensor) -> Tensor:
+    return stream + branch(kept.pop() if kept else stream)
+
+
+def _keep_first(kept: list[Tensor], args: tuple, _kwargs: dict) -> None:
+    kept.append(args[0])
 
 
 class Bottleneck(nn.Module):
@@ -92,11 +98,11 @@ def zero(layer: Layer) -> Layer:
 
 def skip_block(block: Block) -> None:
     """Let a block return its input unchanged."""
+    _own(block.module, block.module.register_forward_hook(_input_again))
 
-    def unchanged(_module: nn.Module, args: tuple, output):
-        return (args[0], *output[1:]) if isinstance(output, tuple) else args[0]
 
-    _keep(block.module, block.module.register_forward_hook(Hook(unchanged)))
+def _input_again(_module: nn.Module, args: tuple, output: Any) -> Any:
+    return (args[0], *output[1:]) if isinstance(output, tuple) else args[0]
 
 
 # --- learned tokens --------------------------------------------------------------------------
@@ -111,19 +117,19 @@ def add_tokens(blocks: Sequence[Block], count: int, tokens: Callable[[], Tensor]
     Args:
         tokens: gives the tokens, ``count`` of them, in every forward pass.
     """
-
-    def enter(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        stream = args[0]
-        learned = tokens().to(stream.dtype).expand(len(stream), -1, -1)
-        return (torch.cat([learned, stream], dim=1), *args[1:]), kwargs
-
-    def widened(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        return _with_mask(args, kwargs, lambda mask: widen(mask, count, front=True))
-
-    before(blocks[0].module, enter)
+    before(blocks[0].module, partial(_with_first, partial(_behind, tokens)))
     for block in blocks:
-        before(block.module, widened)
-    after(blocks[-1].module, lambda stream: stream[:, count:])
+        before(block.module, partial(_with_mask, partial(widen, count=count, front=True)))
+    after(blocks[-1].module, partial(_from, count))
+
+
+def _behind(tokens: Callable[[], Tensor], stream: Tensor) -> Tensor:
+    learned = tokens().to(stream.dtype).expand(len(stream), -1, -1)
+    return torch.cat([learned, stream], dim=1)
+
+
+def _from(count: int, stream: Tensor) -> Tensor:
+    return stream[:, count:]
 
 
 def add_keys_and_values(block: Block, keys: nn.Parameter, values: nn.Parameter) -> None:
@@ -132,53 +138,58 @@ def add_keys_and_values(block: Block, keys: nn.Parameter, values: nn.Parameter) 
     They are the keys and values themselves; where the library projects keys and values out of
     reach (``nn.MultiheadAttention``), they are what its projections, which have full rank, read.
     """
-    count, attention = len(keys), block.attention
+    attention = block.attention
     if isinstance(attention, nn.MultiheadAttention):
-
-        def extended(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-            query, key, value = args
-            more = [vectors.to(key.dtype).expand(len(key), -1, -1) for vectors in (keys, values)]
-            key, value = (torch.cat(pair, dim=1) for pair in zip((key, value), more, strict=True))
-            seen = (0, count)
-            return _with_mask((query, key, value), kwargs, lambda mask: functional.pad(mask, seen))
-
-        before(attention, extended)
+        before(attention, partial(_extended, keys, values))
         return
+    # Elsewhere n empty tokens go in, their keys and values are overwritten, and they come out.
+    count = len(keys)
+    before(attention, partial(_with_first, partial(_padded, count)))
+    before(attention, partial(_with_mask, partial(widen, count=count, front=False)))
+    for learned, name in ((keys, "k"), (values, "v")):
+        matrix = block.matrix(name)
+        after(block.module.get_submodule(matrix.module), partial(_overwritten, learned, matrix))
+    after(attention, partial(_padded, -count))
 
-    def enter(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        args = (functional.pad(args[0], (0, 0, 0, count)), *args[1:])
-        return _with_mask(args, kwargs, lambda mask: widen(mask, count, front=False))
 
-    def put(learned: Tensor, matrix: Matrix) -> None:
-        def written(output: Tensor) -> Tensor:
-            parts = list(output.chunk(matrix.parts, dim=-1))
-            kept = parts[matrix.part][:, :-count]
-            new = learned.to(output.dtype).expand(len(output), -1, -1)
-            parts[matrix.part] = torch.cat([kept, new], dim=1)
-            return torch.cat(parts, dim=-1)
+def _extended(
+    keys: Tensor, values: Tensor, args: tuple, kwargs: dict
+) -> tuple[tuple[Tensor, ...], dict]:
+    query, *others = args
+    longer = (
+        torch.cat([own, more.to(own.dtype).expand(len(own), -1, -1)], dim=1)
+        for own, more in zip(others, (keys, values), strict=True)
+    )
+    return _with_mask(partial(functional.pad, pad=(0, len(keys))), (query, *longer), kwargs)
 
-        after(block.module.get_submodule(matrix.module), written)
 
-    before(attention, enter)
-    put(keys, block.matrix("k"))
-    put(values, block.matrix("v"))
-    after(attention, lambda output: output[:, :-count])
+def _padded(count: int, tokens: Tensor) -> Tensor:
+    """``count`` empty tokens more at the end, or so many less."""
+    return functional.pad(tokens, (0, 0, 0, count))
+
+
+def _overwritten(learned: Tensor, matrix: Matrix, output: Tensor) -> Tensor:
+    parts = list(output.chunk(matrix.parts, dim=-1))
+    kept = parts[matrix.part][:, : -len(learned)]
+    new = learned.to(output.dtype).expand(len(output), -1, -1)
+    parts[matrix.part] = torch.cat([kept, new], dim=1)
+    return torch.cat(parts, dim=-1)
 
 
 def mask_of(block: Block) -> Callable[[], Tensor | None]:
     """A function that gives, once, the mask with which a block's attention was last called."""
     held: list[Tensor] = []
+    before(block.attention, partial(_hold_mask, held))
+    return partial(_last, held)
 
-    def look(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        held.clear()
-        return _with_mask(args, kwargs, hold)
 
-    def hold(mask: Tensor) -> Tensor:
-        held.append(mask)
-        return mask
+def _hold_mask(held: list[Tensor], args: tuple, kwargs: dict) -> None:
+    held.clear()
+    _with_mask(held.append, args, kwargs)
 
-    before(block.attention, look)
-    return Hook(lambda: held.pop() if held else None)
+
+def _last(held: list[Tensor]) -> Tensor | None:
+    return held.pop() if held else None
 
 
 def widen(mask: Tensor, count: int, front: bool) -> Tensor:
@@ -268,56 +279,29 @@ def quick_gelu(z: Tensor) -> Tensor:
 # --- putting on and taking off ---------------------------------------------------------------
 
 
-class Hook:
-    """A function that, in a deep copy of its model, refers to the copy's modules.
-
-    ``copy.deepcopy`` itself leaves functions, and so what is in their closures, as they are.
-    """
-
-    def __init__(self, function: Callable[..., Any]):
-        self.function = function
-
-    def __call__(self, *args: Any) -> Any:
-        return self.function(*args)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Hook:
-        return Hook(_copied(self.function, memo))
-
-
-def _copied(value: Any, memo: dict[int, Any]) -> Any:
-    if not isinstance(value, FunctionType) or id(value) in memo:
-        return copy.deepcopy(value, memo)
-    for cell in value.__closure__ or ():
-        if id(cell) not in memo:
-            memo[id(cell)] = own = CellType()
-            own.cell_contents = _copied(cell.cell_contents, memo)
-    cells = tuple(memo[id(cell)] for cell in value.__closure__ or ())
-    defaults = copy.deepcopy(value.__defaults__, memo)
-    code, names = value.__code__, value.__globals__
-    memo[id(value)] = FunctionType(code, names, value.__name__, defaults, cells)
-    return memo[id(value)]
-
-
 def before(module: nn.Module, change: Callable[[tuple, dict], Any]) -> None:
-    """Change what a module is called with: (args, kwargs) -> the same, or None to leave it."""
-    _keep(
-        module,
-        module.register_forward_pre_hook(
-            Hook(lambda _, args, kwargs: change(args, kwargs)), with_kwargs=True
-        ),
-    )
+    """Change what a module is called with: (args, kwargs) -> the same, or None to leave it.
+
+    What a closure refers to, a deep copy of the model would share with the original.
+    """
+    hook = partial(_of_call, change)
+    _own(module, module.register_forward_pre_hook(hook, with_kwargs=True))
 
 
 def after(module: nn.Module, change: Callable[[Tensor], Tensor | None]) -> None:
     """Change a module's output, the first of it where it is a tuple."""
+    _own(module, module.register_forward_hook(partial(_of_output, change)))
 
-    def hook(_module: nn.Module, _args: tuple, output):
-        if not isinstance(output, tuple):
-            return change(output)
-        changed = change(output[0])
-        return None if changed is None else (changed, *output[1:])
 
-    _keep(module, module.register_forward_hook(Hook(hook)))
+def _of_call(change: Callable, _module: nn.Module, args: tuple, kwargs: dict) -> Any:
+    return change(args, kwargs)
+
+
+def _of_output(change: Callable, _module: nn.Module, _args: tuple, output: Any) -> Any:
+    if not isinstance(output, tuple):
+        return change(output)
+    changed = change(output[0])
+    return None if changed is None else (changed, *output[1:])
 
 
 def is_added(model: nn.Module) -> bool:
@@ -342,11 +326,15 @@ def remove_all(model: nn.Module, keep_weights: bool = False) -> None:
 _ADDED = "_rsstudy_added"
 
 
-def _keep(module: nn.Module, handle: Any) -> None:
+def _own(module: nn.Module, handle: Any) -> None:
     module.__dict__.setdefault(_ADDED, []).append(handle)
 
 
-def _with_mask(args: tuple, kwargs: dict, change: Callable[[Tensor], Tensor]) -> tuple[tuple, dict]:
+def _with_first(change: Callable[[Tensor], Tensor], args: tuple, kwargs: dict) -> tuple:
+    return (change(args[0]), *args[1:]), kwargs
+
+
+def _with_mask(change: Callable[[Tensor], Any], args: tuple, kwargs: dict) -> tuple:
     """The arguments with their attention mask changed, wherever the block's kind hands it over."""
     for name in ("attn_mask", "attention_mask"):
         if kwargs.get(name) is not None:

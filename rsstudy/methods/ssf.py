@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from rsstudy.encoders import DualEncoder
+from rsstudy.methods.parameters import own_parameters
 from rsstudy.methods.placing import Towers, learned
 from rsstudy.methods.primitives import Scaled, reparameterise
-from rsstudy.methods.registry import own_parameters, register
+from rsstudy.methods.registry import register
 
 # How layers name their weight and bias.
 NAMES = {"weight": "bias", "in_proj_weight": "in_proj_bias"}

@@ -8,7 +8,8 @@ fartashf/vsepp, model.py): the GRU and the image head, over a frozen CNN.
 """
 
 from rsstudy.encoders import DualEncoder
-from rsstudy.methods.registry import register, train, train_within
+from rsstudy.methods.parameters import train, train_within
+from rsstudy.methods.registry import register
 
 
 @register("text-tower")

@@ -30,9 +30,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rsstudy.encoders import DualEncoder, Modality
+from rsstudy.methods.parameters import train
 from rsstudy.methods.placing import place_pairs
 from rsstudy.methods.primitives import zero
-from rsstudy.methods.registry import Finite, Positive, register, train
+from rsstudy.methods.registry import Finite, Positive, register
 
 
 class Branch(nn.Module):

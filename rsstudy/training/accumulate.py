@@ -12,7 +12,8 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 from rsstudy.encoders import DualEncoder
 from rsstudy.objectives import Objective
-from rsstudy.training.batch import LossOf, batch_loss, embedded, loss_of_views
+from rsstudy.training import batch
+from rsstudy.training.batch import LossOf, batch_loss, loss_of_views
 from rsstudy.training.recipe import Recipe
 
 
@@ -43,7 +44,9 @@ def add_gradients(
 
     def embed(rows: slice) -> tuple[Tensor, Tensor]:
         others = second if second is None else second[rows]
-        return embedded(encoder, objective, recipe, images[rows], tokens[rows], others)
+        of_views = batch.views(objective, images[rows], tokens[rows], others)
+        with batch.as_in_training(encoder, objective, recipe, rows.stop - rows.start):
+            return batch.by_towers(encoder, recipe, *of_views)
 
     pairs = len(images)
     count = min(recipe.accumulate, pairs)

@@ -17,6 +17,7 @@ from rsstudy.objectives import Objective, Share, false_negatives
 from rsstudy.training.parallel import together
 from rsstudy.training.recipe import Recipe
 from rsstudy.training.recompute import recomputed
+from rsstudy.training.second_view import augmented, siblings
 
 LossOf = Callable[..., Tensor]
 
@@ -131,20 +132,6 @@ def batch_loss(
         return loss_of(encoder, objective, recipe, *shown, not_negative, share)
 
 
-def embedded(
-    encoder: DualEncoder,
-    objective: Objective,
-    recipe: Recipe,
-    images: Tensor,
-    tokens: Tensor,
-    second_tokens: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Unit vectors (views * B, d) of a batch's images and of its captions; see ``batch_loss``."""
-    shown = views(objective, images, tokens, second_tokens)
-    with as_in_training(encoder, objective, recipe, len(images)):
-        return by_towers(encoder, recipe, *shown)
-
-
 def views(
     objective: Objective, images: Tensor, tokens: Tensor, second_tokens: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -172,32 +159,3 @@ def as_in_training(
 
     with around(), recomputed(encoder, around) if recipe.checkpointing else nullcontext():
         yield
-
-
-def augmented(images: Tensor) -> Tensor:
-    """Each picture cropped (half of its area at least), flipped and turned by quarters at random.
-
-    uint8 (B, 3, S, S) in and out. A picture from above has no upright: all eight orientations are
-    its own.
-    """
-    from torchvision.transforms import v2  # with the other imports of torchvision: see compat
-
-    crop = v2.RandomResizedCrop(images.shape[-1], scale=(0.5, 1.0), antialias=True)
-    turned = []
-    for image in images:
-        quarters, mirror = torch.randint(4, ()).item(), torch.rand(()).item() < 0.5
-        image = torch.rot90(crop(image), int(quarters), (1, 2))
-        turned.append(image.flip(2) if mirror else image)
-    return torch.stack(turned)
-
-
-def siblings(pairs: Pairs, images: np.ndarray, texts: np.ndarray, seed: list[int]) -> np.ndarray:
-    """For each row of ``texts`` another text of its image, at random; itself if there is none."""
-    random = np.random.default_rng(seed)
-    drawn = []
-    for image, text in zip(images, texts, strict=True):
-        first, last = np.searchsorted(pairs.image_of, [image, image + 1])
-        others = pairs.text_of[first:last]
-        others = others[others != text]
-        drawn.append(random.choice(others) if len(others) else text)
-    return np.array(drawn)

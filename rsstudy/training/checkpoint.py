@@ -29,8 +29,8 @@ class OutOfTime(StudyError):
 
 
 # What a checkpoint keeps beside weights, optimizer and random states.
-PROGRESS = ("identity", "epoch", "step", "losses", "epoch_seconds", "images", "history")
-KEPT = (*PROGRESS, "best_epoch", "best_score", "best")
+KEPT = ["identity", "epoch", "step", "losses", "epoch_seconds", "images", "history"]
+KEPT += ["best_epoch", "best_score", "best"]
 
 
 class State:
@@ -178,22 +178,18 @@ class State:
         Raises:
             StudyError: it is damaged or belongs to another run; nothing has been changed then.
         """
-        stored = together().first(self.stored)
+        stored, rank = together().first(self.stored), together().rank
         if stored is not None:
-            self._go_back(stored)
+            for name in KEPT:
+                setattr(self, name, stored[name])
+            self.take(stored["trained"])
+            self.optimizer.load_state_dict(stored["optimizer"])
+            for state in stored["random"][rank : rank + 1]:
+                torch.set_rng_state(state)
+            if self.device.type == "cuda":
+                for state in stored["device_random"][rank : rank + 1]:
+                    torch.cuda.set_rng_state(state, self.device)
         self.curve.resume(self.epoch, self.step, len(self.history))
-
-    def _go_back(self, stored: dict[str, Any]) -> None:
-        processes = together()
-        for name in KEPT:
-            setattr(self, name, stored[name])
-        self.take(stored["trained"])
-        self.optimizer.load_state_dict(stored["optimizer"])
-        mine = slice(processes.rank, processes.rank + 1)
-        for state in stored["random"][mine]:
-            torch.set_rng_state(state)
-        for state in stored["device_random"][mine] if self.device.type == "cuda" else []:
-            torch.cuda.set_rng_state(state, self.device)
 
     def stored(self) -> dict[str, Any] | None:
         """What the checkpoint keeps, if there is one.

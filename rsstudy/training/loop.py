@@ -168,7 +168,8 @@ def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
                 if recipe.clip_norm:
                     nn.utils.clip_grad_norm_(state.parameters.values(), recipe.clip_norm)
                 state.optimizer.step()
-                clip_temperature(encoder)
+                if encoder.logit_scale.requires_grad:  # a trained temperature is bounded
+                    encoder.logit_scale.data.clamp_(max=LARGEST_LOGIT_SCALE)
                 # Count the step; now and then read the losses and write a checkpoint.
                 bar.update()
                 if state.took(loss, len(rows)):
@@ -206,13 +207,6 @@ def temperature(
     finally:
         if learned:
             encoder.logit_scale.requires_grad_(False)
-
-
-def clip_temperature(encoder: DualEncoder) -> None:
-    """Bound a temperature that is trained, as CLIP does."""
-    if encoder.logit_scale.requires_grad:
-        with torch.no_grad():
-            encoder.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
 
 
 @contextmanager

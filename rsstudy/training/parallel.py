@@ -135,17 +135,12 @@ def started_by_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in os.environ
 
 
-def speaks() -> bool:
-    """Whether this process prints what stopped its machine's processes."""
-    return not started_by_torchrun() or os.environ.get("LOCAL_RANK", "0") == "0"
-
-
 def let_the_first_speak() -> None:
     """Wait until a machine's first process may have written its files and printed its error.
 
     When one process ends in an error, torchrun kills the others at once.
     """
-    if not speaks():
+    if started_by_torchrun() and os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(GRACE)
 
 
@@ -205,6 +200,7 @@ def _has_ended(pid: int) -> bool:
 
 def _lost(everyone: Sequence[tuple[str, int]]) -> Lost:
     """The error for a lost connection, with the numbers of this machine's processes that ended."""
+    # Until it is known who ended, torchrun's own signal is only noted.
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     me, until = together().rank, time.monotonic() + ENDING
