@@ -163,9 +163,9 @@ def test_curves_say_what_validation_reached_and_what_is_not_there(tmp_path):
     assert list(found) == ["hmmc", "infonce"] and all(found.values())
     assert not any(validated_on(tmp_path, PRIMARY[2], 4).values())
     made = {"history": line(3, lambda e: 10.0 * e), "best_epoch": 2}
-    axis = validation_curves({"hmmc": made, "infonce": None}, "fold 3").axes[0]
+    axis = validation_curves({"hmmc": made, "infonce": None}, "Fold 3").axes[0]
     assert axis.get_title(loc="left") == (
-        "Validation, fold 3:\nHMMC reaches 20.0 %, InfoNCE is not on record yet"
+        "Fold 3, validation:\nHMMC reaches 20.0 %\nInfoNCE is not on record yet"
     )
     assert list(axis.lines[0].get_ydata()) == [0, 10, 20, 30]
     assert axis.lines[1].get_xydata().tolist() == [[2, 20]]

@@ -27,12 +27,13 @@ def validation_curves(records: Mapping[str, Mapping[str, Any] | None], where: st
         records: by objective; None where a run is not on record.
         where: set and fold, in words.
     """
-    figure, axis = plt.subplots(figsize=(NARROW, 3.3))
+    figure, axis = plt.subplots(figsize=(NARROW, 3.5))
     told, words = [], []
     for name, look in looks(records, OBJECTIVES).items():
         record = records[name]
         if record is None:
             told.append(f"{look.name} is not on record yet")
+            words.append(told[-1])
             continue
         made = {row["epoch"]: row["mean_recall"] for row in record["history"]}
         best = record["best_epoch"]
@@ -40,9 +41,9 @@ def validation_curves(records: Mapping[str, Mapping[str, Any] | None], where: st
         axis.plot(best, made[best], "o", mfc="none", ms=10, color=look.color)
         told.append(f"{look.name} reaches {made[best]:.1f} %")
         words.append(f"{look.name} from {made[min(made)]:.1f}, kept epoch {best} {made[best]:.1f}")
-    axis.set_title(f"Validation, {where}:\n{', '.join(told)}", fontsize=10, loc="left")
+    axis.set_title("\n".join([f"{where}, validation:", *told]), fontsize=10, loc="left")
     axis.set(xlabel="epoch", ylabel="mean recall, %")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.margins(x=0.03)
     what = f"Mean recall on validation, %, by epoch, {where}:"
-    return shown(figure, what, words or told, 2, loc="outside lower center")
+    return shown(figure, what, words, 2, loc="outside lower center")
