@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -446,6 +447,38 @@ def robustness_command(
 
     rows = [arm for arm in front_page_arms() if arm.run.data == data]
     score_runs(rows, runs, out, data_root, device, say)
+
+
+@cli.command("decisive", short_help="Tell the decisive record, whatever stage it is at.")
+@options.results
+@options.as_json
+def decisive_command(results: Path, as_json: bool) -> None:
+    """Print the plan beside what was done, what the looks say, and what is told beside them.
+
+    A look of which a run is not on record shows what is missing, and no estimate.
+    """
+    from study.decisive import looks, looks_in_words
+    from study.descriptive import class_correlations, class_table, transfer
+    from study.planned import convergence, progress, progress_in_words, rounded
+
+    tables = {
+        "The plan beside what was done": progress,
+        "What validation gained within the last five epochs, points": convergence,
+        "The primary contrasts at each look, points of mean recall": looks,
+        "Trained on one set, tested on another, %": transfer,
+        "HMMC and InfoNCE by class, %": class_table,
+        "Rank correlation of HMMC's gain with how often captions repeat": class_correlations,
+    }
+    in_words = {progress: progress_in_words, looks: looks_in_words}
+    made = {title: make(_record(results)) for title, make in tables.items()}
+    if as_json:
+        rows = {title: json.loads(table.to_json(orient="records")) for title, table in made.items()}
+        write_facts(rows, Path("-"))
+        return
+    for title, table in made.items():
+        click.echo(f"\n{title}")
+        shown = in_words.get(tables[title], rounded)(table)
+        show(shown.to_dict("records")) if len(shown) else click.echo("  nothing on record yet")
 
 
 @cli.command("runs", short_help="List every run on record, and write results/runs.csv.")

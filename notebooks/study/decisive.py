@@ -1,4 +1,7 @@
-"""The primary contrasts of the decisive record, as ``book/plan.md`` declares them."""
+"""The primary contrasts of the decisive record at each look, as ``book/plan.md`` declares them.
+
+All else that this record is told with is descriptive: see ``study.descriptive``.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from scipy import stats
+
 from rsstudy.errors import StudyError
-from rsstudy.experiments.compare import Contrast, at_look, compare_folds, corrected
+from rsstudy.experiments.compare import (
+    POWER,
+    TEST_OVER_TRAIN,
+    Contrast,
+    Word,
+    at_look,
+    compare_folds,
+    corrected,
+)
+from rsstudy.experiments.queue import is_before
 from rsstudy.experiments.record import RUNS, fold_name, records_in
+from rsstudy.files import note
+from study.labels import SETS, named
 from study.suites import FIRST_LOOK, SECOND_LOOK
+
+Record = dict[str, Any]
 
 Way = tuple[str, str]  # method, objective
 
@@ -43,6 +63,23 @@ PRIMARY = (
 )
 
 
+def decisive_records(results: Path, *status: str) -> list[Record]:
+    """The records of the decisive record; see ``report`` for what noting them does.
+
+    Args:
+        status: those that are taken, such as ``finished``; all where none is given.
+    """
+    folder = Path(results) / RUNS
+    found = [
+        record
+        for record in records_in(folder)
+        if not is_before(record) and (not status or record["status"] in status)
+    ]
+    for record in found:
+        note(folder / f"{record['id']}.json")
+    return found
+
+
 def primary_contrasts(results: Path, folds: Sequence[int]) -> list[Contrast]:
     """The primary contrasts at a look: at its nominal level, then Holm over the three.
 
@@ -54,7 +91,7 @@ def primary_contrasts(results: Path, folds: Sequence[int]) -> list[Contrast]:
         StudyError: a run of a fold is not on record, or is there twice; no look is planned after so
             many folds.
     """
-    records = [r for r in records_in(results / RUNS) if r["status"] == "finished"]
+    records = decisive_records(results, "finished")
     contrasts = [
         compare_folds(
             _of(records, asked, asked.one, folds),
@@ -66,14 +103,108 @@ def primary_contrasts(results: Path, folds: Sequence[int]) -> list[Contrast]:
     return corrected([at_look(contrast) for contrast in contrasts], by="holm")
 
 
-def _of(
-    records: Sequence[dict[str, Any]], asked: Primary, way: Way, folds: Sequence[int]
-) -> list[dict[str, Any]]:
+def looks(results: Path) -> pd.DataFrame:
+    """The primary contrasts at each look; of a look that lacks a run, what is missing and no more.
+
+    Returns:
+        a row a look and question: look (its folds), set, contrast, missing (runs, in words), and in
+        points: estimate, low, high (95 %), low_corrected, high_corrected, spread (the standard
+        deviation of the folds' differences), smallest_gap (the true difference that is shown in
+        four of five cases, at the look's level before Holm's correction), comparable (within the
+        margin) and word. NaN or None in a look that is not complete.
+
+    Raises:
+        StudyError: a run is on record twice.
+    """
+    records = decisive_records(results, "finished")
+    rows, earlier = [], dict.fromkeys(PRIMARY)
+    for folds in LOOKED_AT:
+        missing = {asked: _missing(records, asked, folds) for asked in PRIMARY}
+        taken = not any(missing.values())
+        found = primary_contrasts(results, folds) if taken else [None] * len(PRIMARY)
+        for asked, contrast in zip(PRIMARY, found, strict=True):
+            about = {"look": f"folds {folds[0]} to {folds[-1]}", "set": SETS[asked.data].name}
+            about |= {"contrast": asked.name, "missing": missing[asked]}
+            rows.append(about | _told(contrast, earlier[asked]))
+            earlier[asked] = contrast
+    return pd.DataFrame(rows)
+
+
+def looks_in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """``looks`` as it is printed: intervals together, and what a look still lacks."""
+    rows = []
+    for row in table.itertuples():
+        found = {"look": row.look, "set": row.set, "contrast": row.contrast}
+        if row.word is None:
+            found |= dict.fromkeys(("difference", "corrected", "smallest gap"), "-")
+            lacks = f"lacks {row.missing}" if row.missing else "waits for the others"
+            rows.append(found | {"what the look says": lacks})
+            continue
+        found["difference"] = f"{row.estimate:+.1f} ({row.low:+.1f} to {row.high:+.1f})"
+        found["corrected"] = f"{row.low_corrected:+.1f} to {row.high_corrected:+.1f}"
+        found["smallest gap"] = f"{row.smallest_gap:.1f} (s {row.spread:.1f})"
+        said = f"{row.word}, comparable" if row.comparable else row.word
+        rows.append(found | {"what the look says": said})
+    return pd.DataFrame(rows)
+
+
+def validated_on(results: Path, asked: Primary, fold: int) -> dict[str, Record | None]:
+    """The record of each side of a question in one fold, by objective; None where there is none."""
+    records = decisive_records(results, "finished")
+    sides = {way[1]: on_record(records, asked, way, fold) for way in (asked.one, asked.other)}
+    return {objective: own[0] if own else None for objective, own in sides.items()}
+
+
+def word_at(contrast: Contrast, first: Contrast | None) -> Word:
+    """The plan's word for a contrast at a look.
+
+    *Likely* is a word of the last look alone. What was clear at the first look stays clear, unless
+    the second makes it open or turns it.
+
+    Args:
+        first: the same contrast at the look before; None at the first look.
+    """
+    if first is None:
+        return "clear" if contrast.word == "clear" else "open"
+    if first.word != "clear":
+        return contrast.word
+    stays = contrast.word != "open" and contrast.estimate * first.estimate > 0
+    return "clear" if stays else "open"
+
+
+def _told(contrast: Contrast | None, first: Contrast | None) -> dict[str, Any]:
+    names = ("estimate", "low", "high", "low_corrected", "high_corrected")
+    if contrast is None:
+        return dict.fromkeys((*names, "spread", "smallest_gap"), np.nan) | {
+            "comparable": None,
+            "word": None,
+        }
+    quantiles = stats.t.ppf([1 - contrast.alpha / 2, POWER], contrast.freedom)
+    return {
+        **{name: getattr(contrast, name) for name in names},
+        "spread": contrast.error / (1 / contrast.folds + TEST_OVER_TRAIN) ** 0.5,
+        "smallest_gap": float(quantiles.sum() * contrast.error),
+        "comparable": contrast.comparable,
+        "word": word_at(contrast, first),
+    }
+
+
+def _missing(records: Sequence[Record], asked: Primary, folds: Sequence[int]) -> str:
+    """The runs of a question that are not on record, in words."""
+    said = []
+    for way in (asked.one, asked.other):
+        absent = [str(fold) for fold in folds if not on_record(records, asked, way, fold)]
+        if absent:
+            which = f"folds {', '.join(absent)}" if len(absent) < len(folds) else "all folds"
+            said.append(f"{named(', '.join(way))}: {which}")
+    return "; ".join(said)
+
+
+def _of(records: Sequence[Record], asked: Primary, way: Way, folds: Sequence[int]) -> list[Record]:
     """The records of one way on the set of a question, one a fold, in the first assignment."""
     found = []
     for fold in folds:
-        wanted = (asked.data, f"f{fold}", *way, way[0], False, asked.recipe)
-        own = [record for record in records if _columns(record) == wanted]
+        own = on_record(records, asked, way, fold)
         if len(own) != 1:
             raise StudyError(
                 f"{len(own)} runs of {' with '.join(way)} on {asked.data}, fold "
@@ -83,7 +214,13 @@ def _of(
     return found
 
 
-def _columns(record: dict[str, Any]) -> tuple[Any, ...]:
+def on_record(records: Sequence[Record], asked: Primary, way: Way, fold: int) -> list[Record]:
+    """The records of one way on the set of a question in one fold of the first assignment."""
+    wanted = (asked.data, f"f{fold}", *way, way[0], False, asked.recipe)
+    return [record for record in records if _columns(record) == wanted]
+
+
+def _columns(record: Record) -> tuple[Any, ...]:
     config = record["config"]
     return (
         config["data"],

@@ -26,8 +26,11 @@ from rsstudy.files import NOTE, whole_file
 from study import cost_tables as costs
 from study import machines
 from study.comparison import on_validation, side_by_side
+from study.decisive import looks
+from study.descriptive import class_correlations, class_table, transfer
 from study.dials import gains, slopes
 from study.front_page import picture_table
+from study.planned import convergence, progress
 from study.published import granularity, read_reported, read_table, unsound_means
 from study.similarity import headlines
 from study.suites import BENCHMARK_RUNS, LARGER, OBJECTIVES_RUNS, SCALES, arms, every_seed
@@ -202,6 +205,12 @@ TABLES: tuple[tuple[str, str, str, Make], ...] = (
     ("03_hmmc", "objectives-searches", "what its searches compared", _searches("objectives")),
     ("03_hmmc", "dials", "HMMC's gain along the dials", _dials),
     ("03_hmmc", "dials-runs", "every run of the dial experiment", _runs("dials")),
+    ("03_hmmc", "decisive-progress", "the plan beside what was done", progress),
+    ("03_hmmc", "decisive-convergence", "which arms still gain", convergence),
+    ("03_hmmc", "decisive-looks", "the primary contrasts at each look", looks),
+    ("03_hmmc", "decisive-transfer", "trained on one set, tested on another", transfer),
+    ("03_hmmc", "decisive-classes", "HMMC less InfoNCE by class", class_table),
+    ("03_hmmc", "decisive-correlations", "its rank correlation with repeats", class_correlations),
     ("04_comparison", "comparison", "all methods, frozen heads", _comparison(False)),
     ("04_comparison", "comparison-heads", "all methods, trained heads", _comparison(True)),
     ("04_comparison", "comparison-runs", "every run of it", _runs("benchmark")),
