@@ -14,7 +14,6 @@ from study.comparison import (
     chosen_at_an_end,
     contrasted,
     interval,
-    pareto_front,
     recall_by_class,
     right_where_others_miss,
     shared_seeds,
@@ -117,11 +116,6 @@ def test_every_row_of_the_paper_that_is_named_exists_and_every_method_too():
         assert method == "cnn-gru" or method in METHODS
         for data in ("rsicd", "ucm"):
             assert ((reported["dataset"] == data) & (reported["method"] == name)).sum() == 1
-
-
-def test_the_front_is_what_none_beats_with_as_few_parameters():
-    table = pd.DataFrame({"total": [0, 10, 10, 50, 90], "mean_recall": [9.0, 30, 31, 25, 40]})
-    assert list(pareto_front(table)) == [True, False, True, False, True]
 
 
 def test_who_answers_what_others_miss_by_hand():

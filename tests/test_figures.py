@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from matplotlib.legend import Legend
 
 from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import create
@@ -163,24 +162,6 @@ COMPARED = pd.DataFrame(
     seeds=lambda t: t["each"].map(len),
     records=lambda t: [[{"scores": {"mean_recall": s}} for s in each] for each in t["each"]],
 )
-
-
-def test_what_none_beats_at_its_size_is_named_and_what_trains_nothing_is_a_line():
-    figure = scores.pareto(COMPARED.assign(mean_recall=[51.0, 47.0, 48.0, 33.0, 10.0]))
-    axis = figure.axes[0]
-    assert [text.get_text() for text in axis.texts] == ["1", "2"], "from the smallest on"
-    figure.draw_without_rendering()
-    kept = figure.get_tightbbox()  # what a notebook keeps of a figure, in inches
-    legends = [legend for legend in figure.findobj(Legend) if legend.get_visible()]
-    named = [text.get_text() for legend in legends for text in legend.texts]
-    assert {"IA3 48.0", "Houlsby adapter 51.0"} < set(named)
-    for legend in legends:
-        box = legend.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
-        assert box.y0 >= kept.y0 - 0.01 and box.y1 <= kept.y1 + 0.01, "a legend is cut off"
-    assert axis.get_xscale() == "log" and "%" in axis.get_ylabel()
-    words = in_words(figure)
-    assert "zero-shot 10.0" in words and "adapter 51.0 with 9,000" in words
-    assert "share layers" not in words
 
 
 def test_a_ranking_names_every_arm_with_its_interval():

@@ -95,14 +95,6 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("mean_recall", ascending=False, ignore_index=True)
 
 
-def pareto_front(table: pd.DataFrame) -> pd.Series:
-    """Which rows no other beats in mean recall with as few trained parameters (``total``)."""
-    at_least = [
-        table.loc[table["total"] <= row.total, "mean_recall"].max() for row in table.itertuples()
-    ]
-    return table["mean_recall"] == at_least
-
-
 def chosen_at_an_end(choices: pd.DataFrame) -> pd.DataFrame:
     """The searches whose best learning rate is the lowest or the highest they tried.
 

@@ -13,12 +13,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from rsstudy.experiments.compare import Contrast
 from rsstudy.retrieval import recall_interval
-from study.comparison import interval, pareto_front
+from study.comparison import interval
 from study.figures.drawing import WIDTH, ZERO, line, marks, note, point, rows, shown, ticks
 from study.labels import FAMILIES, HMMC, OBJECTIVES, SETS, UNTRAINED, Look, looks, named
 
@@ -235,34 +234,6 @@ def _by_look(table: pd.DataFrame) -> Iterator[tuple[Look, pd.DataFrame]]:
         for part, drawn in (~hmmc, look), (hmmc, look._replace(name="HMMC", color=HMMC)):
             if (own & part).any():
                 yield drawn, table[own & part]
-
-
-def pareto(table: pd.DataFrame) -> Figure:
-    """Scores against trained parameters, a point an arm; those that none beats are numbered.
-
-    ``table`` comes from ``study.comparison.side_by_side``. Arms that train nothing are a line.
-    """
-    figure, axis = plt.subplots(figsize=(WIDTH, 4.8))
-    words = []
-    for row in table[table["total"] == 0].itertuples():
-        untrained = f"{row.label}, none trained"
-        axis.axhline(row.mean_recall, color="0.4", linestyle=":", label=untrained)
-        words.append(f"{row.name} {row.mean_recall:.1f}")
-    trained = table[table["total"] > 0]
-    for look, own in _by_look(trained):
-        bounds = own["low"], own["high"]
-        line(axis, own["total"], own["mean_recall"], look._replace(line="none"), bounds)
-    front = trained[pareto_front(trained)].sort_values("total")
-    axis.step(front["total"], front["mean_recall"], where="post", color="0.5", linewidth=1)
-    numbers = []
-    for number, row in enumerate(front.itertuples(), 1):
-        note(axis, str(number), (row.total, row.high), 14 - 11 * (number % 2), fontsize=10)
-        said = f"{named(row.name)} {row.mean_recall:.1f}"
-        numbers.append(Line2D([], [], ls="", marker=f"${number}$", color="0.2", ms=7, label=said))
-        words.append(f"{row.name} {row.mean_recall:.1f} with {row.total:,}")
-    axis.set(xscale="log", xlabel="trained parameters", ylabel=SCORE)
-    figure.legend(handles=numbers, loc="outside lower left", ncols=2, frameon=False)
-    return shown(figure, "Mean recall on test, %, against trained parameters:", words)
 
 
 def ranking(table: pd.DataFrame) -> Figure:
