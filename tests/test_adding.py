@@ -149,6 +149,6 @@ def test_what_the_page_names_is_there():
     places = re.search(r"one of seven places(.*?)\n\n", PAGE, re.DOTALL)[1]
     assert set(re.findall(r"`([a-z-]+)`", places)) == set(PLACES)
     for row in re.findall(
-        r"^\| (?:a|tokens).*\| (.*?) \|$", PAGE.partition("### Which primitive")[2], re.MULTILINE
+        r"^\| (?:a|tokens).*\| (.*?) \|$", PAGE.partition("Which primitive")[2], re.MULTILINE
     ):
         assert set(re.findall(r"`([\w-]+)`", row)) <= set(METHODS)

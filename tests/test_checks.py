@@ -257,3 +257,17 @@ def test_an_example_in_code_is_no_check(tmp_path):
     )
     (tmp_path / "book" / "page.md").write_text(page, "utf-8")
     assert [(of.text, of.checks) for of in blocks(tmp_path)] == [("Open.", [])]
+
+
+@pytest.mark.parametrize("fence", [":::{dropdown} More", "```{admonition} Key takeaways"])
+def test_a_check_in_a_box_or_behind_a_dropdown_is_held(fence, tmp_path):
+    for folder in ("book", "notebooks"):
+        (tmp_path / folder).mkdir()
+    page = f"{fence}\nAt 95 %.\n<!-- check: level() == 95 -->\n{fence[:3]}\n\nOpen.\n"
+    (tmp_path / "book" / "page.md").write_text(page, "utf-8")
+    found = blocks(tmp_path)
+    assert [(of.text, of.checks) for of in found] == [
+        ("At 95 %.", ["level() == 95"]),
+        ("Open.", []),
+    ]
+    assert found[0].boxed == ("takeaways" in fence)

@@ -52,7 +52,7 @@ FORM = re.compile(
     rf"(?:(?: == |, )\[(?P<low>-?{WRITTEN}), (?P<high>-?{WRITTEN})\])?"
     rf'(?: == "(?P<text>[^"]*)")?(?:, (?P<word>{"|".join(WORDS)}))?'
 )
-FENCE = re.compile(r"(`{3,}|:{3,}|\$\$)(\{admonition\}.*)?")
+FENCE = re.compile(r"(`{3,}|:{3,}|\$\$)(\{(?:admonition|dropdown)\}.*)?")
 # Pages all of whose numbers with a unit are checked; of the others those in their first box are.
 WHOLE = ("index.md", "claims.md")
 
