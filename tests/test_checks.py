@@ -178,7 +178,7 @@ def test_a_changed_record_fails_the_checks_of_its_arm_and_no_others(found, said,
 
 def test_the_counted_claims_turn_with_what_is_printed(found, tmp_path):
     shutil.copytree(RESULTS, tmp_path / "results")
-    path = tmp_path / "results" / "claims.csv"
+    path = tmp_path / "results" / "paper" / "claims.csv"
     table = pd.read_csv(path, dtype=str)
     table["printed"] = table["printed"].replace({"0.16": "0.17", "98.9": "99.89"})
     table.to_csv(path, index=False)
@@ -216,7 +216,7 @@ def test_an_experiment_that_is_not_complete_decides_nothing():
 
 def test_the_ledger_has_the_papers_eight_claims_each_with_a_verdict():
     text = (BOOK / "claims.md").read_text()
-    printed = pd.read_csv(RESULTS / "claims.csv").drop_duplicates("id")
+    printed = pd.read_csv(RESULTS / "paper" / "claims.csv").drop_duplicates("id")
     titles = re.findall(r"^## (\d)\. (.*)\n\n\*\*Verdict: (.*?)\.\*\*", text, re.M)
     assert [(int(number), title) for number, title, _ in titles] == [
         (row.id, row.claim) for row in printed.itertuples()

@@ -11,6 +11,7 @@ from rsstudy.data.audit import audit, beside_published
 from rsstudy.data.parquet import read_parquet
 from rsstudy.data.pixels import pixels
 from rsstudy.data.sources import load
+from study.published import read_table
 
 
 def test_clean_set_has_no_errors_and_no_findings(rows, write_parquet, own_cache):
@@ -77,7 +78,7 @@ def test_the_committed_checks_hold_the_published_counts():
     """Exactly, but for the two rows of random batches, which are draws."""
     results = Path(__file__).parents[1] / "results"
     checks = [json.loads(path.read_text()) for path in sorted((results / "data").glob("*.json"))]
-    table = beside_published(pd.read_csv(results / "published_counts.csv", dtype=str), checks)
+    table = beside_published(read_table(results, "published_counts.csv", dtype=str), checks)
     known = table[table["recomputed"].notna()]
     assert len(known) >= 25 and set(known["set"]) == {"rsicd", "ucm"}
     drawn = known["what"].str.startswith("random batches")

@@ -139,6 +139,11 @@ def similarity_command(file: Path | None, **measured: Any) -> None:
 @repeated("--method methods", "Only with this method, named as in the table printed.")
 @repeated("--objective objectives", "Only with this objective.")
 @option("--seeds", "Only the first so many seeds of each arm.", click.IntRange(1))
+@repeated(
+    "--fold folds",
+    "Test on this fold, in place of the suite's own; where it is repeated over folds.",
+    click.IntRange(1, 10),
+)
 @option(
     "--jobs",
     "How many runs at once: as many processes, a GPU each where there are GPUs.",
@@ -222,6 +227,12 @@ def suite_command(
     with beside(quiet, jobs, runs, device, say) if jobs and jobs > 1 else nullcontext():
         records = work(say=say)
     _show_scores(records, all(arm.test for arm in arms), as_json)
+    if name == "primary" and not as_json:
+        from study.primary import contrast_rows
+
+        if rows := contrast_rows(records):
+            click.echo()
+            show(rows)
 
 
 def _record(results: Path) -> Path:
@@ -300,10 +311,19 @@ def _show_plan(planned: Sequence[Any], teraflops: float | None, as_json: bool) -
             "runs": row.runs,
             "seeds done": row.done,
             "time left": "not counted" if row.seconds is None else duration(row.seconds),
+            "GB": "-" if row.memory is None else f"{row.memory / 1e9:.1f}",
         }
         for row in planned
     ]
     show(rows)
+    click.echo()
+    for repeats in dict.fromkeys(row.repeats for row in planned):
+        of = dict.fromkeys(row.name for row in planned if row.repeats == repeats)
+        click.echo(f"{', '.join(of)}: {repeats}")
+    click.echo(
+        "GB: what a training step holds at most: weights, gradients, Adam's moments, the batch's "
+        "activations."
+    )
     runs, seconds = sum(row.runs for row in planned), sum(row.seconds or 0 for row in planned)
     rate = (
         f"on a device that sustains {teraflops:g} TFLOP/s: FLOPs counted."
@@ -311,7 +331,7 @@ def _show_plan(planned: Sequence[Any], teraflops: float | None, as_json: bool) -
         else "here: FLOPs counted, at the rate of a training step just timed (what else runs slows "
         "that)."
     )
-    click.echo(f"\n{runs} runs; {duration(seconds)} left, one after the other {rate}")
+    click.echo(f"{runs} runs; {duration(seconds)} left, one after the other {rate}")
     missing = dict.fromkeys(what for row in planned for what in row.missing)
     click.echo("\n".join(f"missing here: {what}" for what in missing) or "nothing is missing here")
 

@@ -28,7 +28,7 @@ from study import machines
 from study.comparison import on_validation, side_by_side
 from study.dials import gains, slopes
 from study.front_page import picture_table
-from study.published import granularity, read_reported, unsound_means
+from study.published import granularity, read_reported, read_table, unsound_means
 from study.similarity import headlines
 from study.suites import BENCHMARK_RUNS, LARGER, OBJECTIVES_RUNS, SCALES, arms, every_seed
 from study.updates import updates
@@ -75,7 +75,7 @@ def epoch_pairs(results: Path) -> int:
 
 
 def _counts(results: Path) -> pd.DataFrame:
-    published = pd.read_csv(results / "published_counts.csv", dtype=str)
+    published = read_table(results, "published_counts.csv", dtype=str)
     return beside_published(published, _all(results / "data"))
 
 

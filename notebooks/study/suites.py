@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from rsstudy.data.folds import FOLDS
 from rsstudy.encoders import MODALITIES, PLACES, create
 from rsstudy.errors import StudyError, unknown
 from rsstudy.experiments.arms import Arm, only, recorded
@@ -520,6 +521,23 @@ def _decisive(scale: Scale) -> Iterator[Arm]:
                 yield from (arm("f", data, fold, trained) for trained in PRIMARY)
 
 
+@_suite("primary")
+def _primary(scale: Scale) -> Iterator[Arm]:
+    """the plan's primary contrasts by the scale's own recipe: adapter with InfoNCE and with HMMC,
+    full fine-tuning with InfoNCE, in folds 3 to 6, each rate searched in two other folds"""
+    setting = _brief(scale)
+    for data in setting.data if scale == "smoke" else ("ucm", "rsicd"):
+        own = {"also": (), "recipe.samples": setting.recipe_on(data).samples}
+        for trained in PRIMARY:
+            arm = _in_fold(scale, {data: data}, "primary", data, 3, trained, own)
+            if scale == "paper":  # around its own rates: the paper's for the adapter
+                rate = _rate(scale, trained[0])
+                rates = tuple(float(f"{rate * times:.0e}") for times in THREE)
+                arm = replace(arm, learning_rates=rates)
+            folds = FIRST_LOOK[:2] if scale == "smoke" else FIRST_LOOK
+            yield replace(arm, folds=folds, level=data)
+
+
 def _in_fold(
     scale: Scale,
     other: Mapping[str, str],
@@ -639,13 +657,34 @@ def on_sets(rows: Sequence[Arm], data: Sequence[str]) -> list[Arm]:
     for name in own:
         if not (Path(name).expanduser().exists() or name.partition("?")[0] in SETS):
             raise unknown("data set of this suite", name, set(usual))
-        if any(arm.run.also or arm.run.after or arm.searched for arm in rows):
+        if any(arm.run.also or arm.run.after for arm in rows):
             raise StudyError(f"this suite's runs are on several sets each: it cannot take {name}")
     if not own:
         return list(rows)
     first = [arm for arm in rows if arm.run.data == usual[0]]
-    more = [replace(arm, run=replace(arm.run, data=name)) for name in own for arm in first]
+    more = [_on(arm, name) for name in own for arm in first]
     return [*(arm for arm in rows if arm.run.data in data), *more]
+
+
+def _on(arm: Arm, data: str) -> Arm:
+    """The arm on another set, its search with it."""
+    searched = arm.searched and replace(arm.searched, data=data)
+    return replace(arm, run=replace(arm.run, data=data), searched=searched)
+
+
+def in_folds(rows: Sequence[Arm], folds: Sequence[int]) -> list[Arm]:
+    """The arms in these folds in place of their own.
+
+    Raises:
+        StudyError: an arm is not repeated over folds; a picture of a fold judged its learning rate.
+    """
+    if not all(len(arm.folds) > 1 for arm in rows):
+        raise StudyError("--fold is for a suite that is repeated over folds: primary")
+    judged = {searched % FOLDS + 1 for arm in rows for searched in arm.searched_in}
+    for fold in judged & set(folds):
+        left = ", ".join(str(f) for f in range(1, FOLDS + 1) if f not in judged)
+        raise StudyError(f"fold {fold} judges the learning rates: test on one of {left}")
+    return [replace(arm, folds=tuple(sorted(set(folds)))) for arm in rows]
 
 
 def count_runs(name: str, scale: Scale) -> int:
@@ -698,6 +737,7 @@ def run_suite(
     objectives: Sequence[str] = (),
     seeds: int | None = None,
     encoder: str | None = None,
+    folds: Sequence[int] = (),
     slot: Slot | None = None,
 ) -> list[dict[str, Any]]:
     """Do a suite, or the arms of it that ``only`` picks; see ``run_arms``.
@@ -706,11 +746,12 @@ def run_suite(
         data: sets of the suite, or others in their place; see ``on_sets``.
         seeds: how many of each arm's at most, from the first.
         encoder: in place of the scale's.
+        folds: in place of those of a suite that is repeated over folds; see ``in_folds``.
 
     Raises:
         StudyError: a set or the encoder's weights are absent; no run finished.
     """
-    rows = rows_of(name, scale, data, methods, objectives, seeds, encoder)
+    rows = rows_of(name, scale, data, methods, objectives, seeds, encoder, folds)
     what = f"suite {name}, scale {scale}"
     records = run_arms(rows, runs, data_root, device, say, progress, what, slot)
     if not records and slot is None:
@@ -726,9 +767,12 @@ def rows_of(
     objectives: Sequence[str] = (),
     seeds: int | None = None,
     encoder: str | None = None,
+    folds: Sequence[int] = (),
 ) -> list[Arm]:
     """The arms of a suite that are asked for; see ``run_suite``."""
     rows = only(on_sets(arms(name, scale, encoder), data), data, methods, objectives)
+    if folds:
+        rows = in_folds(rows, folds)
     if seeds is not None:
         rows = [replace(arm, seeds=min(arm.seeds, seeds)) for arm in rows]
     return rows

@@ -22,7 +22,7 @@ from rsstudy.devices import pick_device
 from rsstudy.encoders import create, tiny_delta
 from rsstudy.errors import StudyError
 from rsstudy.experiments.arms import Arm, is_run, name_of, recorded
-from rsstudy.experiments.cost import Analytic, analytic
+from rsstudy.experiments.cost import BYTES, Analytic, analytic
 from rsstudy.experiments.record import read_records, records_in
 from rsstudy.experiments.run import Run
 from rsstudy.methods import attach, create_method, trained
@@ -47,6 +47,10 @@ class Planned:
         runs: how many it takes, its search with them (further rates left out).
         done: how many of its seeds are on record.
         seconds: what is left of it takes; None where its encoder's FLOPs cannot be counted.
+        memory: bytes that a training step holds: weights, gradients, Adam's moments, and what is
+            kept for the backward pass, counted with attention written out, an upper bound. None as
+            above, and of what trains nothing.
+        repeats: over which seeds or folds, and the learning rates that it tries.
         missing: what is not on this machine, in words.
     """
 
@@ -56,6 +60,8 @@ class Planned:
     runs: int
     done: int
     seconds: float | None
+    memory: int | None
+    repeats: str
     missing: tuple[str, ...]
 
 
@@ -84,24 +90,55 @@ def plan(
         sets = (run.data, *run.also, *((run.after.data,) if isinstance(run.after, Run) else ()))
         missing = *(_missing_set(data, data_root) for data in sets), _missing_weights(run.encoder)
         done = len(recorded([arm], table)) if arm.test else sum(is_run(run, r) for r in validated)
-        seconds = None
+        seconds = memory = None
         if countable(run.encoder):
             if run.encoder not in rates:
                 rates[run.encoder] = rate or _flops_a_second(
                     run.encoder, run.recipe, pick_device(device)
                 )
-            seconds = _flops(arm, data_root) / rates[run.encoder] * (1 - done / arm.seeds)
-        known = name_of(arm), run.data, run.encoder, arm.count(), done, seconds
+            left = 1 - done / len(arm.repeats(run))
+            seconds = _flops(arm, data_root) / rates[run.encoder] * left
+            memory = _memory(run)
+        known = (
+            name_of(arm),
+            run.data,
+            run.encoder,
+            arm.count(),
+            done,
+            seconds,
+            memory,
+            repeats(arm),
+        )
         planned.append(Planned(*known, tuple(what for what in missing if what)))
     return planned
+
+
+def repeats(arm: Arm) -> str:
+    """Over which seeds or folds an arm is repeated, and the learning rates that it tries."""
+
+    def several(numbers: Sequence[float], kind: str) -> str:
+        return f"{kind}{'s' * (len(numbers) > 1)} {', '.join(f'{number:g}' for number in numbers)}"
+
+    seeds = [arm.run.seed + more for more in range(arm.seeds)]
+    said = several(arm.folds, "test fold") if arm.folds else several(seeds, "seed")
+    said += "; " + several(arm.learning_rates, "rate")
+    return said + (", judged in " + several(arm.searched_in, "fold")) * bool(arm.searched_in)
+
+
+def _memory(run: Run) -> int | None:
+    """What a training step of a run holds, in bytes; None of what trains nothing."""
+    counted = _count(run)
+    if not counted.total:
+        return None
+    weights = BYTES * (counted.base + counted.new)
+    trained = counted.gradient_bytes + counted.optimizer_bytes
+    return weights + trained + counted.activation_bytes * run.recipe.batch // run.recipe.accumulate
 
 
 def _flops(arm: Arm, data_root: Path | None) -> float:
     """What all runs of an arm take, validation after each epoch and the test with them."""
     run, recipe = arm.run, arm.run.recipe
-    method: Any = run.built_method
-    how = run.train_heads, recipe.image_size or None, run.built_objective
-    counted = _counted(run.encoder, method, *how)
+    counted = _count(run)
     images, whole = _images(run.data_name, data_root)
     shown = images * (CAPTIONS_AN_IMAGE if recipe.samples == "captions" else 1)
     once = counted.image_flops + CAPTIONS_AN_IMAGE * counted.caption_flops
@@ -111,6 +148,12 @@ def _flops(arm: Arm, data_root: Path | None) -> float:
     flops = epochs * (counted.step_flops * shown + scored * whole)
     also = sum(_images(data, data_root)[1] for data in run.also)
     return flops + arm.count() * scored * (whole * (2 if arm.test else 1) + also)
+
+
+def _count(run: Run) -> Analytic:
+    method: Any = run.built_method
+    how = run.train_heads, run.recipe.image_size or None, run.built_objective
+    return _counted(run.encoder, method, *how)
 
 
 @cache
