@@ -202,7 +202,8 @@ def _blocks_of(path: Path, text: str) -> Iterator[Block]:
                 raise StudyError(f"{path.name}:{number}: no text is directly above the check")
             block.checks += filter(None, comment[11:-3].strip().split("\n"))
         elif fences and bare == fences[-1][0]:
-            block = fences.pop() and None
+            _, directive = fences.pop()
+            block = block if "{table}" in directive else None  # its checks are below its fence
         elif fence := FENCE.match(bare):
             fences.append((fence[1], fence[2] or ""))
             block = None

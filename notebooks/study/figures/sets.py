@@ -36,10 +36,14 @@ FORMS = {
 
 
 def _sheet(
-    pictures: Iterable[tuple[ImageTextSet, int]], rows: int, columns: int, height: float
+    pictures: Iterable[tuple[ImageTextSet, int]],
+    rows: int,
+    columns: int,
+    height: float,
+    width: float = WIDTH,
 ) -> tuple[Figure, np.ndarray]:
-    """Pictures row by row; ``height`` of a row over the width of a column."""
-    size = WIDTH, WIDTH / columns * height * rows
+    """Pictures row by row; ``height`` of a row over the width of a column; ``width`` in inches."""
+    size = width, width / columns * height * rows
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
@@ -49,11 +53,15 @@ def _sheet(
 
 
 def contact_sheet(
-    pictures: ImageTextSet, indices: Sequence[int], columns: int = 6, title: str = ""
+    pictures: ImageTextSet,
+    indices: Sequence[int],
+    columns: int = 6,
+    title: str = "",
+    width: float = WIDTH,
 ) -> Figure:
-    """Pictures in a grid, each under its class."""
+    """Pictures in a grid, each under its class; ``width`` in inches."""
     rows = -(-len(indices) // columns)
-    figure, axes = _sheet([(pictures, index) for index in indices], rows, columns, 1.16)
+    figure, axes = _sheet([(pictures, index) for index in indices], rows, columns, 1.16, width)
     classes = [pictures.classes[index] or "no class" for index in indices]
     for axis, name in zip(axes.flat, classes, strict=False):
         axis.set_title(name, fontsize=9, pad=2)
@@ -174,7 +182,9 @@ def fewer_different(found: Mapping[str, pd.DataFrame], title: str) -> Figure:
         axis.set_title(name.capitalize())
     ticks(axes[1], (0.25, 0.5, 1, 1.5))
     axes[1].set_xticklabels(["25", "50", "100", "150"])
-    axes[1].set(xlim=(0.22, 1.9), xlabel="different ones, % of those of Flickr8k\n(bars: 95 %)")
+    axes[1].set(
+        xlim=(0.22, 1.9), xlabel="different ones, % of those of Flickr8k\n(bars: 95 % intervals)"
+    )
     figure.suptitle(title)
     what = "Different pictures and captions of 500, in % of those of everyday data:"
     return shown(figure, what, words, 2, loc="outside lower center")
