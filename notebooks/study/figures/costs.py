@@ -52,7 +52,11 @@ def adapter_drawn(encoder: DualEncoder, title: str) -> Figure:
     axis.set_axis_off()
 
     def box(x: float, y: float, width: float, height: float, text: str, color: str) -> None:
-        style = {"facecolor": to_rgba(color, 0.25), "edgecolor": color, "linewidth": 1.2}
+        style: dict[str, Any] = {
+            "facecolor": to_rgba(color, 0.25),
+            "edgecolor": color,
+            "linewidth": 1.2,
+        }
         axis.add_patch(plt.Rectangle((x, y), width, height, **style))
         axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9)
 
