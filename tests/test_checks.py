@@ -36,7 +36,7 @@ def checked(found, said):
 
 
 def block(text, *checks):
-    return Block(Path("page.md"), 1, "", False, [text], list(checks))
+    return Block(Path("page.md"), 1, "", False, lines=[text], checks=list(checks))
 
 
 def test_every_check_holds(checked):
@@ -271,3 +271,21 @@ def test_a_check_in_a_box_or_behind_a_dropdown_is_held(fence, tmp_path):
         ("Open.", []),
     ]
     assert found[0].boxed == ("takeaways" in fence)
+
+
+def test_a_check_in_a_dropdown_is_found_and_a_box_is_what_has_its_class(tmp_path):
+    for folder in ("book", "notebooks"):
+        (tmp_path / folder).mkdir()
+    held = "At 95 %.\n<!-- check: level() == 95 -->"
+    box = ":::{admonition} The answer\n:class: tip takeaways\n\n" + held + "\n:::\n"
+    code = "```bash\nrun\n```\n\n"
+    fold = f"::::{{dropdown}} More\n:open:\n\n{code}{held}\n::::\n\nAfter.\n\n"
+    fold += held.replace("At 95 %.", ":::{table} All\n\n| At 95 %. |\n:::")
+    (tmp_path / "book" / "page.md").write_text(f"# Page\n\n{box}\n{fold}", "utf-8")
+    seen = [(of.text, len(of.checks), of.boxed, of.folded) for of in blocks(tmp_path)]
+    assert seen == [
+        ("At 95 %.", 1, True, False),
+        ("At 95 %.", 1, False, True),
+        ("After.", 0, False, False),
+        ("| At 95 %. |", 1, False, False),
+    ]

@@ -1,5 +1,7 @@
 """Every figure can be drawn, shows what it is given, and names its units."""
 
+import re
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -77,9 +79,10 @@ def test_the_dials_make_pictures_and_captions_alike():
 def test_the_parts_of_the_adapter_add_up_to_its_size():
     encoder = create("ViT-B-32", meta=True)
     attach(encoder, create_method("mrs-adapter"))
-    axis = costs.adapter_parts(encoder).axes[0]
-    assert "161,088" in axis.get_xlabel()
-    assert sum(bar.get_width() for bar in axis.patches) == 161_088
+    figure = costs.adapter_drawn(encoder, "Trained")
+    drawn = [text.get_text().split("\n")[-1] for text in figure.axes[0].texts]
+    sizes = [int(text.replace(",", "")) for text in drawn if re.fullmatch(r"[\d,]+", text)]
+    assert len(sizes) == 5 and sum(sizes) == 161_088 and "161,088 in all" in in_words(figure)
 
 
 def test_scores_are_drawn_with_intervals_and_curves_with_the_kept_epoch(small, tmp_path):
@@ -104,8 +107,8 @@ def test_scores_are_drawn_with_intervals_and_curves_with_the_kept_epoch(small, t
 
 def test_a_figure_says_in_words_what_it_shows():
     figure = sets.repeated_captions(pd.DataFrame({"set": ["rsicd", "ucm"], "shared": [11.7, 82.7]}))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["11.7 %", "82.7 %"]
-    assert "rsicd 11.7 %, ucm 82.7 %" in in_words(figure)
+    assert {"11.7 %", "82.7 %"} < {text.get_text() for text in figure.axes[0].texts}
+    assert "RSICD 11.7 %, UCM-Captions 82.7 %" in in_words(figure)
     plain, axis = plt.subplots()
     axis.set(title="Loss", xlabel="epoch", ylabel="loss, nats")
     assert in_words(plain) == "Figure: Loss, loss, nats, epoch."
@@ -117,6 +120,27 @@ def test_a_figure_says_in_words_what_it_shows():
         assert shown["text/plain"] == in_words(figure)
     finally:
         InteractiveShell.clear_instance()
+
+
+def test_a_share_of_different_things_is_drawn_with_its_interval():
+    rows = [
+        (data, modality, "effective_number", 0.3, 0.25, 0.35)
+        for modality in ("image", "text")
+        for data in ("rsicd", "ucm")
+    ]
+    columns = ["set", "modality", "measure", "ratio", "ratio_low", "ratio_high"]
+    figure = sets.fewer_different({"to one": pd.DataFrame(rows, columns=columns)}, "A third")
+    captions, pictures = figure.axes
+    assert captions.get_title() == "Captions" and "%" in pictures.get_xlabel()
+    for axis in figure.axes:
+        assert {(low, high) for low, high, _ in intervals(axis)} == {(0.25, 0.35)}
+    assert "captions, to one, RSICD 30 %" in in_words(figure)
+
+
+def test_a_bar_a_place_says_where_kills_fell():
+    figure = costs.kills({"writing": 3, "reading": 1}, "Killed")
+    assert {"writing", "3", "reading", "1"} == {t.get_text() for t in figure.axes[0].texts}
+    assert "writing 3; reading 1" in in_words(figure)
 
 
 def test_a_contrast_is_drawn_with_both_intervals_and_the_word_that_follows_from_them():

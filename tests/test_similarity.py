@@ -207,6 +207,9 @@ def test_sets_are_compared_with_the_errors_of_both(found):
     errors = np.hypot(numbers[0]["standard_error"], numbers[1]["standard_error"])
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * errors)
     assert row["low"] > 0
+    assert row["ratio_low"] * row["ratio_high"] == pytest.approx(row["ratio"] ** 2)
+    relative = np.hypot(*(n["standard_error"] / n["value"] for n in numbers))
+    assert np.log(row["ratio_high"] / row["ratio"]) == pytest.approx(1.96 * relative)
     assert table.loc["rsicd", "text", "mean"]["difference"] == 0
     assert "same_class" not in table.index.get_level_values("measure")
 
@@ -250,10 +253,6 @@ def test_figures_of_similarity_show_what_they_are_given(found):
     assert len(left.patches) == len(right.patches) == 2 and left.get_title() == "Pictures"
     assert sum(left.patches[0].get_data().values) == pytest.approx(100)
     assert "nearest" in figures.cosine_distributions(found, "nearest").get_label()
-    points = figures.effective_numbers({"aligned": found, "towers": found}).axes[0]
-    values = [line.get_xdata()[0] for line in points.lines if len(line.get_xdata()) == 1]
-    assert len(values) == 4
-    assert values[0] == measured["headline"]["effective_number"]["value"]
     words = figures.class_contrast(found).get_label()
     assert f"different {measured['headline']['different_classes']['value']:.2f}" in words
     cloud = figures.embedding_map(found).axes[0]

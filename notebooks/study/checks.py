@@ -52,19 +52,23 @@ FORM = re.compile(
     rf"(?:(?: == |, )\[(?P<low>-?{WRITTEN}), (?P<high>-?{WRITTEN})\])?"
     rf'(?: == "(?P<text>[^"]*)")?(?:, (?P<word>{"|".join(WORDS)}))?'
 )
-FENCE = re.compile(r"(`{3,}|:{3,}|\$\$)(\{(?:admonition|dropdown)\}.*)?")
+FENCE = re.compile(r"(`{3,}|:{3,}|\$\$)(\{(?:admonition|dropdown|table)\}.*)?")
 # Pages all of whose numbers with a unit are checked; of the others those in their first box are.
 WHOLE = ("index.md", "claims.md")
 
 
 @dataclass
 class Block:
-    """A paragraph, list item or table, and the checks directly below it."""
+    """A paragraph, list item or table, and the checks directly below it.
+
+    It is boxed in a box of the class takeaways, and folded in a dropdown.
+    """
 
     page: Path
     line: int
     section: str
     boxed: bool
+    folded: bool = False
     lines: list[str] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
 
@@ -198,7 +202,8 @@ def _blocks_of(path: Path, text: str) -> Iterator[Block]:
                 raise StudyError(f"{path.name}:{number}: no text is directly above the check")
             block.checks += filter(None, comment[11:-3].strip().split("\n"))
         elif fences and bare == fences[-1][0]:
-            block = fences.pop() and None
+            _, directive = fences.pop()
+            block = block if "{table}" in directive else None  # its checks are below its fence
         elif fence := FENCE.match(bare):
             fences.append((fence[1], fence[2] or ""))
             block = None
@@ -206,10 +211,13 @@ def _blocks_of(path: Path, text: str) -> Iterator[Block]:
             section, block = bare, None
         elif not bare or re.match(r":[\w-]+:", bare):
             block = None
+            if fences and bare.startswith(":class:"):
+                fences[-1] = fences[-1][0], f"{fences[-1][1]} {bare}"
         else:
             if block is None or block.checks or re.match(r"([-*]|\d+\.) ", bare):
-                boxed = any("takeaways" in directive for _, directive in fences)
-                block = Block(path, number, section, boxed)
+                within = " ".join(directive for _, directive in fences)
+                boxed, folded = "takeaways" in within, "{dropdown}" in within
+                block = Block(path, number, section, boxed, folded)
                 yield block
             block.lines.append(re.sub(r"^([-*]|\d+\.) ", "", bare))
 

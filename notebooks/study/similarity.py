@@ -399,8 +399,8 @@ def headlines(found: Mapping[str, Any]) -> pd.DataFrame:
 def against(found: Mapping[str, Any], reference: str) -> pd.DataFrame:
     """Each set's headline numbers less those of the ``reference`` set, with 95 % intervals.
 
-    Columns: set, modality, measure, difference, low, high, ratio. The samples are independent: the
-    variances add.
+    Columns: set, modality, measure, difference, low, high, ratio, ratio_low, ratio_high. The
+    samples are independent: the variances add, for the ratio those of the logarithms.
     """
     table = headlines(found)
     base = table[table["set"] == reference].drop(columns="set")
@@ -411,7 +411,11 @@ def against(found: Mapping[str, Any], reference: str) -> pd.DataFrame:
     spread = 1.96 * np.hypot(both["standard_error"], both["standard_error_base"])
     both["low"], both["high"] = both["difference"] - spread, both["difference"] + spread
     both["ratio"] = both["value"] / both["value_base"]
-    return both[["set", "modality", "measure", "difference", "low", "high", "ratio"]]
+    parts = (both[f"standard_error{side}"] / both[f"value{side}"] for side in ("", "_base"))
+    factor = np.exp(1.96 * np.hypot(*parts))
+    both["ratio_low"], both["ratio_high"] = both["ratio"] / factor, both["ratio"] * factor
+    ratios = ["ratio", "ratio_low", "ratio_high"]
+    return both[["set", "modality", "measure", "difference", "low", "high", *ratios]]
 
 
 def by_dial(found: Mapping[str, Any]) -> pd.DataFrame:

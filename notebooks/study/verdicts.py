@@ -340,6 +340,18 @@ class Said:
         steps = measured_steps(read_benchmarks(self._results / "benchmarks", device)["steps"])
         return float(steps.loc[name, what])
 
+    def stored(self, file: str, *keys: str) -> float:
+        """A number of a committed measurement, ``results/FILE.json``; of a list how long it is."""
+        found = json.loads((self._results / f"{file}.json").read_text("utf-8"))
+        for key in keys:
+            found = found[key]
+        return float(len(found) if isinstance(found, list) else found)
+
+    def alike(self, of: str, data: str, under: str, measure: str = "effective_number") -> float:
+        """Of pictures (image) or captions (text) of a set; under aligned, towers, ..."""
+        numbers = ("sets", data, of, "headline", measure, "value")
+        return self.stored(f"similarity/real-{under}", *numbers)
+
     def rivals(self, known: bool = False) -> int:
         """How many PETL methods the paper compares with; or how many known ones it leaves out."""
         rows = self._reported[self._reported["group"] == "petl"]

@@ -7,17 +7,28 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from rsstudy.encoders import MODALITIES, DualEncoder
 from study.figures import drawing
-from study.figures.drawing import WIDTH, line, marks, rows, shown, ticks
+from study.figures.drawing import NARROW, WIDTH, line, marks, named_above, rows, shown, ticks
 from study.labels import FREE, Look
 
 Record = Mapping[str, Any]
 MARKED: dict[str, Any] = {"color": "0.3", "linestyle": "--", "linewidth": 1}
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
+
+
+def kills(counted: Mapping[str, int], title: str) -> Figure:
+    """Where the kills of ``tests/kill_at_random.py`` fell, a bar a place."""
+    figure, axis = plt.subplots(figsize=(NARROW, 0.5 * len(counted) + 1.2))
+    drawing.bars(axis, list(counted.values()), list(map(str, counted.values())), height=0.35)
+    named_above(axis, counted)
+    axis.set_xlabel("kills")
+    figure.suptitle(title)
+    return shown(figure, "Kills:", [f"{place} {number}" for place, number in counted.items()])
 
 
 def bars(
@@ -30,17 +41,52 @@ def bars(
     return shown(figure, f"{what or of}:", map(" ".join, zip(values, texts, strict=True)))
 
 
-def adapter_parts(encoder: DualEncoder) -> Figure:
-    """The parameters of one MRS adapter instance, by part."""
+def adapter_drawn(encoder: DualEncoder, title: str) -> Figure:
+    """One block of each tower with its MRS adapter: what is frozen, what is trained, how much."""
     instance = encoder.method.layers[0]
-    layers = {
-        f"{m}, {part}": getattr(instance[m], part) for m in MODALITIES for part in ("down", "up")
-    }
+    layers = {f"{m}, {p}": getattr(instance[m], p) for m in MODALITIES for p in ("down", "up")}
     layers["shared"] = instance["image"].share
-    parts = {name: sum(p.numel() for p in layer.parameters()) for name, layer in layers.items()}
-    of = f"trained parameters (sum {sum(parts.values()):,})"
-    what = "Bar chart, trained parameters by part of the adapter"
-    return bars(parts, of, "{:,}", what, ["C0", "C0", "C1", "C1", "C2"])
+    sizes = {name: sum(p.numel() for p in layer.parameters()) for name, layer in layers.items()}
+    figure, axis = plt.subplots(figsize=(NARROW, 5.2))
+    axis.set(xlim=(0, 10), ylim=(0.2, 13))
+    axis.set_axis_off()
+
+    def box(x: float, y: float, width: float, height: float, text: str, color: str) -> None:
+        style: dict[str, Any] = {
+            "facecolor": to_rgba(color, 0.25),
+            "edgecolor": color,
+            "linewidth": 1.2,
+        }
+        axis.add_patch(plt.Rectangle((x, y), width, height, **style))
+        axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9)
+
+    def arrow(*points: tuple[float, float]) -> None:
+        axis.plot(*zip(*points[:-1], strict=True), color="0.3", linewidth=1)
+        axis.annotate("", points[-1], points[-2], arrowprops={"arrowstyle": "->", "color": "0.3"})
+
+    for modality, frozen, branch, side in (("image", 0.95, 3.45, 1), ("text", 9.05, 6.55, -1)):
+        axis.text((frozen + branch) / 2, 12.4, f"{modality} tower", ha="center", weight="bold")
+        down, up = (sizes[f"{modality}, {part}"] for part in ("down", "up"))
+        box(frozen - 0.95, 10.2, 1.9, 1.5, "attention", "0.5")
+        box(frozen - 0.95, 4.3, 1.9, 4.2, "MLP", "0.5")
+        box(branch - 1.25, 7.0, 2.5, 1.5, f"down\n{down:,}", "C0")
+        box(branch - 1.25, 4.3, 2.5, 1.5, f"up, own\n{up:,}", "C0")
+        arrow((frozen, 10.2), (frozen, 8.5))
+        arrow((frozen, 9.3), (branch, 9.3), (branch, 8.5))
+        arrow((branch, 7.0), (branch, 5.8))
+        arrow((branch, 6.4), (5 - 0.15 * side, 6.4), (5 - 0.15 * side, 3.6))
+        axis.text(frozen, 1.1, "+", ha="center", va="center", fontsize=13)
+        arrow((frozen, 4.3), (frozen, 1.5))
+        arrow((branch, 4.3), (branch, 1.1), (frozen + 0.3 * side, 1.1))
+        arrow((5 - 0.15 * side, 2.1), (5 - 0.15 * side, 1.1), (frozen + 0.3 * side, 1.1))
+    box(3.85, 2.1, 2.3, 1.5, f"up, shared\n{sizes['shared']:,}", "C2")
+    axis.text(5, 0.4, "grey: frozen; coloured: trained", ha="center", fontsize=9)
+    figure.suptitle(title)
+    parts = [f"{name} {size:,}" for name, size in sizes.items()]
+    what = (
+        f"One block of each tower; frozen: attention, MLP; trained, {sum(sizes.values()):,} in all:"
+    )
+    return shown(figure, what, parts)
 
 
 def stacked(table: pd.DataFrame, of: str) -> Figure:

@@ -16,7 +16,8 @@ from matplotlib.ticker import NullLocator
 
 from study.labels import Look, named
 
-WIDTH = 7.2  # inches: the book's column; letters stay readable on a phone at this size
+WIDTH = 7.2  # inches: the book's column; on a phone it scrolls
+NARROW = 3.9  # of a figure that a phone shows whole, in a cell that is tagged narrow
 QUALITY = {"jpeg": {"pil_kwargs": {"quality": 85}}}
 ZERO: dict[str, Any] = {"color": "0.4", "linewidth": 1}
 
@@ -79,10 +80,15 @@ def shown(
 
 
 def rows(
-    names: Iterable[str], each: float, room: float, xlabel: str, wrap: int = 60
+    names: Iterable[str],
+    each: float,
+    room: float,
+    xlabel: str,
+    wrap: int = 60,
+    width: float = WIDTH,
 ) -> tuple[Figure, Axes]:
     """A figure with a row for each name; ``each`` and ``room`` (beside the rows) in inches."""
-    figure, axis = plt.subplots(figsize=(WIDTH, each * len(list(names)) + room))
+    figure, axis = plt.subplots(figsize=(width, each * len(list(names)) + room))
     name_rows(axis, names, wrap)
     axis.grid(visible=each < 0.3, axis="y")  # the eye follows close rows along lines
     axis.set_xlabel(xlabel)
@@ -95,6 +101,14 @@ def name_rows(axis: Axes, names: Iterable[str], wrap: int = 60) -> None:
     axis.set_yticks(range(len(said)), said, fontsize=9)
     axis.set_ylim(len(said) - 0.5, -0.5)
     axis.grid(visible=False, axis="y")
+
+
+def named_above(axis: Axes, names: Iterable[str]) -> None:
+    """Write each row's name above its marks, the first on top: a narrow figure has no room left."""
+    said = list(names)
+    for at, name in enumerate(said):
+        axis.text(0, at - 0.22, name, va="bottom", transform=axis.get_yaxis_transform())
+    axis.set(yticks=[], ylim=(len(said) - 0.6, -0.8))
 
 
 def point(

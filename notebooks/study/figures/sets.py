@@ -13,7 +13,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rsstudy.data.imagetext import ImageTextSet
-from study.figures.drawing import WIDTH, ZERO, bars, line, name_rows, point, rows, shown, ticks
+from study.figures.drawing import (
+    NARROW,
+    WIDTH,
+    ZERO,
+    bars,
+    line,
+    name_rows,
+    named_above,
+    point,
+    shown,
+    ticks,
+)
 from study.labels import OBJECTIVES, SETS, Look, looks
 
 MODALITY = {"image": "pictures", "text": "captions"}
@@ -25,10 +36,14 @@ FORMS = {
 
 
 def _sheet(
-    pictures: Iterable[tuple[ImageTextSet, int]], rows: int, columns: int, height: float
+    pictures: Iterable[tuple[ImageTextSet, int]],
+    rows: int,
+    columns: int,
+    height: float,
+    width: float = WIDTH,
 ) -> tuple[Figure, np.ndarray]:
-    """Pictures row by row; ``height`` of a row over the width of a column."""
-    size = WIDTH, WIDTH / columns * height * rows
+    """Pictures row by row; ``height`` of a row over the width of a column; ``width`` in inches."""
+    size = width, width / columns * height * rows
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
@@ -38,11 +53,15 @@ def _sheet(
 
 
 def contact_sheet(
-    pictures: ImageTextSet, indices: Sequence[int], columns: int = 6, title: str = ""
+    pictures: ImageTextSet,
+    indices: Sequence[int],
+    columns: int = 6,
+    title: str = "",
+    width: float = WIDTH,
 ) -> Figure:
-    """Pictures in a grid, each under its class."""
+    """Pictures in a grid, each under its class; ``width`` in inches."""
     rows = -(-len(indices) // columns)
-    figure, axes = _sheet([(pictures, index) for index in indices], rows, columns, 1.16)
+    figure, axes = _sheet([(pictures, index) for index in indices], rows, columns, 1.16, width)
     classes = [pictures.classes[index] or "no class" for index in indices]
     for axis, name in zip(axes.flat, classes, strict=False):
         axis.set_title(name, fontsize=9, pad=2)
@@ -93,17 +112,20 @@ def alikeness(table: pd.DataFrame) -> Figure:
     return shown(figure, what, [found])
 
 
-def repeated_captions(table: pd.DataFrame) -> Figure:
+def repeated_captions(table: pd.DataFrame, title: str = "") -> Figure:
     """For each set, the share of test captions whose exact text labels another test image, too.
 
     ``table`` has the columns ``set`` and ``shared`` (percent).
     """
     of = "test captions that also label another test image"
-    figure, axis = rows(table["set"], 0.5, 1.1, f"{of}, %")
+    names = [SETS[name].name for name in table["set"]]
+    figure, axis = plt.subplots(figsize=(NARROW, 0.5 * len(names) + 1.2))
     shares = [f"{share:.1f} %" for share in table["shared"]]
-    bars(axis, table["shared"], shares)
-    axis.set_xlim(0, 100)
-    found = ", ".join(map(" ".join, zip(table["set"], shares, strict=True)))
+    bars(axis, table["shared"], shares, height=0.35)
+    named_above(axis, names)
+    axis.set(xlim=(0, 100), xlabel=f"{of}, %".replace(" also", " also\n"))
+    figure.suptitle(title)
+    found = ", ".join(map(" ".join, zip(names, shares, strict=True)))
     return shown(figure, f"Bar chart, {of}:", [found])
 
 
@@ -141,26 +163,31 @@ def cosine_distributions(found: Mapping[str, Any], of: str = "all") -> Figure:
     return shown(figure, f"Two histograms, cosine of {what}:", words)
 
 
-def effective_numbers(found: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """How many different pictures and captions each set's sample amounts to.
+def fewer_different(found: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Effective numbers over those of everyday data, with 95 % intervals.
 
-    ``found`` has, by the encoder's name, what ``study.similarity.compare`` gave.
+    ``found`` has, by the encoder's name, what ``study.similarity.against`` gave.
     """
-    figure, panels = _panels(0.75 * len(found) + 1.6)
+    figure, axes = plt.subplots(2, 1, figsize=(NARROW, 0.95 * len(found) + 2.6), sharex=True)
     words = []
-    for axis, modality, name in panels:
-        for row, (encoder, measured) in enumerate(found.items()):
-            for place, (key, look) in enumerate(looks(measured["sets"], SETS).items()):
-                number = measured["sets"][key][modality]["headline"]["effective_number"]
-                value, spread = number["value"], 1.96 * number["standard_error"]
-                point(axis, row + 0.2 * (place - 1), value, (value - spread, value + spread), look)
-                words.append(f"{name}, {encoder}, {look.name} {value:.0f}")
-        name_rows(axis, found)
-        ticks(axis, (5, 10, 20, 50, 100))
-        axis.set_xlim(3, 200)
-    pictures = next(iter(found.values()))["pictures"]
-    figure.supxlabel(f"effective number of {pictures:,} (bars: 95 % interval)", fontsize=10)
-    return shown(figure, f"Effective numbers of {pictures:,}:", words)
+    for axis, (modality, name) in zip(axes, reversed(MODALITY.items()), strict=True):
+        axis.axvline(1, **ZERO)
+        for at, (under, table) in enumerate(found.items()):
+            own = table[(table["modality"] == modality) & (table["measure"] == "effective_number")]
+            for row, shift in zip(own.itertuples(), (-0.02, 0.16), strict=True):
+                look, bounds = SETS[row.set], (row.ratio_low, row.ratio_high)
+                point(axis, at + shift, row.ratio, bounds, look)
+                words.append(f"{name}, {under}, {look.name} {100 * row.ratio:.0f} %")
+        named_above(axis, found)
+        axis.set_title(name.capitalize())
+    ticks(axes[1], (0.25, 0.5, 1, 1.5))
+    axes[1].set_xticklabels(["25", "50", "100", "150"])
+    axes[1].set(
+        xlim=(0.22, 1.9), xlabel="different ones, % of those of Flickr8k\n(bars: 95 % intervals)"
+    )
+    figure.suptitle(title)
+    what = "Different pictures and captions of 500, in % of those of everyday data:"
+    return shown(figure, what, words, 2, loc="outside lower center")
 
 
 def class_contrast(found: Mapping[str, Any]) -> Figure:
