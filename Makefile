@@ -34,10 +34,10 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=$(STAGE)/%)
 FIRST_PAGE := $(BUILD)/html/index.html
 
-.PHONY: help env book test bench bench-gpu lab lint lock clean FORCE
+.PHONY: help env book book-sphinx test bench bench-gpu lab lint lock clean FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(ENVIRONMENT) ## the virtual environment in .venv, from requirements.lock
 
@@ -157,10 +157,30 @@ $(STAGE)/notebooks/%.ipynb: notebooks/%.ipynb $(ENVIRONMENT) $(STAMPS)/package $
 		--ExecutePreprocessor.kernel_name=python3 --log-level=WARN --output-dir=$(@D) $< \
 		--ExecutePreprocessor.extra_arguments=--IPKernelApp.log_level=ERROR
 
+define staged
+	@rm -rf $(1) $(STAGE)/book
+	@mkdir -p $(STAGE)/notebooks && cp -R book _config.yml $(STAGE)
+endef
+
 $(FIRST_PAGE): $(ENVIRONMENT) $(STAMPS)/pages $(EXECUTED)
 	@echo "book: building the pages"
-	@rm -rf $(BUILD)/html $(STAGE)/book
-	@mkdir -p $(STAGE)/notebooks && cp -R book _config.yml $(STAGE)
+	$(call staged,$(BUILD)/html)
 	@cd $(STAGE) && "$(BIN)/jupyter-book" build . --toc book/_toc.yml --path-output "$(CURDIR)" \
 		--all -W --keep-going -q >/dev/null
+	@"$(BIN)/python" -m study cards --out $(BUILD)/html/_static/runs >/dev/null
 	@touch $@
+
+# The way out when version 1 of jupyter-book ends: newer packages, in an environment of their own.
+SPHINX := $(BUILD)/sphinx-env
+$(SPHINX)/.stamp: book/_ext/requirements.txt $(ENVIRONMENT)
+	@echo "environment: making $(SPHINX)"
+	@"$(BIN)/python" -m venv --clear $(SPHINX)
+	@$(SPHINX)/bin/python -m pip install --disable-pip-version-check -q -r $<
+	@touch $@
+
+book-sphinx: $(SPHINX)/.stamp $(EXECUTED) ## the HTML book by the newest Sphinx, without jupyter-book
+	$(call staged,$(BUILD)/html-sphinx)
+	@$(SPHINX)/bin/sphinx-build -b html -c $(STAGE)/book/_ext -d $(BUILD)/sphinx-doctrees -E -W \
+		--keep-going -q $(STAGE) $(BUILD)/html-sphinx
+	@"$(BIN)/python" -m study cards --out $(BUILD)/html-sphinx/_static/runs >/dev/null
+	@echo "book: $(BUILD)/html-sphinx/index.html"

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import count
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from browser import CHROMIUM, Browser
 from PIL import Image
 
 from rsstudy.encoders.compat import import_torchvision
@@ -134,6 +136,16 @@ def last_epoch_best(monkeypatch) -> None:
         return train(*given, validate=lambda _: float(next(scores)), **named)
 
     monkeypatch.setattr(run, "train", rising)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    """Headless chromium without a network, one a file of tests."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -490,6 +490,16 @@ def runs_command(results: Path) -> None:
     click.echo(write_runs_table(_record(results)))
 
 
+@cli.command("cards", short_help="Write a card of every run for the built book.")
+@options.results
+@option("--out", "Folder for the cards.", PATH, "_build/html/_static/runs")
+def cards_command(results: Path, out: Path) -> None:
+    """Write OUT/ID.js for every run in RESULTS/runs: the book opens it where the id is clicked."""
+    from study.cards import write_cards
+
+    click.echo(f"{write_cards(_record(results).resolve(), out.resolve())} cards in {out}")
+
+
 @cli.command("costs", short_help="Count what each method costs on an encoder.")
 @option("--encoder", "Any encoder with blocks; its weights are not needed.", ENCODER, "ViT-B-32")
 @option("--image-size", "Pixels a side.", int)

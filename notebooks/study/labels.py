@@ -72,6 +72,16 @@ METHODS = {
     "vl-prompt": "VL-Prompt",
     "vpt": "VPT",
 }
+ENCODERS = {"vits14-minilm": "bench encoder", "cnn-gru": "CNN and GRU", "tiny": "tiny encoder"}
+RECIPES = {
+    "paper": "the paper's",
+    "paper-captions": "the paper's, every caption",
+    "search": "search of a rate",
+    "short": "short",
+    "ten-epochs": "ten epochs",
+    "vsepp": "VSE++'s",
+}
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 # The looks of what has none of its own, in the order in which they are given out.
 FREE = [
     Look("", color, line, mark)
