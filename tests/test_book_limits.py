@@ -1,6 +1,9 @@
 """Chapters in the new form stay short: words, figures, sentences, captions, and nothing of code.
 
 A chapter is added to ``CHAPTERS``; the limits are those of its sources, before the book is built.
+Tags of a cell: ``narrow`` for a figure of 3.9 inches, ``in-dropdown`` for what goes into the
+dropdown of the text right above it, ``remove-stdout`` for what is printed for the tests alone. A
+figure's caption is ``mystnb.figure.caption`` of its cell, a table's is ``set_caption`` or {table}.
 """
 
 import json
