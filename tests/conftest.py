@@ -20,7 +20,11 @@ import pytest
 from browser import CHROMIUM, Browser
 from PIL import Image
 
-from rsstudy.encoders.compat import import_torchvision
+# Before torch is imported: on Intel's processors its products depend, in the last bit, on where a
+# buffer lies in memory, unless this is strict. Tests compare bits.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+from rsstudy.encoders.compat import import_torchvision  # noqa: E402
 
 import_torchvision()  # before any test imports open_clip itself
 
