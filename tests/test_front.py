@@ -237,4 +237,5 @@ def test_the_notebook_holds_the_front_of_todays_records(spec):
     [front] = [html for html in shown if "class='front'" in html]
     held = json.loads(re.search(r"<script type='application/json'>(.*?)</script>", front, re.S)[1])
     at = {of["name"]: of for of in held["methods"]}
-    assert all(at[of["name"]]["at"] == of["at"] for of in spec["methods"])
+    for of in spec["methods"]:  # here without UCM-Captions where the heads are trained
+        assert {key: at[of["name"]]["at"].get(key) for key in of["at"]} == of["at"]
