@@ -29,7 +29,7 @@ def copy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "rsstudy", folder / "rsstudy")
     (folder / "tests").mkdir()
-    for name in ("conftest.py", "test_method_table.py"):
+    for name in ("browser.py", "conftest.py", "test_method_table.py"):
         shutil.copy(ROOT / "tests" / name, folder / "tests")
     for name, code in FILES.items():
         (folder / name).write_text(code)

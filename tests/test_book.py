@@ -177,5 +177,5 @@ def test_every_run_that_is_named_has_its_card():
     for page in contents():
         text = (BOOK / f"{page}.html").read_text()
         named |= set(re.findall(r"(?<=>)[\w-]+-s\d+-[0-9a-f]{8}(?=<)", text))
-        named |= set(re.findall(r'(?<="#run-)[^"]+', text))
+        named |= set(re.findall(r'(?<="#run-)[\w-]+-s\d+-[0-9a-f]{8}(?=")', text))
     assert named and named - cards == set()

@@ -13,7 +13,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from test_book import CHROMIUM, Browser
+from browser import CHROMIUM, Browser
 
 from rsstudy.errors import StudyError
 from rsstudy.experiments.record import before, choices_in
@@ -142,7 +142,11 @@ def test_each_method_starts_from_its_decisive_search_or_the_longest(tmp_path):
 
 # --- in a browser, from disk --------------------------------------------------------------------
 
-# What a reader does, and then what he sees.
+# Marks are drawn once the page has its size; then what a reader does, and what he sees.
+DRAWN = """new Promise((done) => {
+  const look = () => document.querySelector(".front-plot g") ? done() : setTimeout(look, 20);
+  look();
+})"""
 SET = """(name, value) => {
   const select = document.querySelector(`.front select[name=${name}]`);
   select.value = value;
@@ -179,7 +183,13 @@ def page(table, tmp_path_factory):
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", html), "nothing from elsewhere"
     file.write_text(f"<!doctype html><html><meta charset='utf-8'><body>{html}", "utf-8")
     browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield lambda width: browser.open(file.as_uri(), width) or browser
+
+    def opened(width):
+        browser.open(file.as_uri(), width)
+        browser.evaluate(DRAWN)
+        return browser
+
+    yield opened
     browser.close()
 
 

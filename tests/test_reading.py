@@ -224,7 +224,7 @@ def test_sphinx_alone_has_the_settings_of_jupyter_book():
     config, _ = get_final_config(
         user_yaml=ROOT / "_config.yml",
         sourcedir=ROOT,
-        cli_config={"external_toc_path": "book/_toc.yml"},
+        cli_config={"external_toc_path": "book/_toc.yml", "latex_individualpages": False},
     )
     own = runpy.run_path(str(ROOT / "book" / "_ext" / "conf.py"))
     assert set(config["extensions"]) - set(own["extensions"]) == {

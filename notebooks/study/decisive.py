@@ -94,8 +94,8 @@ def primary_contrasts(results: Path, folds: Sequence[int]) -> list[Contrast]:
     records = decisive_records(results, "finished")
     contrasts = [
         compare_folds(
-            _of(records, asked, asked.one, folds),
-            _of(records, asked, asked.other, folds),
+            runs_of(records, asked, asked.one, folds),
+            runs_of(records, asked, asked.other, folds),
             margin=asked.margin,
         )
         for asked in PRIMARY
@@ -200,8 +200,14 @@ def _missing(records: Sequence[Record], asked: Primary, folds: Sequence[int]) ->
     return "; ".join(said)
 
 
-def _of(records: Sequence[Record], asked: Primary, way: Way, folds: Sequence[int]) -> list[Record]:
-    """The records of one way on the set of a question, one a fold, in the first assignment."""
+def runs_of(
+    records: Sequence[Record], asked: Primary, way: Way, folds: Sequence[int]
+) -> list[Record]:
+    """The records of one way on the set of a question, one a fold, in the first assignment.
+
+    Raises:
+        StudyError: a fold has none, or several.
+    """
     found = []
     for fold in folds:
         own = on_record(records, asked, way, fold)

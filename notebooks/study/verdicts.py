@@ -33,6 +33,7 @@ from rsstudy.experiments.compare import (
 from rsstudy.experiments.record import before
 from study.comparison import contrasted, mean_with_interval, name_of_row
 from study.cost_tables import measured_steps, memory, read_benchmarks, read_counted
+from study.decisive import PRIMARY, decisive_records, runs_of
 from study.dials import curves, gains, raised_similarity, slopes
 from study.published import granularity, leads, read_reported, read_table, unsound_means
 from study.similarity import by_dial
@@ -188,6 +189,13 @@ class Said:
     def score(self, arm: str, data: str, epochs: int = EPOCHS, px: int = PIXELS) -> float:
         """Mean recall over the seeds, percent."""
         return mean_with_interval(self._of(arm, data, epochs, px))[0]
+
+    def in_fold(self, method: str, objective: str, data: str, fold: int) -> float:
+        """Mean recall of the decisive record's run in one test fold, percent."""
+        asked = next(primary for primary in PRIMARY if primary.data == data)
+        finished = decisive_records(self._results, "finished")
+        (run,) = runs_of(finished, asked, (method, objective), [fold])
+        return float(run["scores"]["mean_recall"])
 
     def gain(
         self,
