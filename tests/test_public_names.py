@@ -40,4 +40,4 @@ def test_the_reading_path_names_files_that_are_there():
     path = rsstudy.__doc__.split("Read these files")[1]
     files = [folder / name for name in path.replace("\n", " ").split("``")[1::2]]
     assert len(files) >= 12 and all(file.is_file() for file in files)
-    assert sum(len(file.read_text().splitlines()) for file in files) < 2300
+    assert sum(len(file.read_text().splitlines()) for file in files) < 2050
