@@ -134,3 +134,19 @@ def test_contrasts_are_told_where_both_sides_have_the_same_folds():
     ]
     assert [row["contrast"] for row in contrast_rows(lacking)] == ["HMMC less InfoNCE"]
     assert contrast_rows([]) == []
+
+
+def test_a_look_is_the_plans_where_all_three_contrasts_have_its_folds():
+    def told(folds, sets=("ucm", "rsicd")):
+        made = [made_up(*way, fold, data) for data in sets for way in WAYS for fold in folds]
+        rows = contrast_rows([json.loads(readable(record)) for record in made])
+        return {(row["set"], row["contrast"]): row["look"] for row in rows}
+
+    full, hmmc = "adapter less full fine-tuning", "HMMC less InfoNCE"
+    planned = [("rsicd", full), ("ucm", full), ("ucm", hmmc)]
+    none = dict.fromkeys([*planned, ("rsicd", hmmc)], "none of the plan")
+    assert told(FIRST_LOOK) == none | dict.fromkeys(planned, "folds 3 to 6")
+    assert told(range(3, 11)) == none | dict.fromkeys(planned, "folds 3 to 10")
+    for others in (range(7, 11), (3, 5, 7, 9), (3, 4)):
+        assert told(others) == none
+    assert set(told(FIRST_LOOK, ["ucm"]).values()) == {"none of the plan"}

@@ -7,7 +7,9 @@
   dialog.className = "run";
   // A click beside the card closes it, as Escape does.
   dialog.onclick = ({ target }) => target === dialog && dialog.close();
-  dialog.onclose = () => history.replaceState(null, "", location.href.split("#")[0]);
+  dialog.onclose = () => {
+    if (location.hash.startsWith("#run-")) history.replaceState(null, "", location.href.split("#")[0]);
+  };
 
   // A table shows the end of an id alone, which is a run's own; its filter finds the whole.
   const link = (root) => {

@@ -43,7 +43,8 @@ def keep_trained(scale: Scale, runs: Path, results: Path) -> list[Path]:
                 shutil.copy(source / name, temporary)
         path = Path(results) / RUNS / f"{record['id']}.json"
         with whole_file(target / CARD) as temporary:  # last: with it, all is there
-            temporary.write_text(card(record, read_record(path) if path.exists() else record))
+            own = read_record(path) if path.exists() else record
+            temporary.write_text(card(record, own), encoding="utf-8")
         made.append(target)
     return made
 

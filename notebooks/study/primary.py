@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rsstudy.experiments.compare import LOOKS, at_look, compare_folds, corrected
-from study.decisive import ADAPTER, FULL, HMMC, PRIMARY
+from rsstudy.experiments.compare import Contrast, Word, at_look, compare_folds, corrected
+from study.decisive import ADAPTER, FULL, HMMC, LOOKED_AT, PRIMARY, Way, word_at
 
-ASKED = {"adapter less full fine-tuning": (ADAPTER, FULL), "HMMC less InfoNCE": (HMMC, ADAPTER)}
+Key = tuple[str, Way, Way]
+ASKED = {(ADAPTER, FULL): "adapter less full fine-tuning", (HMMC, ADAPTER): "HMMC less InfoNCE"}
 MARGINS = {asked.data: asked.margin for asked in PRIMARY}
 OTHER_MARGIN = 2.0
 
@@ -16,38 +17,62 @@ OTHER_MARGIN = 2.0
 def contrast_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The adapter less full fine-tuning, and HMMC less InfoNCE on it, on each set that has both.
 
-    After four or eight folds the corrected interval has the plan's nominal level of that look, then
-    Holm's correction over all rows; after another number, Holm's alone, and no look of the plan.
+    A look of the plan has all three primary contrasts in exactly the folds of ``LOOKED_AT``: level,
+    correction and word are then the plan's. All other rows are descriptive, with simultaneous
+    intervals.
 
     Args:
         records: of the suite's finished runs, each in a fold.
 
     Returns:
-        a row each: set, contrast, folds, points (the estimate), 95 % and corrected (the intervals,
-        in words), word. A side that lacks a fold that the other has is left out.
+        a row each: set, contrast, folds, look (the plan's, or none), points (the estimate), 95 %
+        and corrected (the intervals, in words), word. A side that lacks a fold that the other has
+        is left out.
     """
-    sides: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    sides: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
     for record in records:
         config = record["config"]
         way = config["data"], config["method"], config["objective"]
-        sides.setdefault(way, []).append(record)
-    about, found = [], []
-    for data in dict.fromkeys(data for data, *_ in sides):
-        for name, ways in ASKED.items():
-            one, other = (sides.get((data, *way), []) for way in ways)
-            folds = [{record["config"]["fold"]["number"] for record in of} for of in (one, other)]
-            if folds[0] != folds[1] or len(folds[0]) < 2:
-                continue
-            contrast = compare_folds(one, other, margin=MARGINS.get(data, OTHER_MARGIN))
-            found.append(at_look(contrast) if contrast.folds in LOOKS else contrast)
-            about.append({"set": data, "contrast": name, "folds": contrast.folds})
+        sides.setdefault(way, {})[config["fold"]["number"]] = record
+    asked = {
+        (data, *ways): (sides.get((data, *ways[0]), {}), sides.get((data, *ways[1]), {}))
+        for data in dict.fromkeys(data for data, *_ in sides)
+        for ways in ASKED
+    }
+    asked = {
+        key: of for key, of in asked.items() if of[0].keys() == of[1].keys() and len(of[0]) > 1
+    }
+    planned = [(primary.data, primary.one, primary.other) for primary in PRIMARY]
+    tested = [set(asked[key][0]) if key in asked else set() for key in planned]
+    taken = [folds for folds in LOOKED_AT if all(of == set(folds) for of in tested)]
+
+    def compared(key: Key, folds: Iterable[int]) -> Contrast:
+        one, other = ([of[fold] for fold in sorted(folds)] for of in asked[key])
+        return compare_folds(one, other, margin=MARGINS.get(key[0], OTHER_MARGIN))
+
+    first: dict[Key, Contrast] = {}
+    found: dict[Key, tuple[str, Contrast, Word]] = {}
+    for folds in LOOKED_AT[: LOOKED_AT.index(taken[0]) + 1] if taken else ():
+        look = corrected([at_look(compared(key, folds)) for key in planned], by="holm")
+        for key, contrast in zip(planned, look, strict=True):
+            said = f"folds {folds[0]} to {folds[-1]}"
+            found[key] = said, contrast, word_at(contrast, first.get(key))
+        first = dict(zip(planned, look, strict=True))
+    rest = [key for key in asked if key not in found]
+    for key, contrast in zip(
+        rest, corrected([compared(k, asked[k][0]) for k in rest]), strict=True
+    ):
+        found[key] = "none of the plan", contrast, contrast.word
     return [
         {
-            **row,
+            "set": key[0],
+            "contrast": ASKED[key[1:]],
+            "folds": contrast.folds,
+            "look": look,
             "points": f"{contrast.estimate:+.1f}",
             "95 %": f"{contrast.low:+.1f} to {contrast.high:+.1f}",
             "corrected": f"{contrast.low_corrected:+.1f} to {contrast.high_corrected:+.1f}",
-            "word": contrast.word,
+            "word": word,
         }
-        for row, contrast in zip(about, corrected(found, by="holm"), strict=True)
+        for key, (look, contrast, word) in found.items()
     ]

@@ -111,8 +111,8 @@ def _score(
     """Score what ``make`` gives on what its file has not; the file is written after each."""
     path = out / f"{about['id']}.json"
     there = json.loads(path.read_text("utf-8")) if path.exists() else about
-    if there["adapter_sha256"] != about["adapter_sha256"]:
-        raise StudyError(f"{path} is of other weights: delete it to score these")
+    if any(there[name] != about[name] for name in ("adapter_sha256", "config")):
+        raise StudyError(f"{path} is of other weights or data: delete it to score these")
     done = dict(there.get("perturbed", {}))
     left = [name for name in (CLEAN, *PERTURBATIONS) if name not in done]
     if not left:
