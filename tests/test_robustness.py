@@ -141,7 +141,7 @@ def test_what_is_not_finished_is_not_scored_and_other_weights_are_refused(rows, 
     scored(rows[:1], runs, out)
     weights = runs / record["id"] / ADAPTER
     weights.write_bytes(weights.read_bytes() + b" ")
-    with pytest.raises(StudyError, match="is of other weights: delete it"):
+    with pytest.raises(StudyError, match="is of other weights or data: delete it"):
         scored(rows[:1], runs, out)
 
 

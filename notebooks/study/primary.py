@@ -62,7 +62,7 @@ def contrast_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for key, contrast in zip(
         rest, corrected([compared(k, asked[k][0]) for k in rest]), strict=True
     ):
-        found[key] = "none of the plan", contrast, contrast.word
+        found[key] = "none", contrast, contrast.word
     return [
         {
             "set": key[0],
