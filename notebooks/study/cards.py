@@ -1,4 +1,4 @@
-"""Run cards: what a reader sees of a run when he follows its id, and the table of all runs."""
+"""Run cards: what a run's id opens, and the table of all runs."""
 
 from __future__ import annotations
 

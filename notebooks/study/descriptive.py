@@ -78,11 +78,11 @@ def class_gains(results: Path) -> dict[str, pd.DataFrame]:
     for asked in BY_CLASS:
         for folds in LOOKED_AT:
             sides = [
-                [record for fold in folds for record in on_record(records, asked, way, fold)]
+                [on_record(records, asked, way, fold) for fold in folds]
                 for way in (asked.one, asked.other)
             ]
-            if all(len(side) == len(folds) for side in sides):
-                found[asked.data] = by_class(*sides)
+            if all(len(own) == 1 for side in sides for own in side):
+                found[asked.data] = by_class(*([own for (own,) in side] for side in sides))
     return found
 
 

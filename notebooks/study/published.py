@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def as_shown(table: pd.DataFrame) -> pd.DataFrame:
 
     def name(row: dict[str, Any]) -> str:
         source, method = row["source"], row["method"]
-        return f'<a href="{source}">{method}</a>' if source.startswith("http") else method
+        return f'<a href="{escape(source)}">{method}</a>' if source.startswith("http") else method
 
     rows = table.to_dict("records")
     columns = {"data": "trained on", "evaluated_by": "evaluated by"}
