@@ -367,7 +367,7 @@ def test_the_page_is_true(other, rows, folder, write_parquet, call, monkeypatch)
     for kind, code in re.findall(r"```(bash|python)\n(.*?)```", page, re.DOTALL):
         shown[kind].append(code)
     commands = "".join(shown["bash"]).replace("\\\n", " ").splitlines()
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         answer = call(*shlex.split(command)[1:])
         assert answer.code == 0 and answer.output.strip(), answer.error
