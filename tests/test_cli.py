@@ -237,12 +237,3 @@ def test_a_mistyped_name_is_answered_before_torch_is_imported(tmp_path, argument
 def test_names_that_are_read_from_files_are_those_that_are_imported():
     assert suite_names() == list(SUITES)
     assert set(open_clip.list_models()) < set(encoder_names())
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_training_in_slow_bf16_is_announced_once(train, monkeypatch, native):
-    monkeypatch.setattr("rsstudy.devices.bf16_is_native", lambda device: native)
-    fine = train("--no-test")
-    slow = train("--no-test", "--set", "recipe.precision=bf16", out="slow")
-    assert fine.code == slow.code == 0 and "bf16" not in fine.error
-    assert slow.error.count("no bf16 hardware") == (not native)

@@ -83,7 +83,6 @@ def test_a_card_says_where_the_record_is_of_another_training(done):
 def test_the_commands_of_the_queue_and_of_other_runs_keep_by_one_rule(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("study.kept.keep_trained", lambda *given: asked.append(given) or [])
-    monkeypatch.setattr("rsstudy.experiments.queue.refuse_slow_bf16", lambda *_: None)
     monkeypatch.setattr("rsstudy.experiments.queue.yield_to_others", lambda: None)
     monkeypatch.setattr("study.suites.run_suite", lambda *_, **__: [])
     folders = [tmp_path / "runs", tmp_path / "results"]

@@ -5,7 +5,6 @@ import time
 from dataclasses import replace
 
 import pytest
-from click.testing import CliRunner
 
 from rsstudy.data.folds import Fold, as_fold
 from rsstudy.data.sources import load
@@ -13,20 +12,12 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments import sweep
 from rsstudy.experiments.arms import Arm
 from rsstudy.experiments.protocol import Sealed, read_choice
-from rsstudy.experiments.queue import (
-    LARGEST_CHECKPOINT,
-    UNDERWAY,
-    Slot,
-    expected_seconds,
-    is_small,
-    refuse_slow_bf16,
-)
+from rsstudy.experiments.queue import LARGEST_CHECKPOINT, UNDERWAY, Slot, expected_seconds, is_small
 from rsstudy.experiments.record import records_in, runs_table
 from rsstudy.experiments.run import Run, execute
 from rsstudy.experiments.sweep import run_arms
 from rsstudy.training.checkpoint import State
 from rsstudy.training.recipe import Recipe
-from study.cli import cli
 from study.suites import arms
 
 DATA = "scenes?images=30"
@@ -222,15 +213,3 @@ def test_a_folder_that_is_no_folder_is_refused(tmp_path):
     (tmp_path / "results").write_text("")
     with pytest.raises(StudyError, match="results"):
         Slot(0.0, tmp_path / "results").publish(tmp_path)
-
-
-def test_the_queue_refuses_bf16_where_the_processor_has_no_hardware_for_it(tmp_path, monkeypatch):
-    command = ["queue", "--hours", "1", "--device", "cpu", "--runs", str(tmp_path / "runs")]
-    monkeypatch.setattr("rsstudy.experiments.queue.bf16_is_native", lambda device: False)
-    refused = CliRunner().invoke(cli, [*command, "--results", str(tmp_path / "results")])
-    assert isinstance(refused.exception, StudyError) and "bf16" in str(refused.exception)
-    assert not list(tmp_path.iterdir())
-    plan = [row.run for row in arms("decisive", "bench")]
-    refuse_slow_bf16([replace(run, recipe=RECIPE) for run in plan], "cpu")  # fp32
-    monkeypatch.setattr("rsstudy.experiments.queue.bf16_is_native", lambda device: True)
-    refuse_slow_bf16(plan, "cpu")

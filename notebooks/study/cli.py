@@ -389,11 +389,10 @@ def queue_command(
     import torch
 
     from rsstudy.experiments.launch import beside
-    from rsstudy.experiments.queue import Slot, refuse_slow_bf16, yield_to_others
+    from rsstudy.experiments.queue import Slot, yield_to_others
     from study.kept import keep_trained
-    from study.suites import rows_of, run_suite
+    from study.suites import run_suite
 
-    refuse_slow_bf16([arm.run for arm in rows_of(name, scale)], device)
     runs, results = runs.resolve(), results.resolve()
     slot = Slot(time.monotonic() + 3600 * hours, results, partial(keep_trained, scale))
     slot.restore(runs)

@@ -224,7 +224,6 @@ def train_command(
         fold=fold,
     )
     with joined(device) as processes:
-        _warn_of_slow_bf16(asked.recipe, device, processes.leads)
         record, folder = execute(asked, out, data_root=data_root, device=device, test=not no_test)
     if processes.leads:
         show_record(record, {"folder": str(folder)}, as_json)
@@ -419,17 +418,6 @@ def _overrides(given: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, dict
         if found[part].setdefault(name, value) != value:
             raise StudyError(f"--set gives {place} twice: {found[part][name]} and {value}")
     return found
-
-
-def _warn_of_slow_bf16(recipe: Any, device: str, leads: bool) -> None:
-    from rsstudy.devices import bf16_is_native, pick_device
-
-    if leads and recipe.precision == "bf16" and not bf16_is_native(pick_device(device)):
-        click.echo(
-            "this processor has no bf16 hardware, and bf16 may be 50 times slower than fp32 on it: "
-            "--set recipe.precision=fp32 is another run that is faster",
-            err=True,
-        )
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rsstudy.devices import bf16_is_native, pick_device
 from rsstudy.encoders import create
 from rsstudy.errors import StudyError
 from rsstudy.experiments.names import label_of
@@ -155,21 +154,6 @@ def _copy(source: Path, target: Path) -> None:
 def is_before(record: Mapping[str, Any]) -> bool:
     """Whether a record, or a choice, is of the record of before."""
     return record.get("record") == "before"
-
-
-def refuse_slow_bf16(runs: Iterable[Run], device: str) -> None:
-    """Make sure that no run computes in bf16 on a processor that does so in software.
-
-    Raises:
-        StudyError: one does.
-    """
-    if any(run.recipe.precision == "bf16" for run in runs) and not bf16_is_native(
-        pick_device(device)
-    ):
-        raise StudyError(
-            "these runs compute in bf16, and this processor has no hardware for it (50 times "
-            "slower): start the queue on a GPU, or on a processor with AVX-512 or AMX"
-        )
 
 
 @cache

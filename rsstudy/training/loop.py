@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rsstudy.devices import bf16_products
 from rsstudy.encoders import DualEncoder
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import Pairs
@@ -142,6 +143,8 @@ def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
     encoder, recipe, processes = task.encoder, task.recipe, together()
     bf16 = recipe.precision == "bf16"
     precision = encoder.frozen_as(torch.bfloat16) if bf16 else nullcontext()
+    eager_bf16 = bf16 and task.loss_of.graph is None
+    products = bf16_products(encoder.device) if eager_bf16 else nullcontext()
     # The encoder before the first step is a candidate, too.
     if not state.history:
         _judge(task, state, bar)
@@ -150,7 +153,7 @@ def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
         encoder.eval()
         encoder.method.train()
         state.start_clock()
-        with precision:
+        with precision, products:
             # Show every pair once, but for the steps done before an interruption.
             order = batches(task.pairs, recipe, task.seed, epoch)
             for rows, texts in islice(order, state.step, None):

@@ -1,0 +1,86 @@
+"""What a processor without bf16 hardware computes in its place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_training import RECIPE, run
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rsstudy.devices import bf16_products
+from rsstudy.encoders import create
+from rsstudy.methods import attach, create_method
+from rsstudy.objectives import named_objective
+
+
+@pytest.fixture
+def software(monkeypatch):
+    """This processor is taken for one without bf16 hardware."""
+    monkeypatch.setattr("rsstudy.devices.bf16_is_native", lambda device: False)
+
+
+def factors(seed=0):
+    torch.manual_seed(seed)
+    images = torch.randn(4, 3, 8, 8, dtype=torch.bfloat16)
+    kernel = torch.randn(16, 3, 4, 4, dtype=torch.bfloat16, requires_grad=True)
+    weight = torch.randn(24, 16, dtype=torch.bfloat16, requires_grad=True)
+    bias = torch.randn(24, dtype=torch.bfloat16, requires_grad=True)
+    return images, kernel, weight, bias
+
+
+def computed(images, kernel, weight, bias):
+    tokens = functional.conv2d(images, kernel, stride=4).flatten(2).transpose(1, 2)
+    wide = functional.linear(tokens, weight, bias)
+    product = wide @ wide.transpose(1, 2)
+    return product, *torch.autograd.grad(product.float().sum(), (kernel, weight, bias))
+
+
+def test_products_of_bf16_and_their_gradients_are_torchs_own_to_its_rounding(software):
+    own = computed(*factors())
+    with bf16_products(torch.device("cpu")):
+        ours = computed(*factors())
+    for found, expected in zip(ours, own, strict=True):
+        assert found.dtype == torch.bfloat16
+        error = (found.float() - expected.float()).norm() / expected.float().norm()
+        assert error < 2**-8
+
+
+def test_a_product_is_that_of_fp32_rounded_once(software):
+    left, right = (torch.randn(9, 700).bfloat16() for _ in range(2))
+    with bf16_products(torch.device("cpu")):
+        found = left @ right.T
+        in_fp32 = left.float() @ right.float().T
+    assert in_fp32.dtype == torch.float32
+    assert torch.equal(found, in_fp32.bfloat16())
+
+
+def test_hardware_computes_where_there_is_some(monkeypatch):
+    monkeypatch.setattr("rsstudy.devices.bf16_is_native", lambda device: True)
+    before = torch.utils._python_dispatch._len_torch_dispatch_stack()
+    with bf16_products(torch.device("cpu")):
+        assert torch.utils._python_dispatch._len_torch_dispatch_stack() == before
+
+
+class Products(TorchDispatchMode):
+    """Notes the types that are multiplied at last."""
+
+    def __init__(self):
+        super().__init__()
+        self.types = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in ("mm", "addmm", "bmm", "convolution"):
+            self.types |= {value.dtype for value in args if isinstance(value, torch.Tensor)}
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_in_bf16_and_its_gradients_multiply_no_bf16_in_software(small, software):
+    encoder = create("tiny@random")
+    attach(encoder, create_method("full"))
+    with Products() as seen:
+        recipe = replace(RECIPE, epochs=1, precision="bf16")
+        run(encoder, small, named_objective("infonce"), recipe)
+    assert seen.types == {torch.float32}
