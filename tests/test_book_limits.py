@@ -22,7 +22,7 @@ from study.checks import NUMBER, WITH_UNIT, Block, _blocks_of
 ROOT = Path(__file__).parents[1]
 CHAPTERS = ("notebooks/01_data", "notebooks/02_adapter", "notebooks/07_machines")
 
-WORDS, ANSWER_WORDS, ANSWER_NUMBERS, ANSWER_SENTENCES = 1000, 75, 4, 3
+FRONT_WORDS, WORDS, ANSWER_WORDS, ANSWER_NUMBERS, ANSWER_SENTENCES = 250, 1000, 75, 4, 3
 FIGURES, COLUMNS, SENTENCE, CAPTION = 3, 7, 30, 40
 CLOSING = re.compile(r"\*\*Limits that matter here\b.*\]\((\.\./book/)?differences\.md\)", re.S)
 # Keys of methods that are words of English, too: looked for in whole cells of tables alone.
@@ -227,6 +227,22 @@ def test_figures_and_tables_have_human_names(chapter):
 def test_a_chapter_ends_with_advice_and_its_limits(chapter):
     assert "\n## What I would do\n" in chapter.text
     assert CLOSING.match("".join(chapter.text.rstrip().rpartition("\n\n")[2]))
+
+
+def test_the_front_page_is_an_answer_a_picture_and_four_doors():
+    page = Chapter.read("book/index")
+    doors = re.findall(
+        r"^:::\{grid-item-card\} (.*)\n:link: (.*)\n:link-type: doc\n(.*)$", page.text, re.M
+    )
+    said = [plain(" ".join(b.lines)) for b in page.blocks]
+    said += [plain(f"{title}. {text}") for title, _, text in doors]
+    assert sum(map(words, said)) <= FRONT_WORDS
+    long = [s for text in said for s in sentences(text) if words(s) > SENTENCE]
+    assert page.blocks[1].boxed and page.text.count("```{image}") == 1 and not long
+    assert len(doors) == 4 and all(
+        list((ROOT / "book").glob(f"{to}.md")) or list((ROOT / "book").glob(f"{to}.ipynb"))
+        for _, to, _ in doors
+    )
 
 
 @pytest.mark.parametrize(

@@ -190,12 +190,19 @@ class Said:
         """Mean recall over the seeds, percent."""
         return mean_with_interval(self._of(arm, data, epochs, px))[0]
 
-    def in_fold(self, method: str, objective: str, data: str, fold: int) -> float:
-        """Mean recall of the decisive record's run in one test fold, percent."""
+    def in_fold(
+        self,
+        method: str,
+        objective: str,
+        data: str,
+        fold: int,
+        what: Literal["mean_recall", "steps"] = "mean_recall",
+    ) -> float:
+        """Of the decisive record's run in one test fold, mean recall in percent, or its steps."""
         asked = next(primary for primary in PRIMARY if primary.data == data)
         finished = decisive_records(self._results, "finished")
         (run,) = runs_of(finished, asked, (method, objective), [fold])
-        return float(run["scores"]["mean_recall"])
+        return float(run["cost"]["steps"] if what == "steps" else run["scores"][what])
 
     def gain(
         self,
