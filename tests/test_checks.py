@@ -289,3 +289,32 @@ def test_a_check_in_a_dropdown_is_found_and_a_box_is_what_has_its_class(tmp_path
         ("After.", 0, False, False),
         ("| At 95 %. |", 1, False, False),
     ]
+
+
+def test_a_check_tells_the_runs_that_it_reads(said):
+    """Those of the arms that it asks for, and no other's."""
+
+    def read(source):
+        [one] = check([block("x", source)], said)
+        return set(one.runs)
+
+    def own(table, label, data):
+        return {record["id"] for record in records_of(table, label, data)}
+
+    table = said._compared
+    full, adapter = own(table, "full", "rsicd"), own(table, "mrs-adapter", "rsicd")
+    assert full and adapter
+    assert read('score("full", "rsicd") == 24.8') == full
+    assert read('gain("full", "mrs-adapter", "rsicd") == 4.3') == full | adapter
+    assert read('score("full", "rsicd") + 0 == 24.8') == full, "nothing is left from before"
+    [fold] = read('in_fold("mrs-adapter", "hmmc", "ucm", 3) == 56.5')
+    assert "f3" in fold and "hmmc" in fold
+    small = read('others("ucm") == 26')
+    assert own(table, "lora", "ucm") | own(table, "mrs-adapter", "ucm") <= small
+    assert not small & own(table, "full", "ucm") and len(small) > 26
+    one = read('other("lora", "rsicd") == 2.9')
+    assert one == own(table, "lora", "rsicd") | adapter
+    updated = read('update("mrs-adapter", "forgotten") == -6.5')
+    assert updated and all("mrs-adapter" in run for run in updated)
+    assert updated < read('update("mrs-adapter", "spared") == 1.7')
+    assert read('counted("mrs-adapter") == 161_088') == set()

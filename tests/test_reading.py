@@ -1,5 +1,6 @@
 """What a reader does on a page from disk: sort a table, filter it, open the card of a run."""
 
+import json
 import runpy
 import shutil
 import subprocess
@@ -19,6 +20,18 @@ PAGE = """# A page
 
 <a class="run" href="#run-{run}">one run</a>, `{run}` and `{absent}`.
 
+- The first three runs say 49.4 %.
+  <!-- check:
+  score("a", "ucm") == 49.4
+  score("b", "ucm") == 49.4
+  -->
+
+One run says 9.9 %.
+<!-- check: score("c", "ucm") == 9.9 -->
+
+No run says 8.8 %.
+<!-- check: counted("a") == 8.8 -->
+
 :::{{div}} sortable
 | arm | gain | file | fold |
 |---|---|---|---|
@@ -28,6 +41,7 @@ PAGE = """# A page
 | c | 10.1 % | - | fold 2 |
 :::
 """
+TABLE = runpy.run_path(str(ROOT / "book" / "_ext" / "traced.py"))["TABLE"]  # the page of all runs
 ABSENT = "ucm-tiny-full-infonce-s0-00000000"
 widths = pytest.mark.parametrize("width", [DESKTOP_WIDTH, PHONE_WIDTH])
 pytestmark = pytest.mark.timeout(120)
@@ -56,7 +70,7 @@ def book(records, runs, tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "book" / "_static", source / "book" / "_static")
     for file in ("_config.yml", "book/references.bib"):
         shutil.copy(ROOT / file, source / file)
-    toc = "format: jb-book\nroot: book/index\nchapters:\n  - file: notebooks/runs\n"
+    toc = f"format: jb-book\nroot: book/index\nchapters:\n  - file: {TABLE}\n"
     (source / "book" / "_toc.yml").write_text(toc)
     (source / "book" / "index.md").write_text(PAGE.format(run=runs[0], absent=ABSENT))
     html = {"text/html": table_of(all_runs(records)), "text/plain": "a table"}
@@ -67,7 +81,14 @@ def book(records, runs, tmp_path_factory) -> Path:
     language = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
     pages = nbformat.v4.new_notebook(cells=[title, cell], metadata=language)
     (source / "notebooks").mkdir()
-    nbformat.write(pages, source / "notebooks" / "runs.ipynb")
+    nbformat.write(pages, source / f"{TABLE}.ipynb")
+    behind = {
+        'score("a", "ucm") == 49.4': runs[:2],
+        'score("b", "ucm") == 49.4': runs[1:3],
+        'score("c", "ucm") == 9.9': runs[:1],
+        'counted("a") == 8.8': [],
+    }
+    (source / "book" / "traced.json").write_text(json.dumps(behind))
     words = ["-b", "html", "-c", source / "book" / "_ext", "-W", "-q", source, source / "html"]
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", *map(str, words)], capture_output=True, text=True
@@ -133,7 +154,7 @@ def test_a_table_is_sorted_by_the_keyboard(book, browser):
 
 @widths
 def test_words_above_a_table_filter_its_rows(book, browser, runs, width):
-    browser.open((book / "notebooks" / "runs.html").as_uri(), width)
+    browser.open((book / f"{TABLE}.html").as_uri(), width)
     assert len(column(browser, 0)) == len(runs)
 
     def given(text: str) -> list[str]:
@@ -152,7 +173,7 @@ def test_words_above_a_table_filter_its_rows(book, browser, runs, width):
 
 @widths
 def test_an_id_opens_the_card_of_its_run(book, browser, records, runs, width):
-    page = (book / "notebooks" / "runs.html").as_uri()
+    page = (book / f"{TABLE}.html").as_uri()
     browser.open(page, width)
     run = column(browser, 0)[-1]
     browser.evaluate("[...document.querySelectorAll('td a.run')].at(-1).click()")
@@ -176,6 +197,20 @@ def test_ids_in_the_text_open_their_card_too(book, browser, runs, link):
     assert runs[0] in browser.evaluate("document.querySelector('dialog.run').innerText")
 
 
+@widths
+def test_behind_a_checked_sentence_is_a_link_to_its_runs(book, browser, runs, width):
+    browser.open((book / "book" / "index.html").as_uri(), width)
+    links = "[...document.querySelectorAll('a.traced')]"
+    assert browser.evaluate(f"{links}.map((link) => link.textContent)") == ["3 runs", "1 run"]
+    said = f"{links}.map((link) => link.parentElement.textContent.split('.')[0])"
+    assert browser.evaluate(said) == ["The first three runs say 49", "One run says 9"]
+    browser.evaluate(f"{links}[1].click()")
+    settled(browser, "document.querySelector('dialog.run').open")
+    assert runs[0] in browser.evaluate("document.querySelector('dialog.run').innerText")
+    browser.open(browser.evaluate(f"{links}[0].href"), width)
+    assert sorted(column(browser, 0)) == sorted(runs[:3])
+
+
 def test_a_run_without_a_card_says_so(book, browser):
     browser.open((book / "book" / "index.html").as_uri(), PHONE_WIDTH)
     browser.evaluate("document.querySelectorAll('code a.run')[1].click()")
@@ -193,7 +228,7 @@ def test_nothing_is_cut(book, browser, width):
       }
       return box.width && box.right > innerWidth;
     }).map((place) => place.outerHTML)"""
-    for page in ("book/index", "notebooks/runs"):
+    for page in ("book/index", TABLE):
         browser.open((book / f"{page}.html").as_uri(), width)
         assert browser.evaluate(outside) == []
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
@@ -208,7 +243,7 @@ def test_nothing_is_cut(book, browser, width):
 
 
 def test_a_filtered_table_keeps_its_headers_in_view(book, browser):
-    browser.open((book / "notebooks" / "runs.html").as_uri(), PHONE_WIDTH)
+    browser.open((book / f"{TABLE}.html").as_uri(), PHONE_WIDTH)
     gap = browser.evaluate("""(() => {
       const table = document.querySelector(".bd-article table");
       table.scrollTop = 200;

@@ -1,5 +1,6 @@
 // Tables of the class `sortable` sort by a click on a header; above those of the class
-// `filterable` words choose rows. Cells of notebooks give their tags as classes tag_....
+// `filterable` words choose rows; a|b is one word or the other, and the address PAGE#runs=a|b asks
+// for it. Cells of notebooks give their tags as classes tag_....
 addEventListener("DOMContentLoaded", () => {
   const missing = /^[-–—]?$/;
   const scale = { k: 1e3, M: 1e6, G: 1e9 };
@@ -44,10 +45,19 @@ addEventListener("DOMContentLoaded", () => {
     field.oninput = () => {
       const words = (field.value.toLowerCase().match(/"[^"]+"?|[^\s"]+/g) || [])
         .map((word) => word.replace(/"/g, ""));
-      for (const [text, row] of rows) row.hidden = !words.every((word) => text.includes(word));
+      for (const [text, row] of rows) row.hidden = !words.every(
+        (word) => word.split("|").some((one) => text.includes(one)));
       count.textContent = `${rows.filter(([, row]) => !row.hidden).length} of ${rows.length}`;
     };
-    field.oninput();
+    const follow = () => {
+      if (location.hash.startsWith("#runs=") && table.classList.contains("all-runs")) {
+        field.value = decodeURIComponent(location.hash.slice(6));
+        label.scrollIntoView();
+      }
+      field.oninput();
+    };
     (table.closest(".pst-scrollable-table-container") || table).before(label);
+    addEventListener("hashchange", follow);
+    follow();
   }
 });

@@ -149,13 +149,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Checked:
-    """A check, what the records say, and what is wrong with it."""
+    """A check, what the records say, what is wrong with it, and the ids of the runs it reads."""
 
     block: Block
     source: str
     claim: Claim
     found: Found | str
     problems: tuple[str, ...]
+    runs: tuple[str, ...]
 
     @property
     def said(self) -> str:
@@ -229,12 +230,14 @@ def check(found: Sequence[Block], said: Said) -> list[Checked]:
         StudyError: a check is of another form, or asks for what is not on record.
     """
     asked = [(block, source, Claim.of(source)) for block in found for source in block.checks]
-    values = []
+    values, runs = [], []
     for block, source, claim in asked:
+        said.read.clear()
         try:
             values.append(_answer(claim.asked, said))
         except (StudyError, KeyError, TypeError) as problem:
             raise StudyError(f"{block.page.name}: check {source!r}: {problem}") from None
+        runs.append(tuple(sorted(said.read)))
     families: dict[tuple[Path, str], dict[str, Contrast]] = {}
     for (block, _, claim), value in zip(asked, values, strict=True):
         if isinstance(value, Contrast):
@@ -242,13 +245,13 @@ def check(found: Sequence[Block], said: Said) -> list[Checked]:
             of[ast.unparse(claim.asked)] = value
     gains = {key: judged(of) for key, of in families.items()}
     done = []
-    for (block, source, claim), value in zip(asked, values, strict=True):
+    for (block, source, claim), value, read in zip(asked, values, runs, strict=True):
         if isinstance(value, Contrast):
             value = Found.of(gains[block.page, block.section][ast.unparse(claim.asked)])
         elif not isinstance(value, (str, Found)):
             value = Found(float(value))
         problems = (*claim.differs(value), *claim.unsaid(block, value))
-        done.append(Checked(block, source, claim, value, problems))
+        done.append(Checked(block, source, claim, value, problems, read))
     return done
 
 

@@ -563,6 +563,23 @@ def checks_command(results: Path, as_json: bool) -> None:
         raise StudyError(f"{wrong} of {len(done)} checks fail: correct the sentences above them")
 
 
+@cli.command("traced", short_help="Write which runs every sentence of the book is from.")
+@options.results
+@option("--out", "Where it is written, JSON.", PATH, "book/traced.json")
+def traced_command(results: Path, out: Path) -> None:
+    """Write, for every line of a check, the ids of the runs that it reads; the book links them."""
+    import json
+
+    from rsstudy.files import whole_file
+    from study.checks import blocks, check
+    from study.verdicts import Said
+
+    done = check(blocks(_record(results).resolve().parent), Said(results))
+    with whole_file(out) as temporary:
+        temporary.write_text(json.dumps({one.source: one.runs for one in done}), encoding="utf-8")
+    click.echo(out)
+
+
 @cli.command("front-page", short_help="Draw the front page's picture from the records.")
 @options.results
 @option("--out", "Where the picture is written.", PATH, "book/answer.svg")

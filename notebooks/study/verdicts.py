@@ -9,6 +9,7 @@ objective InfoNCE. Points and scores are of mean recall on test.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +48,7 @@ from study.suites import (
     OBJECTIVES_RUNS,
     SCALES,
 )
-from study.updates import updates
+from study.updates import stages, updates
 
 FURTHER_RUNS = ("transfer", "better", "bench", LARGER)
 EPOCHS, PIXELS = 6, 112  # of the comparison of all methods
@@ -147,6 +148,9 @@ def others_beside(table: pd.DataFrame, data: str) -> dict[str, Contrast]:
 class Said:
     """What a folder of results says.
 
+    Attributes:
+        read: ids of the runs that the answers came from; whoever asks may clear it.
+
     Raises:
         StudyError: in every method, where the record has nothing of what is asked.
     """
@@ -154,6 +158,7 @@ class Said:
     def __init__(self, results: Path):
         self._results = Path(results)
         self._groups: dict[str, dict[str, FromBest]] = {}
+        self.read: set[str] = set()
 
     @cached_property
     def _compared(self) -> pd.DataFrame:
@@ -177,12 +182,34 @@ class Said:
         return read_reported(self._results)
 
     @cached_property
+    def _transferred(self) -> pd.DataFrame:
+        return before(self._results, "transfer", *BENCHMARK_RUNS)
+
+    @cached_property
     def _updates(self) -> pd.DataFrame:
-        runs = before(self._results, "transfer", *BENCHMARK_RUNS)
-        return updates(runs).set_index("method")
+        return updates(self._transferred).set_index("method")
+
+    def _updated(self, method: str) -> pd.Series:
+        """A row of ``study.updates.updates``; the runs of its method are read."""
+        for runs in stages(self._transferred)[method].values():
+            self._noted(runs)
+        return self._updates.loc[method]
+
+    def _noted(self, runs: Iterable[Any]) -> list[Any]:
+        """The same records, noted as read."""
+        runs = list(runs)
+        self.read |= {record["id"] for record in runs}
+        return runs
 
     def _of(self, arm: str, data: str, epochs: int = EPOCHS, px: int = PIXELS) -> list[dict]:
-        return records_of(self._runs, arm, data, epochs, px)
+        return self._noted(records_of(self._runs, arm, data, epochs, px))
+
+    def _beside(self, data: str) -> dict[str, Contrast]:
+        """The other small parts less the adapter; all their runs are read."""
+        self._of("mrs-adapter", data)
+        for runs in other_parts(self._compared, data).values():
+            self._noted(runs)
+        return self._others[data]
 
     # --- runs ------------------------------------------------------------------------------------
 
@@ -201,7 +228,7 @@ class Said:
         """Of the decisive record's run in one test fold, mean recall in percent, or its steps."""
         asked = next(primary for primary in PRIMARY if primary.data == data)
         finished = decisive_records(self._results, "finished")
-        (run,) = runs_of(finished, asked, (method, objective), [fold])
+        (run,) = self._noted(runs_of(finished, asked, (method, objective), [fold]))
         return float(run["cost"]["steps"] if what == "steps" else run["scores"][what])
 
     def gain(
@@ -248,15 +275,17 @@ class Said:
         """One of them less the adapter; the word is corrected over all of them on that set."""
         if name not in self._others[data]:
             raise StudyError(f"{name} is none of the other small parts on {data}")
+        self._of("mrs-adapter", data)
+        self._noted(other_parts(self._compared, data)[name])
         return Found.of(self._others[data][name])
 
     def others(self, data: str, said: str = "") -> int:
         """How many there are; of which this is said (clearly better, likely worse, open ...)."""
-        return sum(said in ("", contrast.said()) for contrast in self._others[data].values())
+        return sum(said in ("", contrast.said()) for contrast in self._beside(data).values())
 
     def reach(self, data: str, which: Literal["least", "middle", "most"]) -> float:
         """Half the width of their 95 % intervals, points."""
-        halves = [(contrast.high - contrast.low) / 2 for contrast in self._others[data].values()]
+        halves = [(contrast.high - contrast.low) / 2 for contrast in self._beside(data).values()]
         return {"least": min, "middle": median, "most": max}[which](halves)
 
     def near_best(self, data: str, arm: str = "") -> int:
@@ -264,6 +293,8 @@ class Said:
 
         With an arm: whether it is one of them.
         """
+        self._beside(data)
+        self._of("full", data)
         if data not in self._groups:
             both = {name: self._of(name, data) for name in ("mrs-adapter", "full")}
             arms = other_parts(self._compared, data) | both
@@ -274,6 +305,7 @@ class Said:
     def headed(self, data: str, within: float | None = None) -> int:
         """How many arms of the comparison have trained heads; or are so near to their highest."""
         found = in_one_setting(self._compared, data).query("train_heads and method != 'full'")
+        self._noted(found["record"])
         means = found.groupby(["label", "objective_label"])["mean_recall"].mean()
         return len(means) if within is None else int((means > means.max() - within).sum())
 
@@ -289,7 +321,9 @@ class Said:
 
         What is forgotten is a change of the score, so it is below zero.
         """
-        row = self._updates.loc[method]
+        row = self._updated(method)
+        if what == "spared":
+            self._updated("full")
         said = row.get(f"{what}_verdict")
         if said is None:
             return Found(float(row[what]))
@@ -301,20 +335,25 @@ class Said:
 
     def taken_off(self, method: str) -> str:
         """Whether the encoder without the method is what it was."""
-        row = self._updates.loc[method]
+        row = self._updated(method)
         return "bit for bit" if row["base_equal"] and not row["reread"] else "changed"
 
     # --- generated scenes ------------------------------------------------------------------------
 
     @cached_property
+    def _scenes(self) -> pd.DataFrame:
+        return before(self._results, "dials")
+
+    @cached_property
     def _dials(self) -> pd.DataFrame:
-        return dial_words(before(self._results, "dials"))
+        return dial_words(self._scenes)
 
     def dial(self, form: str, what: Literal["change", "end"]) -> Found:
         """HMMC's gain over its control, both dials raised: its change, or its size at their end.
 
         The word is that of Holm's correction over both forms and both questions.
         """
+        self._noted(self._scenes["record"])
         row = self._dials.loc[(form, what)]
         return Found(row["value"], row["low"], row["high"], row["word"])
 
