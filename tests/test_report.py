@@ -19,6 +19,7 @@ from study.report import (
     objectives_runs,
     opened_below,
     report,
+    with_links,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -137,3 +138,17 @@ def test_a_row_a_table_adds_up_its_files():
 def test_an_absent_folder_is_said(tmp_path):
     with pytest.raises(StudyError, match="is no folder of results"):
         report(tmp_path / "nothing", tmp_path)
+
+
+def test_in_the_book_a_table_links_the_rows_of_its_runs_and_names_its_chapter(made):
+    sources = pd.read_csv(made / "provenance.csv")
+    shown = with_links(sources, ROOT).set_index("table")
+    runs = sources[(sources["table"] == "answer") & sources["identity"].notna()]["file"]
+    link = shown.loc["answer", "runs"]
+    assert link.startswith('<a href="#runs=') and link.endswith(f">{len(runs)}</a>")
+    digits = link.split('"')[1].removeprefix("#runs=").split("|")
+    assert sorted(digits) == sorted(Path(file).stem[-8:] for file in runs)
+    title = (ROOT / "book" / "index.md").read_text().splitlines()[0]
+    assert f"# {shown.loc['answer', 'chapter']}" == title
+    every = {Path(file).stem for file in sources.dropna(subset="identity")["file"]}
+    assert len({run[-8:] for run in every}) == len(every), "digits that are one run's own"

@@ -351,6 +351,36 @@ def by_table(made: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def with_links(made: pd.DataFrame, project: Path) -> pd.DataFrame:
+    """``by_table`` for the book: chapters by their titles, counts of runs as links to rows."""
+    rows = by_table(made)
+    of_runs = made[made["identity"].notna()].groupby("table")["file"]
+    # The last digits of an id are a run's own; ``runs.js`` and ``tables.js`` follow the address.
+    digits = {name: sorted({Path(file).stem[-8:] for file in files}) for name, files in of_runs}
+    rows["runs"] = [
+        f'<a href="#runs={"|".join(digits[name])}">{len(digits[name])}</a>'
+        if name in digits
+        else "0"
+        for name in rows["table"]
+    ]
+    return rows.assign(chapter=rows["chapter"].map(lambda name: chapter_title(project, name)))
+
+
+def chapter_title(project: Path, name: str) -> str:
+    """The title of a page or notebook of the book, by the name of its file.
+
+    Raises:
+        StudyError: there is no such file.
+    """
+    for file in (project / "notebooks" / f"{name}.ipynb", project / "book" / f"{name}.md"):
+        if file.exists():
+            text = file.read_text("utf-8")
+            if file.suffix == ".ipynb":
+                text = "".join(json.loads(text)["cells"][0]["source"])
+            return text.splitlines()[0].removeprefix("# ")
+    raise StudyError(f"{name} is no chapter of the book")
+
+
 _watched: ContextVar[tuple[Path, set[Path]] | None] = ContextVar("_watched", default=None)
 # Records and choices are read together, and noted where a table takes them.
 NOTED = (RUNS, AGAIN, CHOICES)
@@ -390,7 +420,8 @@ def _facts(file: Path) -> dict[str, Any]:
     content = json.loads(file.read_text("utf-8")) if file.suffix == ".json" else {}
     content = content if isinstance(content, dict) else {}
     made = content.get("environment", {})
-    threads = f", {made['threads']} threads" if made.get("device") == "cpu" else ""
+    count = made.get("threads")
+    threads = f", {count} thread{'s' * (count != 1)}" if made.get("device") == "cpu" else ""
     return {
         "commit": made.get("commit"),
         "dirty": made.get("dirty"),
