@@ -230,7 +230,14 @@ def test_a_record_tells_how_it_was_made(do, data, tmp_path):
     assert record["trained_parameters"] == counts
     assert [row["epoch"] for row in record["history"]] == [0, 1, 2]
     assert set(record["pixel_digests"]) == {"train", "val", "test"}
-    assert set(record["environment"]) >= {"versions", "commit", "dirty", "device", "device_name"}
+    assert set(record["environment"]) >= {
+        "versions",
+        "commit",
+        "dirty",
+        "device",
+        "device_name",
+        "bf16_hardware",
+    }
     queries = record["test_queries"]
     assert [len(queries["image_to_text"][n]) for n in ("above", "tie", "own")] == [2, 2, 2]
     assert [len(queries["text_to_image"][n]) for n in ("above", "tie")] == [10, 10]

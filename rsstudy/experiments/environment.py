@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from rsstudy.devices import bf16_is_native
 from rsstudy.training.parallel import together
 
 PACKAGES = ("torch", "open_clip_torch", "timm", "transformers", "numpy")
@@ -27,6 +28,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": device.type,
         "device_name": name,
         "threads": torch.get_num_threads(),
+        "bf16_hardware": bf16_is_native(device),  # without it, see ``bf16_products``
         **({"processes": together().size} if together().size > 1 else {}),
         "system": platform.system(),
     }
