@@ -17,18 +17,27 @@ from docutils import nodes
 from docutils.utils import new_document
 
 from study import labels
-from study.checks import NUMBER, WITH_UNIT, Block, _blocks_of
+from study.checks import COUNT, NUMBER, WITH_UNIT, Block, _blocks_of
 
 ROOT = Path(__file__).parents[1]
-CHAPTERS = ("notebooks/01_data", "notebooks/02_adapter", "notebooks/07_machines")
+CHAPTERS = (
+    *("notebooks/01_data", "notebooks/02_adapter", "notebooks/05_costs", "notebooks/07_machines"),
+    "notebooks/09_updates",
+)
+
+# Their prose is short, too, and their figures and tables are told as those of chapters are.
+APPENDICES = ("notebooks/A3_speed",)
 
 FRONT_WORDS, WORDS, ANSWER_WORDS, ANSWER_NUMBERS, ANSWER_SENTENCES = 250, 1000, 75, 4, 3
+APPENDIX_WORDS = 700
 FIGURES, COLUMNS, SENTENCE, CAPTION = 3, 7, 30, 40
 CLOSING = re.compile(r"\*\*Limits that matter here\b.*\]\((\.\./book/)?differences\.md\)", re.S)
 # Keys of methods that are words of English, too: looked for in whole cells of tables alone.
 ENGLISH = {"adapter", "full", "prefix"}
 
 each_chapter = pytest.mark.parametrize("name", CHAPTERS)
+each_appendix = pytest.mark.parametrize("name", APPENDICES)
+each = pytest.mark.parametrize("name", [*CHAPTERS, *APPENDICES])
 
 
 def plain(text: str) -> str:
@@ -145,7 +154,8 @@ def test_the_answer_is_three_short_sentences_with_few_numbers(chapter):
     answer = chapter.answer
     assert answer and len(sentences(answer)) <= ANSWER_SENTENCES, sentences(answer)
     assert words(answer) <= ANSWER_WORDS, words(answer)
-    numbers = {*re.findall(NUMBER, answer), *WITH_UNIT.findall(answer)}
+    with_unit = " ".join(WITH_UNIT.findall(answer))
+    numbers = {*re.findall(NUMBER, answer), *re.findall(COUNT, with_unit, re.I)}
     assert len(numbers) <= ANSWER_NUMBERS, numbers
 
 
@@ -160,6 +170,12 @@ def test_a_chapter_has_at_most_a_thousand_words_in_view_and_as_many_in_dropdowns
     assert chapter.count(folded) <= WORDS, chapter.count(folded)
 
 
+@each_appendix
+def test_an_appendix_has_at_most_seven_hundred_words(chapter):
+    said = chapter.count(False) + chapter.count(True)
+    assert said <= APPENDIX_WORDS, said
+
+
 @each_chapter
 def test_few_figures_are_in_view_the_first_of_them_before_any_table(chapter):
     drawn = [figure for cell in chapter.shown(False) for figure in figures(cell)]
@@ -167,14 +183,14 @@ def test_few_figures_are_in_view_the_first_of_them_before_any_table(chapter):
     assert figures(chapter.shown(False)[0]), "the hero figure comes first"
 
 
-@each_chapter
+@each
 def test_sentences_are_short_with_one_parenthesis_each(chapter):
     said = [plain(" ".join(b.lines)) for b in chapter.blocks if not b.lines[0].startswith("|")]
     every = [s for text in [*said, *filter(None, captions(chapter))] for s in sentences(text)]
     assert every and [s for s in every if words(s) > SENTENCE or s.count("(") > 1] == []
 
 
-@each_chapter
+@each
 def test_every_figure_and_table_has_a_short_caption(chapter):
     found = captions(chapter)
     assert found and None not in found
@@ -183,7 +199,7 @@ def test_every_figure_and_table_has_a_short_caption(chapter):
     assert len(written) == sum(kind == "table" for kind, _ in chapter.titles), "one has none"
 
 
-@each_chapter
+@each
 def test_a_table_has_at_most_seven_columns(chapter):
     wide = [
         (len(re.findall("<t[hd]", row)), row)
@@ -200,7 +216,7 @@ def test_a_table_has_at_most_seven_columns(chapter):
     assert [row for columns, row in wide if columns > COLUMNS] == []
 
 
-@each_chapter
+@each
 def test_code_is_hidden_and_nothing_that_it_prints_is_in_view(chapter):
     for cell in chapter.code:
         tags, source = cell["metadata"]["tags"], "".join(cell["source"])
@@ -210,7 +226,7 @@ def test_code_is_hidden_and_nothing_that_it_prints_is_in_view(chapter):
         assert not printed or "remove-stdout" in tags, source
 
 
-@each_chapter
+@each
 def test_figures_and_tables_have_human_names(chapter):
     for cell in chapter.code:
         for figure in figures(cell):

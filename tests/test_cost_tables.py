@@ -6,23 +6,28 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import Power, Use
 from study.cost_tables import (
-    abstract_claims,
     against_targets,
+    beside_other_code,
     break_even,
     counted_beside_measured,
     energy,
     measured_steps,
     memory,
+    on_a_gpu,
     paper_scale,
     read_benchmarks,
     read_counted,
     read_measured,
+    share_of_full,
+    targets_in_words,
 )
 from study.figures import costs as cost_figures
+from study.labels import HMMC
 from study.suites import arms
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -62,26 +67,44 @@ def test_an_absent_or_broken_record_is_named_in_one_line(tmp_path):
             read()
 
 
-def test_the_abstracts_numbers_are_computed_from_the_records(paper, found, steps):
-    def said(counted, steps):
-        return list(abstract_claims(counted, steps, found["others"])["found"])
+def test_every_cost_is_told_in_percent_of_full_fine_tunings(paper, steps):
+    gpu = measured_steps(read_benchmarks(RESULTS / "benchmarks", "cuda")["steps"])
+    table = share_of_full(paper, steps, gpu)
+    assert (table.loc["full"] == 100).all() and list(table.index) == list(paper.index)
+    ours, full = paper.loc["mrs-adapter"], paper.loc["full"]
+    of = table.loc["mrs-adapter"]
+    assert of["file"] == pytest.approx(100 * ours["stored_bytes"] / full["stored_bytes"])
+    assert of["computation"] == pytest.approx(100 * ours["step_flops"] / full["step_flops"])
+    held = memory(paper, 16).sum(axis=1)
+    assert of["memory, 16 pairs"] == pytest.approx(100 * held["mrs-adapter"] / held["full"])
+    for name, seconds in (("two cores", steps["step"]), ("H100", gpu["as timed"])):
+        ratio = seconds["mrs-adapter"] / seconds["full"]
+        assert of[f"seconds, {name}"] == pytest.approx(100 * ratio)
+    assert pd.isna(table.loc["vpt", "seconds, H100"]), "not timed there"
+    beside = on_a_gpu(gpu).loc["mrs-adapter"]  # one value for the one ratio
+    assert 100 * beside["seconds"] == pytest.approx(of["seconds, H100"])
+    joules = gpu["joules_a_step"] / gpu["step"] * gpu["as timed"]
+    assert beside["joules"] == pytest.approx(joules["mrs-adapter"] / joules["full"])
 
-    now = said(paper, steps)
-    assert now[:2] == ["161,088", "99.89%"]
-    for batch in (16, 256):  # the paper's, and a large one
-        held = memory(paper, batch).sum(axis=1)
-        held /= held["full"]
-        assert f"{1 - held['mrs-adapter']:.0%} of the memory at batch {batch}" in now
-        assert f"{held['mrs-adapter, hmmc'] - 1:+.0%} of its memory at batch {batch}" in now
-    changed = paper.copy()
-    changed.loc["mrs-adapter", "total"] = 1_000
-    assert said(changed, steps)[0] == "1,000"
-    dearer = paper.copy()
-    dearer.loc["mrs-adapter, hmmc", "step_flops"] = 3 * paper.loc["full", "step_flops"]
-    steps.loc["mrs-adapter, hmmc", "step"] = 4 * steps.loc["full", "step"]
-    then = said(dearer, steps)
-    assert then[-4].startswith("+200%") and then[-1].startswith("+300%")
-    assert then[:-4] == now[:-4]  # without HMMC nothing changes
+
+def test_other_code_is_told_by_what_it_took_over_the_studys(found):
+    rows = beside_other_code(found)
+    other = copy.deepcopy(found)
+    other["others"]["rows"]["ratios"]["peft, lora over lora"] = 9.0
+    other["epochs-ViT-B-32"]["rows"]["research style over bf16"] = 8.0
+    again = beside_other_code(other)
+    changed = {name: again[name] for name in rows if again[name] != rows[name]}
+    assert changed == {"peft, a step, LoRA": 9.0, "research code, an epoch, ViT-B/32": 8.0}
+
+
+def test_a_target_stands_beside_both_machines_in_words(found, bench, paper):
+    gpu = read_benchmarks(RESULTS / "benchmarks", "cuda")
+    table = targets_in_words(against_targets(found, bench), against_targets(gpu, paper))
+    of = table.set_index("Target")
+    assert of.loc["a step with MRS adapter, over full fine-tuning", "H100"] == "0.958: not met"
+    assert of.loc["a step with MRS adapter, over full fine-tuning", "Two cores"] == "-"
+    assert of.loc["an epoch of research code, over one here", "Bound"] == "at least 3"
+    assert set(table["Two cores"].str.split(": ").str[-1]) == {"met", "not met", "-"}
 
 
 def test_a_verdict_turns_with_what_was_measured(found, bench):
@@ -200,7 +223,7 @@ def test_a_record_names_its_machine_and_no_place_on_it(found):
 
 def test_every_cost_figure_can_be_drawn_and_says_what_it_shows(paper, found, steps):
     drawn = [
-        cost_figures.stacked(memory(paper, 8), "bytes"),
+        cost_figures.memory_by_batch(paper, "Memory"),
         cost_figures.over({"a step": steps["step over limit"]}, "over the limit", 1.0, "limit"),
         cost_figures.operators(found["profile"]),
         cost_figures.growth(found["growth"]),
@@ -209,6 +232,23 @@ def test_every_cost_figure_can_be_drawn_and_says_what_it_shows(paper, found, ste
     for figure in drawn:
         assert len(figure.get_label().split()) > 3
         assert figure.axes[0].get_xlabel()
+
+
+def test_the_main_methods_stand_side_by_side_in_every_cost(paper):
+    names = list(cost_figures.MAIN)
+    shares = pd.DataFrame({"file": 0.123, "seconds": 70.4}, index=names)
+    shares.loc["mrs-adapter, hmmc", "seconds"] = 140.6
+    figure = cost_figures.saved(shares, "Saved")
+    axis = figure.axes[0]
+    told = [text.get_text() for text in axis.texts]
+    assert told.count("0.1") == len(names) and {"file", "seconds", "70", "141"} < {*told}
+    assert "adapter, HMMC: file 0.1, seconds 141" in figure.get_label()
+    assert axis.get_title(loc="left") == "Saved" and "full fine-tuning" in axis.get_xlabel()
+    colors = [bar.get_facecolor() for bar in axis.patches if bar.get_width() == 140.6]
+    assert colors == [to_rgba(HMMC)]
+    held = memory(paper, 16).sum(axis=1)
+    share = f"{100 * held['mrs-adapter'] / held['full']:.0f} at 16"
+    assert f"InfoNCE 28 at 4, {share}" in cost_figures.memory_by_batch(paper, "").get_label()
 
 
 def test_the_hours_at_paper_scale_are_the_counted_work_over_the_rate(tmp_path):

@@ -23,7 +23,7 @@ from rsstudy.training.recipe import Recipe
 from study import suites
 from study.figures.scores import before_and_after
 from study.suites import SCALES, UPDATED, UPDATING, arms, run_suite
-from study.updates import by_step, stages, updates
+from study.updates import by_step, stages, told, updates
 
 RECIPE = Recipe(epochs=1, batch=3, learning_rate=1e-2, precision="fp32")
 
@@ -193,11 +193,22 @@ def test_the_suite_updates_each_method_from_its_own_first_step(own_cache, tmp_pa
         assert row.base_equal and (row.reread > 0) == (
             method in ("full", "linear-probe") or "trained heads" in method
         )
-    for which in ("old", "new", "natural"):
+    for which in ("old", "natural"):
         shown = by_step(table, which, "smoke")
         for column in ("before", "after"):
             assert (shown[f"{column}_low"] <= shown[column]).all()
-        assert "then" in before_and_after(shown, "before", "after", which).get_label()
+        figure = before_and_after({which: shown, "twice": shown}, "Before")
+        assert f"{which}, MRS adapter " in figure.get_label() and "then" in figure.get_label()
+        marks = [line for line in figure.axes[1].lines if line.get_marker() not in ("", "None")]
+        row = shown.iloc[0]
+        assert [line.get_xdata()[0] for line in marks[:2]] == [row.before, row.after]
+        assert marks[0].get_markerfacecolor() == "white" != marks[1].get_markerfacecolor()
+        assert figure.axes[0].get_xlim()[0] == 0
+    row = told(by_method.reset_index()).set_index("Method").loc["MRS adapter"]
+    ours = by_method.loc["mrs-adapter"]
+    assert row["Forgotten"].startswith(f"{ours.forgotten:.1f} (")
+    assert row["Update, MB"] == ours.shipped_bytes / 1e6
+    assert row["Everyday pictures"] == ours.natural_second
 
 
 def test_a_seed_that_has_gone_half_the_way_counts_on_neither_side():
@@ -213,7 +224,7 @@ def test_a_seed_that_has_gone_half_the_way_counts_on_neither_side():
     astray = {**second, "config": {**second["config"], "seed": 1}}  # begun from seed 0's
     found = [as_table(of) for of in (records, [*records, begun, astray])]
     pd.testing.assert_frame_equal(*map(updates, found))
-    for which in ("old", "new", "natural"):
+    for which in ("old", "natural"):
         pd.testing.assert_frame_equal(*(by_step(of, which) for of in found))
 
 
@@ -224,11 +235,10 @@ def test_the_detour_is_held_to_runs_alone_of_the_same_seeds():
     gone = next(r for r in of["alone"] if r["config"]["seed"] == 1)
     less = table[table["id"] != gone["id"]]
     row = updates(less).set_index("method").loc["mrs-adapter"]
-    shown = by_step(less, "new").set_index("method").loc["mrs-adapter"]
     kept = [r for r in of["second"] if r["config"]["seed"] != 1]
     mean = np.mean([r["scores"]["mean_recall"] for r in kept])
     assert row.seeds == len(of["second"]) and row.new_second == pytest.approx(mean)
-    assert row.gained == pytest.approx(mean - row.new_alone) and shown.after == pytest.approx(mean)
+    assert row.gained == pytest.approx(mean - row.new_alone)
     alone = updates(less[less["method"] != "full"]).set_index("method").loc["mrs-adapter"]
     assert np.isnan(alone.spared) and alone.spared_verdict is None and alone.spared_seeds == 0
 

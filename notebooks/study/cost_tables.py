@@ -129,69 +129,47 @@ def counted_beside_measured(counted: pd.DataFrame, measured: pd.DataFrame) -> pd
     return pd.DataFrame({"counted": flops, "measured": seconds, "apart": seconds / flops})
 
 
-def held_in_a_step(counted: pd.DataFrame, steps: pd.DataFrame, batch: int) -> pd.DataFrame:
-    """What a training step holds beyond the model, as measured and as counted.
-
-    Counted are gradients, moments and what is kept for the backward pass, in fp32.
+def share_of_full(counted: pd.DataFrame, cpu: pd.DataFrame, gpu: pd.DataFrame) -> pd.DataFrame:
+    """What each method takes of what full fine-tuning takes, percent; NaN where nothing was timed.
 
     Args:
-        counted: of the encoder that was measured.
-        batch: of the benchmark ``steps``.
-
-    Returns:
-        a row a method: name, trained, file, moments, step and counted (MB), images a second (at the
-        one speed of ``measured_steps``).
+        counted: of ViT-B/32, for file, memory (see ``memory``) and computation of a step.
+        cpu, gpu: from ``measured_steps``. On a GPU seconds are told as timed: its limit is no
+            steadier than its steps.
     """
-    both = steps.loc[[name for name in steps.index if name in counted.index]]
-    parts = memory(counted.loc[both.index], batch).drop(columns=["weights"])
+    batches = {f"memory, {n} pairs": memory(counted, n).sum(axis=1) for n in (PAPERS_BATCH, 256)}
+    seconds = {"seconds, two cores": cpu["step"], "seconds, H100": gpu["as timed"]}
+    of = {"file": counted["stored_bytes"], **batches, "computation": counted["step_flops"]}
+    table = pd.DataFrame(of | {name: s.reindex(counted.index) for name, s in seconds.items()})
+    return 100 * table / table.loc["full"]
+
+
+def on_a_gpu(gpu: pd.DataFrame) -> pd.DataFrame:
+    """Seconds, memory and joules of a step, as timed, of full fine-tuning's; without its row."""
+    joules = gpu["joules_a_step"] / gpu["step"] * gpu["as timed"]
     table = pd.DataFrame(
-        {
-            "trained": both["trained"],
-            "file, MB": both["stored_bytes"] / 1e6,
-            "moments, MB": both["optimizer_bytes"] / 1e6,
-            "step, MB": both["above_model_bytes"] / 1e6,
-            "counted, MB": parts.sum(axis=1) / 1e6,
-            "images a second": both["batch"] / both["step"],
-        }
+        {"seconds": gpu["as timed"], "memory": gpu["peak_bytes"], "joules": joules}
     )
-    return table.rename_axis("name").reset_index()
+    return (table / table.loc["full"]).drop(index=["full", "zero-shot"])
 
 
-def abstract_claims(counted: pd.DataFrame, steps: pd.DataFrame, others: Record) -> pd.DataFrame:
-    """What the abstract says of cost, and what is found: a row a number.
-
-    Args:
-        counted: of ViT-B/32.
-        steps: measured on the bench encoder.
-        others: the benchmark of that name, on ViT-B/32.
-    """
-    ours, full = counted.loc["mrs-adapter"], counted.loc["full"]
-    peaks = pd.DataFrame({b: memory(counted, b).sum(axis=1) for b in (PAPERS_BATCH, 256)})
-    saving, costing = (
-        peaks.loc[name] / peaks.loc["full"] for name in ("mrs-adapter", "mrs-adapter, hmmc")
-    )
-    flops = counted["step_flops"] / full["step_flops"]
-    seconds = steps["step"] / steps.loc["full", "step"]
-    elsewhere = others["rows"]["ratios"]["mrs-adapter over full"]
-    here, fp32, timed = "counted, ViT-B/32", "counted, ViT-B/32, fp32", "measured, bench encoder"
-    there = f"measured, ViT-B/32, batch {others['settings']['batch']}"
-    plain = ", full fine-tuning with InfoNCE"
-    dearer = f"{flops['mrs-adapter, hmmc'] - 1:+.0%} of full fine-tuning's FLOPs a step"
-    saved = "substantial savings in training cost (adapter with InfoNCE)"
-    parts, bytes_ = (1 - ours[name] / full[name] for name in ("total", "stored_bytes"))
-    rows = [
-        ("0.16 M trained parameters", f"{ours['total']:,}", here),
-        ("98.9 % fewer than full fine-tuning", f"{parts:.2%}", here),
-        (saved, f"{1 - flops['mrs-adapter']:.0%} of a step's FLOPs", here),
-        *(("", f"{1 - of:.0%} of the memory at batch {b}", fp32) for b, of in saving.items()),
-        ("", f"{1 - seconds['mrs-adapter']:.0%} of a step's seconds", timed),
-        ("", f"{1 - elsewhere:.0%} of a step's seconds", there),
-        ("", f"{bytes_:.2%} of the file to store or send", here),
-        ("the same with its objective, HMMC", dearer, here + plain),
-        *(("", f"{of - 1:+.0%} of its memory at batch {b}", fp32) for b, of in costing.items()),
-        ("", f"{seconds['mrs-adapter, hmmc'] - 1:+.0%} of its seconds a step", timed + plain),
-    ]
-    return pd.DataFrame(rows, columns=["the abstract", "found", "how"])
+def beside_other_code(found: Mapping[str, Record]) -> dict[str, float]:
+    """How many times as long other code takes on two cores as the study's, by what is done."""
+    steps = found["others"]["rows"]["ratios"]
+    epochs, large = (found[name]["rows"] for name in ("epochs", "epochs-ViT-B-32"))
+    ranked = found["ranking"]["rows"]
+    return {
+        "open_clip, a step, full fine-tuning": steps["open_clip, full over full"],
+        "the same, captions padded here, too": steps["open_clip, full over full, padded"],
+        "peft, a step, LoRA": steps["peft, lora over lora"],
+        "peft, captions padded here, too": steps["peft, lora over lora, padded"],
+        "research code, a step, HMMC": steps["research style, hmmc over mrs-adapter, hmmc"],
+        "research code, an epoch, ViT-B/32": large["research style over bf16"],
+        "research code, an epoch, small towers": epochs["research style over bf16"],
+        "the same in fp32 here, too": epochs["research style over fp32"],
+        "ranking by a loop of argsorts": ranked["argsort loop over ours"],
+        "ranking by the k best, CLIP_benchmark": ranked["k best over ours"],
+    }
 
 
 def against_targets(found: Mapping[str, Record], counted: pd.DataFrame) -> pd.DataFrame:
@@ -236,6 +214,24 @@ def against_targets(found: Mapping[str, Record], counted: pd.DataFrame) -> pd.Da
         for value, bound, most in zip(values, table["bound"], table["most"], strict=True)
     ]
     return table.assign(measured=values, met=pd.Series(met, dtype=object))
+
+
+def targets_in_words(cpu: pd.DataFrame, gpu: pd.DataFrame) -> pd.DataFrame:
+    """Each target and what was measured on two cores and on a GPU, with its verdict, in words.
+
+    Args:
+        cpu, gpu: from ``against_targets``.
+    """
+
+    def told(found: pd.DataFrame) -> list[str]:
+        words = {True: "met", False: "not met"}
+        pairs = zip(found["measured"], found["met"], strict=True)
+        return ["-" if met is None else f"{value:.3g}: {words[met]}" for value, met in pairs]
+
+    bounds = zip(cpu["most"], cpu["bound"], strict=True)
+    least = [f"at {'most' if most else 'least'} {bound:g}" for most, bound in bounds]
+    columns = {"Target": cpu["what"], "Bound": least, "Two cores": told(cpu), "H100": told(gpu)}
+    return pd.DataFrame(columns)
 
 
 def share_of_rate(counted: pd.Series, pairs: int, seconds: float, rate: Record) -> float:

@@ -150,13 +150,9 @@ def _steps(results: Path) -> pd.DataFrame:
     return costs.measured_steps(_speed(results)["steps"])
 
 
-def _abstract(results: Path) -> pd.DataFrame:
-    return costs.abstract_claims(_counted(results), _steps(results), _speed(results)["others"])
-
-
-def _held(results: Path) -> pd.DataFrame:
-    batch = _speed(results)["steps"]["settings"]["batch"]
-    return costs.held_in_a_step(_counted(results, BENCH), _steps(results), batch)
+def _share(results: Path) -> pd.DataFrame:
+    gpu = costs.measured_steps(costs.read_benchmarks(results / "benchmarks", "cuda")["steps"])
+    return costs.share_of_full(_counted(results), _steps(results), gpu).reset_index()
 
 
 def _pays(results: Path) -> pd.DataFrame:
@@ -225,17 +221,7 @@ TABLES: tuple[tuple[str, str, str, Make], ...] = (
     ("04_comparison", "comparison-224-runs", "every run at 224 px", _runs(LARGER)),
     ("04_comparison", "comparison-searches", "what its searches compared", _searches("benchmark")),
     ("05_costs", "costs-ViT-B-32", "counted on ViT-B/32", _counted_on("ViT-B-32")),
-    ("05_costs", "costs-ViT-L-14", "counted on ViT-L/14", _counted_on("ViT-L-14")),
-    ("05_costs", "costs-vits14-minilm", "counted on the bench encoder", _counted_on(BENCH)),
-    ("05_costs", "costs-abstract", "the abstract's three numbers", _abstract),
-    ("05_costs", "costs-steps", "training steps, at one speed of the machine", _steps),
-    ("05_costs", "costs-held", "what a step holds beside what was counted", _held),
-    (
-        "05_costs",
-        "costs-energy",
-        "energy of an epoch of UCM-Captions",
-        lambda r: costs.energy(_steps(r), epoch_pairs(r)),
-    ),
+    ("05_costs", "costs-share", "every cost, of full fine-tuning's", _share),
     ("05_costs", "costs-pays", "from when an adapter pays", _pays),
     (
         "05_costs",
@@ -243,8 +229,17 @@ TABLES: tuple[tuple[str, str, str, Make], ...] = (
         "what the suites take at paper scale",
         lambda r: costs.paper_scale(r / "plans" / "paper.json"),
     ),
+    ("A3_speed", "costs-ViT-L-14", "counted on ViT-L/14", _counted_on("ViT-L-14")),
+    ("A3_speed", "costs-vits14-minilm", "counted on the bench encoder", _counted_on(BENCH)),
+    ("A3_speed", "costs-steps", "training steps, at one speed of the machine", _steps),
     (
-        "05_costs",
+        "A3_speed",
+        "costs-energy",
+        "energy of an epoch of UCM-Captions",
+        lambda r: costs.energy(_steps(r), epoch_pairs(r)),
+    ),
+    (
+        "A3_speed",
         "costs-targets",
         "speeds beside what they are held to",
         lambda r: costs.against_targets(_speed(r), _counted(r, BENCH)),

@@ -16,6 +16,7 @@ from rsstudy.experiments.arms import recorded
 from rsstudy.experiments.compare import Contrast, compare, compare_changes
 from rsstudy.training.recipe import Scale
 from study.comparison import judged, mean_with_interval, shared_seeds
+from study.labels import named
 from study.suites import UPDATED, arms
 
 Record = Mapping[str, Any]
@@ -130,27 +131,42 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def told(table: pd.DataFrame) -> pd.DataFrame:
+    """A row of ``updates`` a method, as the book tells it: percent, points and MB."""
+    rows = table.to_dict("records")
+    ends = ("forgotten", "forgotten_low", "forgotten_high")
+    return pd.DataFrame(
+        {
+            "Method": [named(row["method"]) for row in rows],
+            "RSICD, first": table["old_first"],
+            "RSICD, at the end": table["old_second"],
+            "Forgotten": ["{:.1f} ({:.1f} to {:.1f})".format(*map(row.get, ends)) for row in rows],
+            "UCM-Captions": table["new_second"],
+            "Everyday pictures": table["natural_second"],
+            "Update, MB": table["shipped_bytes"] / 1e6,
+        }
+    )
+
+
 def by_step(table: pd.DataFrame, which: str, scale: Scale = "short") -> pd.DataFrame:
     """Scores on one set before and after a step, for ``study.figures.before_and_after``.
 
     Args:
-        which: ``old`` (after the first step, after the second), ``new`` (alone, after the first) or
-            ``natural`` (the base, after both steps).
+        which: ``old`` (after the first step, after the second) or ``natural`` (the base, after both
+            steps).
 
     Returns:
         a row a method: method, before, after, each with ``_low`` and ``_high`` (see
         ``study.comparison.mean_with_interval``). Percent.
     """
-    old, new, natural = UPDATED[scale]
-    data = {"old": old, "new": new, "natural": natural}[which]
+    old, _, natural = UPDATED[scale]
+    data = {"old": old, "natural": natural}[which]
     found = stages(table, scale)
     base = found.pop("zero-shot", {"first": []})
     rows = []
     for method, of in found.items():
         before, after = of["first"], of["second"]
-        if which == "new":
-            before, after = shared_seeds(of["alone"], after)
-        elif which == "natural":
+        if which == "natural":
             before = base["first"]
         if not before:
             continue

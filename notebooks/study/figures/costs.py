@@ -12,12 +12,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from rsstudy.encoders import MODALITIES, DualEncoder
+from study.cost_tables import memory
 from study.figures import drawing
 from study.figures.drawing import NARROW, WIDTH, line, marks, named_above, rows, shown, ticks
-from study.labels import FREE, Look
+from study.labels import FAMILIES, FREE, OBJECTIVES, Look, named
 
 Record = Mapping[str, Any]
 MARKED: dict[str, Any] = {"color": "0.3", "linestyle": "--", "linewidth": 1}
+BELOW = "outside lower center"
+# Methods that stand for all, by their names in ``cost_tables``.
+MAIN = {
+    "mrs-adapter": FAMILIES["a branch"]._replace(name="adapter, InfoNCE"),
+    "mrs-adapter, hmmc": OBJECTIVES["hmmc"]._replace(name="adapter, HMMC", line="--"),
+    "lora, rank 8, matrices q,v": FAMILIES["a weight"]._replace(name="LoRA on q and v"),
+    "linear-probe": FAMILIES["the base's own weights"]._replace(name="linear probe"),
+}
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
 
 
@@ -89,22 +98,65 @@ def adapter_drawn(encoder: DualEncoder, title: str) -> Figure:
     return shown(figure, what, parts)
 
 
-def stacked(table: pd.DataFrame, of: str) -> Figure:
-    """A bar a row, made of the table's columns, the smallest on top; full fine-tuning is a line.
+def saved(shares: pd.DataFrame, title: str) -> Figure:
+    """What the main methods take of full fine-tuning's, a bar a method in a group a cost.
 
-    ``of`` is what the bars add up, with its unit.
+    Args:
+        shares: percent, from ``cost_tables.share_of_full``; a column is a group.
+        title: what it shows, as a finding.
     """
-    table = table.loc[table.sum(axis=1).sort_values().index]
-    figure, axis = rows(table.index, 0.26, 1.2, of)
-    left = 0.0 * table.sum(axis=1)
-    fills = zip(table, ("C0", "C1", "C2", "0.7"), ("", "//", "..", ""), strict=False)
-    for column, color, hatch in fills:
-        drawing.bars(axis, table[column], left=left, color=color, hatch=hatch, label=column)
-        left = left + table[column]
-    if "full" in table.index:
-        axis.axvline(left["full"], **MARKED)
-    words = [f"{name} {value:.1f}" for name, value in left.items()]
-    return shown(figure, f"{of}:", words, len(table.columns))
+    figure, axis = plt.subplots(figsize=(NARROW, 1.15 * shares.shape[1] + 1.3))
+    each = 0.19
+    for group, cost in enumerate(shares):
+        values = shares.loc[list(MAIN), cost]
+        drawn = axis.barh(
+            [group + each * at for at in range(len(MAIN))],
+            values,
+            height=0.9 * each,
+            color=[look.color for look in MAIN.values()],
+        )
+        axis.bar_label(drawn, [_short(value) for value in values], padding=3, fontsize=9)
+        axis.text(1, group - 0.65 * each, cost, va="bottom", weight="bold")
+    for look in MAIN.values():
+        axis.barh(0, 0, color=look.color, label=look.name)
+    axis.axvline(100, **MARKED)
+    axis.set(yticks=[], ylim=(shares.shape[1] - 0.25, -0.45), xlim=(0, 160))
+    axis.grid(visible=False, axis="y")
+    axis.set_xlabel("% of full fine-tuning's (dashed line)")
+    axis.set_title(title, loc="left")
+    words = [
+        f"{look.name}: " + ", ".join(f"{c} {_short(v)}" for c, v in shares.loc[name].items())
+        for name, look in MAIN.items()
+    ]
+    return shown(figure, "Of full fine-tuning's, %:", words, 2, loc=BELOW)
+
+
+def memory_by_batch(counted: pd.DataFrame, title: str) -> Figure:
+    """What the main methods hold in a step, of full fine-tuning's, against the pairs of the step.
+
+    Args:
+        counted: from ``cost_tables.read_counted``.
+        title: what it shows, as a finding.
+    """
+    batches = [4**power for power in range(1, 6)]
+    held = pd.DataFrame({n: memory(counted, n).sum(axis=1) for n in batches})
+    held *= 100 / held.loc["full"]
+    figure, axis = plt.subplots(figsize=(NARROW, 3.9))
+    words = []
+    for name, look in MAIN.items():
+        line(axis, batches, held.loc[name], look)
+        said = ", ".join(f"{of:.0f} at {n}" for n, of in held.loc[name].items())
+        words.append(f"{look.name} {said}")
+    axis.axhline(100, **MARKED)
+    ticks(axis, batches)
+    axis.set(xlabel="pairs in a step", ylabel="% of full fine-tuning's", ylim=(0, None))
+    axis.set_title(title, loc="left")
+    return shown(figure, "Memory of a step, % of full fine-tuning's:", words, 2, loc=BELOW)
+
+
+def _short(value: float) -> str:
+    """Percent with a digit behind the point where it is small."""
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 def over(values: Mapping[str, pd.Series], of: str, bound: float = 1.0, said: str = "") -> Figure:
@@ -117,7 +169,7 @@ def over(values: Mapping[str, pd.Series], of: str, bound: float = 1.0, said: str
         series = series.reindex(names).dropna()
         look = FREE[number]._replace(name=label, hollow=number % 2 > 0)
         marks(axis, series, [names.index(name) for name in series.index], look)
-        words.append(f"{label}: " + ", ".join(f"{n} {v:.2f}" for n, v in series.items()))
+        words.append(f"{label}: " + ", ".join(f"{named(n)} {v:.2f}" for n, v in series.items()))
     return shown(figure, f"{of}.", words)
 
 
@@ -142,7 +194,7 @@ def operators(profile: Record) -> Figure:
             hatch=("", "//")[number],
             label=f"{label}: {whole}",
         )
-        parts = ", ".join(f"{n} {s:.2f}" for n, s in zip(names, seconds, strict=True))
+        parts = ", ".join(f"{n} {s:.2f}" for n, s in zip(short, seconds, strict=True))
         words.append(f"{label} {whole}, of it {parts}")
     return shown(figure, "Seconds of a step by operator:", words)
 

@@ -18,7 +18,19 @@ from matplotlib.ticker import MaxNLocator
 from rsstudy.experiments.compare import Contrast
 from rsstudy.retrieval import recall_interval
 from study.comparison import interval
-from study.figures.drawing import WIDTH, ZERO, line, marks, note, point, rows, shown, ticks
+from study.figures.drawing import (
+    NARROW,
+    WIDTH,
+    ZERO,
+    line,
+    marks,
+    named_above,
+    note,
+    point,
+    rows,
+    shown,
+    ticks,
+)
 from study.labels import FAMILIES, HMMC, OBJECTIVES, SETS, UNTRAINED, Look, looks, named
 
 SCORE = "mean recall on test, %"
@@ -86,19 +98,35 @@ def _two_a_row(
     return figure
 
 
-def before_and_after(table: pd.DataFrame, before: str, after: str, on: str) -> Figure:
-    """Two scores of each method on one set, from ``study.updates.by_step``.
+def before_and_after(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Two scores of each method, hollow before and filled after, a panel a set.
 
-    ``before``, ``after`` and ``on`` name the scores and the test set in words.
+    Args:
+        panels: from ``study.updates.by_step``, by what was scored, in words.
+        title: what it shows, as a finding.
     """
-    sides = {
-        said: table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
-        for said, name in ((before, "before"), (after, "after"))
-    }
-    xlabel = f"mean recall on the test pictures of {on}, %\n(bars: 95 % over test pictures)"
-    figure = _two_a_row(table["method"], sides, xlabel)
-    words = [f"{r.method} {r.before:.1f}, then {r.after:.1f}" for r in table.itertuples()]
-    return shown(figure, f"Mean recall on {on}, %, {before} and {after}:", words)
+    sizes = [len(table) for table in panels.values()]
+    figure, axes = plt.subplots(
+        len(sizes), figsize=(NARROW, sum(sizes) * 0.6 + len(sizes) * 0.6 + 1.2), squeeze=False
+    )
+    words = []
+    for axis, (said, table) in zip(axes[:, 0], panels.items(), strict=True):
+        for at, row in enumerate(table.itertuples()):
+            family = "a branch" if "adapter" in row.method else "the base's own weights"
+            axis.plot((row.before, row.after), (at, at), color="0.5", linewidth=1)
+            before = (row.before, row.before_low, row.before_high)
+            after = (row.after, row.after_low, row.after_high)
+            for hollow, (value, low, high) in ((True, before), (False, after)):
+                look = FAMILIES[family]._replace(name="_", hollow=hollow)
+                point(axis, at, value, (low, high), look)
+                note(axis, f"{value:.1f}", (value, at), -14)
+            words.append(f"{said}, {named(row.method)} {row.before:.1f}, then {row.after:.1f}")
+        named_above(axis, map(named, table["method"]))
+        axis.set_title(said, loc="left", fontsize=10, weight="bold")
+        axis.set_xlim(0, 1.08 * table[["before_high", "after_high"]].max(axis=None))
+    axis.set_xlabel("mean recall on test, % (hollow: before, filled: after)")
+    figure.suptitle(title, fontsize=11)
+    return shown(figure, "Mean recall on test, %:", words)
 
 
 def sharing(pairs: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
