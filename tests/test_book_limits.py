@@ -20,7 +20,12 @@ from study import labels
 from study.checks import COUNT, NUMBER, WITH_UNIT, Block, _blocks_of
 
 ROOT = Path(__file__).parents[1]
-CHAPTERS = ("notebooks/01_data", "notebooks/02_adapter", "notebooks/07_machines")
+CHAPTERS = (
+    "notebooks/01_data",
+    "notebooks/02_adapter",
+    "notebooks/03_hmmc",
+    "notebooks/07_machines",
+)
 
 WORDS, ANSWER_WORDS, ANSWER_NUMBERS, ANSWER_SENTENCES = 1000, 75, 4, 3
 FIGURES, COLUMNS, SENTENCE, CAPTION = 3, 7, 30, 40
