@@ -21,7 +21,11 @@ from study.checks import COUNT, NUMBER, WITH_UNIT, Block, _blocks_of
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = (
-    *("notebooks/01_data", "notebooks/02_adapter", "notebooks/05_costs", "notebooks/07_machines"),
+    "notebooks/01_data",
+    "notebooks/02_adapter",
+    "notebooks/03_hmmc",
+    "notebooks/05_costs",
+    "notebooks/07_machines",
     "notebooks/09_updates",
 )
 

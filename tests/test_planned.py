@@ -13,9 +13,8 @@ from rsstudy.data.folds import Fold
 from rsstudy.experiments.queue import is_before
 from rsstudy.experiments.record import RUNS, readable, records_in
 from rsstudy.experiments.sweep import run_arms
-from study.decisive import LOOKED_AT, PRIMARY, validated_on
+from study.decisive import LOOKED_AT
 from study.descriptive import by_class, class_correlations, class_table, rank_correlation, transfer
-from study.figures.decisive import validation_curves
 from study.planned import ITEMS, convergence, late_gain, planned_runs, progress, progress_in_words
 from study.suites import SCALES, _fixed, arms
 
@@ -155,18 +154,3 @@ def test_the_rank_correlation_is_spearmans_and_its_interval_holds_it():
     assert found.value == pytest.approx(table.corr("spearman").loc["repeated", "gain"])
     assert 0 < found.low < found.value < found.high < 1 and found.classes == 30
     assert rank_correlation(table.assign(gain=-repeated)).value == pytest.approx(-1)
-
-
-def test_curves_say_what_validation_reached_and_what_is_not_there(tmp_path):
-    make_up(tmp_path, (3,))
-    found = validated_on(tmp_path, PRIMARY[2], 3)
-    assert list(found) == ["hmmc", "infonce"] and all(found.values())
-    assert not any(validated_on(tmp_path, PRIMARY[2], 4).values())
-    made = {"history": line(3, lambda e: 10.0 * e), "best_epoch": 2}
-    axis = validation_curves({"hmmc": made, "infonce": None}, "Fold 3").axes[0]
-    assert axis.get_title(loc="left") == (
-        "Fold 3, validation:\nHMMC reaches 20.0 %\nInfoNCE is not on record yet"
-    )
-    assert list(axis.lines[0].get_ydata()) == [0, 10, 20, 30]
-    assert axis.lines[1].get_xydata().tolist() == [[2, 20]]
-    assert axis.figure.get_size_inches()[0] == 3.9

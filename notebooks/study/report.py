@@ -196,11 +196,8 @@ TABLES: tuple[tuple[str, str, str, Make], ...] = (
     ("01_data", "similarity", "how alike pictures and captions are", _similarity),
     ("02_adapter", "searched-runs", "every run of the suites compare and hmmc", _runs("bench")),
     ("02_adapter", "searches", "what their searches compared", _searches("bench")),
-    ("03_hmmc", "hmmc", "HMMC, its forms and controls on real pictures", _hmmc),
     ("03_hmmc", "objectives", "HMMC and InfoNCE for all that is trained", objectives_runs),
     ("03_hmmc", "objectives-searches", "what its searches compared", _searches("objectives")),
-    ("03_hmmc", "dials", "HMMC's gain along the dials", _dials),
-    ("03_hmmc", "dials-runs", "every run of the dial experiment", _runs("dials")),
     ("03_hmmc", "decisive-progress", "the plan beside what was done", progress),
     ("03_hmmc", "decisive-convergence", "which arms still gain", convergence),
     ("03_hmmc", "decisive-looks", "the primary contrasts at each look", looks),
@@ -272,6 +269,9 @@ TABLES: tuple[tuple[str, str, str, Make], ...] = (
     ("04_comparison", "twice", "runs done on a processor and on a GPU", twice),
     ("07_machines", "kills", "where kills fell", _kills),
     ("07_machines", "fuzz", "damaged files, by reader", _fuzz),
+    ("A2_forms_and_dials", "hmmc", "HMMC, its forms and controls on real pictures", _hmmc),
+    ("A2_forms_and_dials", "dials", "HMMC's gain along the dials", _dials),
+    ("A2_forms_and_dials", "dials-runs", "every run of the dial experiment", _runs("dials")),
 )
 
 

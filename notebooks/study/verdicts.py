@@ -36,6 +36,7 @@ from study.comparison import contrasted, mean_with_interval, name_of_row
 from study.cost_tables import measured_steps, memory, read_benchmarks, read_counted
 from study.decisive import PRIMARY, decisive_records, runs_of
 from study.dials import curves, gains, raised_similarity, slopes
+from study.planned import late_gain
 from study.published import granularity, leads, read_reported, read_table, unsound_means
 from study.similarity import by_dial
 from study.suites import (
@@ -268,6 +269,21 @@ class Said:
 
     def seeds(self, arm: str, data: str, epochs: int = EPOCHS) -> int:
         return len(self._of(arm, data, epochs))
+
+    def _history(self, method: str, objective: str, data: str, fold: int) -> list[dict[str, Any]]:
+        asked = next(primary for primary in PRIMARY if primary.data == data)
+        finished = decisive_records(self._results, "finished")
+        (run,) = runs_of(finished, asked, (method, objective), [fold])
+        return run["history"]
+
+    def validated(self, method: str, objective: str, data: str, fold: int, epoch: int) -> float:
+        """Mean recall on validation, percent, of ``in_fold``'s run after an epoch."""
+        history = self._history(method, objective, data, fold)
+        return float(next(row["mean_recall"] for row in history if row["epoch"] == epoch))
+
+    def late(self, method: str, objective: str, data: str, fold: int) -> float:
+        """What that run's validation gains at its end, points; see ``planned.late_gain``."""
+        return late_gain(self._history(method, objective, data, fold))
 
     # --- the other small parts, beside the paper's adapter ---------------------------------------
 
