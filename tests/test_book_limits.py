@@ -20,7 +20,12 @@ from study import labels
 from study.checks import NUMBER, WITH_UNIT, Block, _blocks_of
 
 ROOT = Path(__file__).parents[1]
-CHAPTERS = ("notebooks/01_data", "notebooks/02_adapter", "notebooks/07_machines")
+CHAPTERS = (
+    "notebooks/01_data",
+    "notebooks/02_adapter",
+    "notebooks/04_comparison",
+    "notebooks/07_machines",
+)
 
 WORDS, ANSWER_WORDS, ANSWER_NUMBERS, ANSWER_SENTENCES = 1000, 75, 4, 3
 FIGURES, COLUMNS, SENTENCE, CAPTION = 3, 7, 30, 40
@@ -111,10 +116,10 @@ def cells_of(table: str) -> list[str]:
 
 
 def captions_of(cell: dict) -> list[str | None]:
-    """Of its figures and tables; None where one has none."""
+    """Of its figures and tables, those to explore among them; None where one has none."""
     found: list[str | None] = [caption(cell)] * len(figures(cell))
     for table in tables(cell):
-        said = re.search("<caption>(.*?)</caption>", table, re.S)
+        said = re.search("<(?:fig)?caption>(.*?)</(?:fig)?caption>", table, re.S)
         found.append(said and said[1])
     return found
 
