@@ -24,6 +24,7 @@ CHAPTERS = (
     "notebooks/01_data",
     "notebooks/02_adapter",
     "notebooks/03_hmmc",
+    "notebooks/04_comparison",
     "notebooks/05_costs",
     "notebooks/07_machines",
     "notebooks/09_updates",
@@ -124,10 +125,10 @@ def cells_of(table: str) -> list[str]:
 
 
 def captions_of(cell: dict) -> list[str | None]:
-    """Of its figures and tables; None where one has none."""
+    """Of its figures and tables, those to explore among them; None where one has none."""
     found: list[str | None] = [caption(cell)] * len(figures(cell))
     for table in tables(cell):
-        said = re.search("<caption>(.*?)</caption>", table, re.S)
+        said = re.search("<(?:fig)?caption>(.*?)</(?:fig)?caption>", table, re.S)
         found.append(said and said[1])
     return found
 

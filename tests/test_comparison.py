@@ -11,11 +11,9 @@ from rsstudy.methods import METHODS
 from study.comparison import (
     PRINTED,
     QUOTED,
-    chosen_at_an_end,
     contrasted,
     interval,
     recall_by_class,
-    right_where_others_miss,
     shared_seeds,
     side_by_side,
 )
@@ -118,49 +116,12 @@ def test_every_row_of_the_paper_that_is_named_exists_and_every_method_too():
             assert ((reported["dataset"] == data) & (reported["method"] == name)).sum() == 1
 
 
-def test_who_answers_what_others_miss_by_hand():
-    table = right_where_others_miss({"adapter": A, "full": B}, k=1)
-    # Of pictures one of four, of captions two of five are the adapter's alone; each side a half.
-    assert table.loc["adapter", "full"] == pytest.approx(50 / 4 + 50 * 2 / 5)
-    assert table.loc["full", "adapter"] == pytest.approx(50 / 4 + 50 / 5)
-    assert table.loc["full", "full"] == 0
-    third = record("ia3", [0, 1, 0, 0, 0, 0, 0, 0, 0], [1.0])
-    alone = right_where_others_miss({"adapter": A, "full": B, "ia3": third}, k=1)["all others"]
-    assert alone["ia3"] == 0
-    assert alone["adapter"] == pytest.approx(50 * 2 / 5)
-    assert alone["full"] == pytest.approx(table.loc["full", "adapter"])
-
-
-def test_ties_are_no_difference_of_a_record_from_itself():
-    """Where six candidates tie, five random orders of six have the own one among the first five."""
-    tied, right = (record("adapter", [1] * 9, [1.0]) for _ in range(2))
-    for direction in ("image_to_text", "text_to_image"):
-        tie = tied["test_queries"][direction]["tie"]
-        tie[:] = [6] * len(tie)
-    table = right_where_others_miss({"tied": tied, "again": tied}, k=5)
-    assert (table == 0).all(axis=None)
-    table = right_where_others_miss({"tied": tied, "right": right, "again": tied}, k=5)
-    assert table.loc["right", "tied"] == pytest.approx(100 / 6)
-    assert table.loc["right", "all others"] == pytest.approx(100 / 6)
-    assert table.loc["tied", "right"] == table.loc["tied", "all others"] == 0
-
-
 def test_recall_by_class_takes_captions_with_their_picture():
     table = recall_by_class({"adapter": A})["adapter"]
     # Pictures: field 1, 0; river 1; port 0. Captions: field 1, 0; river 1, 1; port 0.
     assert table.to_dict() == pytest.approx({"field": 50.0, "port": 0.0, "river": 100.0})
     with pytest.raises(StudyError, match="no classes .* for adapter: do its run again"):
         recall_by_class({"adapter": record("adapter", [1] * 9, [1.0], classes=())})
-
-
-def test_a_choice_at_an_end_of_its_search_is_found():
-    tried = {"inside": (0.1, 0.3, 1.0), "top": (0.1, 0.3), "bottom": (0.1, 0.3), "alone": (0.1,)}
-    chosen = {"inside": 0.3, "top": 0.3, "bottom": 0.1, "alone": 0.1}
-    rows = [(arm, arm, rate, rate == chosen[arm]) for arm, rates in tried.items() for rate in rates]
-    choices = pd.DataFrame(rows, columns=["search", "arm", "learning_rate", "chosen"])
-    found = chosen_at_an_end(choices).set_index("arm")
-    assert found["end"].to_dict() == {"bottom": "lowest", "top": "highest"}
-    assert found["learning_rate"].to_dict() == {"bottom": 0.1, "top": 0.3}
 
 
 def test_only_seeds_that_both_arms_have_are_compared():

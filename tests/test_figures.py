@@ -1,5 +1,6 @@
 """Every figure can be drawn, shows what it is given, and names its units."""
 
+import io
 import re
 
 import matplotlib
@@ -10,6 +11,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from PIL import Image
 
 from rsstudy.data.parquet import read_parquet
 from rsstudy.encoders import create
@@ -118,6 +120,8 @@ def test_a_figure_says_in_words_what_it_shows():
         plt.switch_backend("agg")
         shown, _ = shell.display_formatter.format(figure)
         assert shown["text/plain"] == in_words(figure)
+        small = Image.open(io.BytesIO(shown["image/png"]))
+        assert small.mode == "P", "of few colours, in few bytes"
     finally:
         InteractiveShell.clear_instance()
 
@@ -170,44 +174,6 @@ def test_a_search_is_drawn_with_its_choice_ringed():
     rings = [tuple(line.get_xydata()[0]) for line in axis.lines if line.get_markersize() == 13]
     assert rings == [(0.1, 50.0), (0.01, 40.0)]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0.01", "0.1"]
-
-
-COMPARED = pd.DataFrame(
-    [
-        ("a branch", "adapter", 51.0, 47.0, 55.0, 9_000, (50.0, 51.0, 52.0)),
-        ("a branch", "adapter, share layers", 50.0, 46.0, 54.0, 1_000, (50.0,)),
-        ("a weight", "ia3", 48.0, 44.0, 52.0, 400, (47.5, 48.5)),
-        ("a branch", "mrs-adapter, hmmc", 33.0, 30.0, 36.0, 2_000, (33.0,)),
-        ("none", "zero-shot", 10.0, 8.0, 12.0, 0, (10.0,)),
-    ],
-    columns=["family", "name", "mean_recall", "low", "high", "total", "each"],
-).assign(
-    label=lambda t: t["name"],
-    seeds=lambda t: t["each"].map(len),
-    records=lambda t: [[{"scores": {"mean_recall": s}} for s in each] for each in t["each"]],
-)
-
-
-def test_a_ranking_names_every_arm_with_its_interval():
-    figure = scores.ranking(COMPARED)
-    axis = figure.axes[0]
-    assert row_names(axis) == [labels.named(name) for name in COMPARED["name"]]
-    assert intervals(axis) == {(row.low, row.high, row.Index) for row in COMPARED.itertuples()}
-    assert len(figure.legends[0].texts) == 4, "one a family, and HMMC"
-    points = {line.get_ydata()[0]: line for line in axis.lines if len(line.get_xdata()) == 1}
-    assert [at for at in points if points[at].get_markerfacecolor() == "white"] == [1, 3, 4]
-    assert [at for at in points if points[at].get_color() == labels.HMMC] == [3]
-    each = {(x, y) for line in axis.lines if line.get_marker() == "|" for x, y in line.get_xydata()}
-    assert each == {(50.0, 0), (51.0, 0), (52.0, 0), (47.5, 2), (48.5, 2)}
-    assert "adapter 51.0 (3 seeds); adapter, share layers 50.0 (1 seed)" in in_words(figure)
-
-
-def test_both_ways_of_sharing_layers_stand_side_by_side():
-    rows = [row for _, row in COMPARED.iterrows()]
-    figure = scores.sharing({"adapter": (rows[1], rows[0])})
-    assert {(low, high) for low, high, _ in intervals(figure.axes[0])} == {(46, 54), (47, 55)}
-    assert "adapter, one instance in all layers 50.0 with 1,000" in in_words(figure)
-    assert "adapter, one a layer 51.0 with 9,000" in in_words(figure)
 
 
 def test_scores_by_share_of_the_pictures_rise_in_order_of_the_shares():

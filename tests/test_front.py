@@ -17,15 +17,30 @@ from browser import CHROMIUM, Browser
 
 from rsstudy.errors import StudyError
 from rsstudy.experiments.record import before, choices_in
-from study.choosing import MEASURES, front_table, start_here, unbeaten
-from study.comparison import side_by_side
+from study.choosing import (
+    CHANCE,
+    HIGHEST,
+    MEASURES,
+    SITUATIONS,
+    advised,
+    compared_on,
+    ends,
+    front_table,
+    method_table,
+    near_the_top,
+    readable,
+    scores_table,
+    searches,
+    sharing_table,
+    start_here,
+    unbeaten,
+)
 from study.cost_tables import measured_steps, read_benchmarks, read_counted
 from study.figures import in_words, use_style
-from study.figures.front import explorable, picture
-from study.labels import HMMC, named
-from study.published import read_reported
-from study.report import benchmark_runs
-from study.suites import BENCHMARK_RUNS
+from study.figures.front import decision, explorable, picture
+from study.labels import FAMILIES, HMMC
+from study.suites import BENCHMARK_RUNS, OBJECTIVES_RUNS, arms
+from study.verdicts import Said, spread, trained_runs
 
 RESULTS = Path(__file__).parents[1] / "results"
 COUNTED = read_counted(RESULTS / "costs" / "vits14-minilm.json")
@@ -33,14 +48,7 @@ COUNTED = read_counted(RESULTS / "costs" / "vits14-minilm.json")
 
 @pytest.fixture(scope="module")
 def compared():
-    reported = read_reported(RESULTS)
-    runs = {
-        "ucm": benchmark_runs(RESULTS, "ucm", False),
-        "rsicd": pd.concat([benchmark_runs(RESULTS, "rsicd", heads) for heads in (False, True)]),
-    }
-    return {
-        data: side_by_side(of, reported[reported["dataset"] == data]) for data, of in runs.items()
-    }
+    return {data: compared_on(RESULTS, data) for data in ("ucm", "rsicd")}
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +58,21 @@ def table(compared):
 
 
 @pytest.fixture(scope="module")
-def spec(table):
-    return explorable(table).spec
+def shown(table, compared):
+    return explorable(table, ends(RESULTS, compared), "What it shows.")
+
+
+@pytest.fixture(scope="module")
+def spec(shown):
+    return shown.spec
 
 
 def test_every_method_of_the_tables_is_there_once_with_its_runs(compared, spec):
-    names = {named(name) for of in compared.values() for name in of["name"]}
+    names = {readable(name) for of in compared.values() for name in of["name"]}
     assert sorted(of["name"] for of in spec["methods"]) == sorted(names)
     by_name = {of["name"]: of for of in spec["methods"]}
     for row in compared["rsicd"].itertuples():
-        at = by_name[named(row.name)]["at"]
+        at = by_name[readable(row.name)]["at"]
         assert at["rsicd"] == pytest.approx([row.mean_recall, row.low, row.high], rel=1e-3)
         assert at["trained"] == [row.total]
     ids = [run for of in spec["methods"] for _, runs in of["runs"] for run in runs]
@@ -100,6 +113,13 @@ def test_the_front_is_what_none_beats_in_both():
     assert list(unbeaten(both, "ucm", "rsicd")) == [False, True, True]
 
 
+def test_only_methods_of_a_size_are_counted_near_the_top():
+    rows = [(10, 50.0, False), (90, 46.0, False), (90, 44.0, False), (90, 60.0, True)]
+    methods = pd.DataFrame(rows, columns=["trained", "ucm", "heads"])
+    assert near_the_top(methods, 50, 5.0) == (1, 2)
+    assert near_the_top(methods, 0, 5.0) == (2, 3)
+
+
 def test_the_picture_numbers_the_front_and_says_it_in_words(table):
     use_style()
     figure = picture(table, "A finding")
@@ -116,22 +136,104 @@ def test_the_picture_numbers_the_front_and_says_it_in_words(table):
     plt.close("all")
 
 
+def test_the_table_has_each_method_once_between_chance_and_the_highest_possible(compared):
+    table = method_table(RESULTS, compared)
+    assert (
+        not table["Method"].duplicated().any() and not table["Method"].str.contains("shared").any()
+    )
+    assert [table["Method"].iloc[at] for at in (0, -1)] == [HIGHEST, CHANCE]
+    rows, said = table.set_index("Method"), Said(RESULTS)
+    assert rows["RSICD, %"].between(*rows.loc[[CHANCE, HIGHEST], "RSICD, %"]).sum() > 7
+    for name, arm in {"IA3": "ia3", "LayerNorm": "layernorm", "CoOp": "coop"}.items():
+        found = said.other(arm, "ucm")
+        told = f"{found.value:+.1f} ({found.low:+.1f} to {found.high:+.1f}), {found.word}"
+        assert rows["Beside the adapter"][name] == told
+        assert rows["UCM-Captions, %"][name] == pytest.approx(said.score(arm, "ucm"))
+    assert rows["Beside the adapter"]["MRS adapter"] == ""
+    assert (rows["Default rate"]["IA3"], rows["Searched rate"]["IA3"]) == (0.003, 0.1)
+
+
+def test_a_search_begins_with_the_rate_of_its_arm_and_gains_what_it_chose():
+    table = searches(RESULTS).set_index("name")
+    assert (table["chosen_score"] >= table["default_score"]).all()
+    same = table["chosen"] == table["default"]
+    assert (table["chosen_score"] == table["default_score"])[same].all() and not same.all()
+    rates = {
+        arm.run.method: arm.run.recipe.learning_rate
+        for arm in arms("benchmark", "short")
+        if arm.run.encoder == "vits14-minilm"
+    }
+    plain = [name for name in rates if name in table.index]
+    assert len(plain) > 15 and all(table["default"][name] == rates[name] for name in plain)
+    assert (table["chosen_score"] - table["default_score"] > 10).sum() >= 5, "as chapter 1 says"
+    at_the_end = {"coop", "ia3", "prefix", "text-tower", "vl-prompt"}  # as chapter 1 says
+    frozen = table[~table.index.str.contains("trained heads")]
+    assert set(frozen.index[frozen["end"] == "highest"]) == at_the_end
+    assert set(frozen["end"]) == {"highest", ""}
+
+
+def test_scores_have_their_intervals_and_the_best_is_first(compared):
+    rows = compared["ucm"].query("name == ['lora, trained heads', 'ia3']")
+    table = scores_table(rows[::-1])
+    assert list(table["Method"]) == ["LoRA", "IA3"] and list(table["Of them heads"]) == [442_368, 0]
+    low, high = rows.set_index("name").loc["ia3", ["low", "high"]]
+    assert table["95 % interval"].iloc[1] == f"{low:.1f} to {high:.1f}"
+
+
+def test_both_ways_of_sharing_are_compared_method_by_method_and_once_over_all(compared):
+    pool = spread(trained_runs(RESULTS, *OBJECTIVES_RUNS), "ucm")
+    frozen = compared["ucm"][~compared["ucm"]["name"].str.contains("heads")]
+    table = sharing_table(frozen, pool).set_index("Method")
+    assert len(table) == 7 and (table["Times the parameters"].dropna() > 1).all()
+    gained = table["One a layer, %"] - table["Shared, %"]
+    told = table["Difference"].str.split(" ").str[0].astype(float)
+    assert gained.dropna().tolist() == pytest.approx(told[:-1].tolist(), abs=0.06)
+    assert table["Shared, %"]["MRS adapter"] == pytest.approx(
+        Said(RESULTS).score("mrs-adapter", "ucm")
+    )
+    assert table.index[-1] == "all of them" and gained.mean() == pytest.approx(
+        told.iloc[-1], abs=0.06
+    )
+
+
+def test_the_advice_follows_from_the_contrasts_and_its_figure_says_them(table, compared):
+    found = advised(RESULTS, compared, table)
+    assert list(found["name"]) == [name for of in SITUATIONS for name in of.arms]
+    rows, said = found.set_index("name"), Said(RESULTS)
+    for name, contrast in rows["contrast"].dropna().items():
+        own = said.gain(name, "mrs-adapter", rows["data"][name])
+        assert (contrast.estimate, contrast.low) == pytest.approx((own.estimate, own.low))
+    words = {(row.data, row.contrast.word) for row in rows.itertuples() if row.contrast}
+    assert words == {("rsicd", "clear"), ("ucm", "open")}, "as the figure's title says"
+    use_style()
+    figure = decision(found, "A finding")
+    assert in_words(figure).startswith("A finding. Thousands of pictures, and one model is kept?")
+    assert "LoRA, RSICD 23.4 %, +2.9: clear" in in_words(figure)
+    [axis] = figure.axes
+    drawn = [(line.get_marker(), line.get_color()) for line in axis.lines]
+    assert drawn == [(FAMILIES[of].mark, FAMILIES[of].color) for of in found["family"]]
+    figure.draw_without_rendering()
+    edges = [text.get_window_extent() for text in axis.texts]
+    assert figure.get_size_inches()[0] * 100 <= 390 and max(edge.x1 for edge in edges) <= 390
+    plt.close("all")
+
+
 def test_each_method_starts_from_its_decisive_search_or_the_longest(tmp_path):
-    table = start_here(RESULTS, COUNTED).set_index("method")
+    table = start_here(RESULTS, COUNTED).set_index("Method")
     new = {
         n: choice for n, choice in choices_in(RESULTS / "choices").items() if "suite" not in choice
     }
-    decisive = table["searched on"].str.contains("folds 10 and 1")
+    decisive = table["Searched on"].str.contains("folds 10 and 1")
     assert decisive.sum() == len(new) and decisive.iloc[0]
-    row = table[table["searched on"].str.startswith("UCM")].loc["MRS adapter"]
+    row = table[table["Searched on"].str.startswith("UCM")].loc["MRS adapter"]
     [choice] = [of for n, of in new.items() if "ucm-f10-vits14_minilm-mrs-adapter-infonce" in n]
-    assert float(row["learning rate"].split(",")[0]) == choice["chosen"]
-    assert (row["epochs"], row["batch"]) == (10, 16)
-    assert (row["file, MB"], row["memory, GB"]) == pytest.approx((0.381, 0.398), abs=1e-3)
-    assert table.loc["IA3", "learning rate"] == "0.1, highest tried"
-    assert table.loc["IA3", "searched on"] == "UCM-Captions, before, 25 % of it"
-    assert table.loc["linear probe", "epochs"] == 10, "it was searched with all pictures, too"
-    assert not table.reset_index()[["method", "searched on"]].duplicated().any()
+    assert float(row["Learning rate"].split(",")[0]) == choice["chosen"]
+    assert (row["Epochs"], row["Batch"]) == (10, 16)
+    assert (row["File, MB"], row["Memory, GB"]) == pytest.approx((0.381, 0.398), abs=1e-3)
+    assert table.loc["IA3", "Learning rate"] == "0.1, highest tried"
+    assert table.loc["IA3", "Searched on"] == "UCM-Captions, before, 25 % of it"
+    assert table.loc["linear probe", "Epochs"] == 10, "it was searched with all pictures, too"
+    assert not table.reset_index()[["Method", "Searched on"]].duplicated().any()
     for part in ("choices", "runs"):
         shutil.copytree(RESULTS / part, tmp_path / part)
     first = choice["candidates"][0]["runs"][0]["id"]
@@ -166,6 +268,7 @@ SEEN = """(() => {
       return outside || box.left < 0 || box.right > innerWidth;
     }).map((node) => node.textContent || node.getAttribute("aria-label")),
     panel: document.querySelector(".front-panel").innerText,
+    notes: document.querySelector(".front-note").innerText,
     runs: [...document.querySelectorAll(".front-panel a.run")].map((link) => link.hash.slice(1)),
     tip: document.querySelector(".front-tip").innerText,
     focus: document.activeElement.getAttribute("aria-label"),
@@ -175,11 +278,11 @@ SEEN = """(() => {
 
 
 @pytest.fixture(scope="module")
-def page(table, tmp_path_factory):
+def page(shown, tmp_path_factory):
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     file = tmp_path_factory.mktemp("front") / "front.html"
-    html = explorable(table)._repr_html_()
+    html = shown._repr_html_()
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", html), "nothing from elsewhere"
     file.write_text(f"<!doctype html><html><meta charset='utf-8'><body>{html}", "utf-8")
     browser = Browser(tmp_path_factory.mktemp("profile"))
@@ -219,6 +322,7 @@ def test_a_reader_chooses_axes_and_opens_a_methods_runs(width, page, spec):
     seen = browser.evaluate(SEEN)
     [own] = [of for of in methods if of["name"] == "MRS adapter, HMMC"]
     assert seen["runs"] == [f"run-{run}" for _, runs in own["runs"] for run in runs]
+    assert "by chance 2.52, highest possible 76.9" in seen["notes"]
     assert seen["tip"].startswith("MRS adapter, HMMC") and "33.6 (30.1 to 37.1)" in seen["tip"]
     assert "trained parameters: 95,040" in seen["panel"] and seen["width"] <= width
 
@@ -246,6 +350,5 @@ def test_the_notebook_holds_the_front_of_todays_records(spec):
     shown = ["".join(of.get("data", {}).get("text/html", "")) for of in outputs]
     [front] = [html for html in shown if "class='front'" in html]
     held = json.loads(re.search(r"<script type='application/json'>(.*?)</script>", front, re.S)[1])
-    at = {of["name"]: of for of in held["methods"]}
-    for of in spec["methods"]:  # here without UCM-Captions where the heads are trained
-        assert {key: at[of["name"]]["at"].get(key) for key in of["at"]} == of["at"]
+    at = {of["name"]: of["at"] for of in held["methods"]}
+    assert {of["name"]: of["at"] for of in spec["methods"]} == at and held["ends"] == spec["ends"]

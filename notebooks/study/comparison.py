@@ -95,25 +95,6 @@ def side_by_side(found: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("mean_recall", ascending=False, ignore_index=True)
 
 
-def chosen_at_an_end(choices: pd.DataFrame) -> pd.DataFrame:
-    """The searches whose best learning rate is the lowest or the highest they tried.
-
-    Args:
-        choices: from ``experiments.record.read_choices``.
-
-    Returns:
-        columns arm, learning_rate (chosen), end (lowest or highest).
-    """
-    rates = choices.groupby("search")["learning_rate"]
-    ends = {"lowest": rates.transform("min"), "highest": rates.transform("max")}
-    searched = choices["chosen"] & (ends["lowest"] < ends["highest"])
-    parts = [
-        choices[searched & (choices["learning_rate"] == rate)].assign(end=end)
-        for end, rate in ends.items()
-    ]
-    return pd.concat(parts, ignore_index=True)[["arm", "learning_rate", "end"]]
-
-
 def judged(asked: Mapping[Name, Contrast]) -> dict[Name, Contrast]:
     """The contrasts of one table by name, corrected over all of them."""
     return dict(zip(asked, corrected(list(asked.values())), strict=True))
@@ -134,27 +115,6 @@ def contrasted(
 def interval(found: Any, unit: str = "") -> str:
     """An estimate in words, with its 95 % interval, both signed."""
     return f"{found.estimate:+.1f}{unit} ({found.low:+.1f} to {found.high:+.1f})"
-
-
-def right_where_others_miss(records: Mapping[str, Record], k: int = 5) -> pd.DataFrame:
-    """What share of the queries the method of a row answers and that of a column does not.
-
-    Both directions count a half; percent. The column ``all others`` is what the row alone answers.
-    Of a query that is answered by chance, since candidates tie, the chance that the row has beyond
-    the others' counts: two that tie alike answer alike.
-    """
-    both = [counts_of(record["test_queries"]) for record in records.values()]
-    # For every query, pictures first, whether it counts: from 0 to 1 where candidates tie.
-    found = np.stack([np.concatenate([of.recall(k) for of in ranks]) for ranks in both])
-    weights = np.concatenate([np.full(len(of.above), 0.5 / len(of.above)) for of in both[0]])
-
-    def beyond(others: np.ndarray, mine: np.ndarray) -> float:
-        return 100 * float(weights @ np.maximum(mine - others, 0))
-
-    table = [[beyond(other, mine) for other in found] for mine in found]
-    whole = pd.DataFrame(table, index=list(records), columns=list(records))
-    rest = [np.delete(found, at, axis=0).max(axis=0, initial=0) for at in range(len(found))]
-    return whole.assign(**{"all others": list(map(beyond, rest, found))})
 
 
 def recall_by_class(records: Mapping[str, Record]) -> pd.DataFrame:

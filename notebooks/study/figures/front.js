@@ -90,6 +90,7 @@
     const svg = make(plot, "svg", { role: "group" });
     const tip = make(plot, "div", { class: "front-tip", hidden: "" });
     const legend = make(root, "p", { class: "front-legend" });
+    const bounds = make(root, "p", { class: "front-note" });
     const missing = make(root, "p", { class: "front-note" });
     const panel = make(root, "div", { class: "front-panel", "aria-live": "polite" });
     let points = [];
@@ -159,7 +160,8 @@
       const seen = both.filter((of) => heads.checked || !of.heads);
       const left = spec.methods.filter((of) => heads.checked || !of.heads).length - seen.length;
       missing.textContent = left ? `${left} methods are not shown: one of the two was not measured.` : "";
-      const every = (key) => seen.flatMap((of) => of.at[key]);
+      const ends = (measure) => spec.ends[measure.key] ?? [];
+      const every = (key) => seen.flatMap((of) => of.at[key]).concat(ends(measures[key]).slice(0, 1).map((of) => of[1]));
       const x = scale(mx, every(mx.key), box.left, box.right);
       const y = scale(my, every(my.key), box.bottom, box.top);
       for (const value of x.ticks) {
@@ -172,6 +174,15 @@
       }
       make(svg, "text", { class: "axis", x: box.right, y: height - 6, "text-anchor": "end" }, `${mx.name} →`);
       make(svg, "text", { class: "axis", x: 0, y: 14 }, `↑ ${my.name}`);
+      for (const [, value] of ends(mx)) {
+        if (x.at(value) <= box.right) make(svg, "path", { class: "end", d: `M${x.at(value)} ${box.top}V${box.bottom}` });
+      }
+      for (const [, value] of ends(my)) {
+        if (y.at(value) >= box.top) make(svg, "path", { class: "end", d: `M${box.left} ${y.at(value)}H${box.right}` });
+      }
+      bounds.textContent = [my, mx].filter((of) => ends(of).length).map(
+        (of) => `${of.name}: ${ends(of).map(([what, value]) => `${what} ${short(value)}`).join(", ")}.`
+      ).join(" ") + (ends(my).length + ends(mx).length ? " Dashed lines: those that fit." : "");
       points = seen.map((of) => {
         const [vx, vy] = [of.at[mx.key][0], of.at[my.key][0]];
         return { of, x: vx, y: vy, px: x.at(vx), py: y.at(vy), look: spec.looks[of.look] };

@@ -1,4 +1,4 @@
-"""Methods by any two of their measures: a scatter to explore, and the same as a picture.
+"""What to take in which situation; and methods by any two measures, to explore and as a picture.
 
 The explorable is plain SVG drawn by a script beside this file, which goes into the page with its
 data. It needs no network, no library and no file of its own in the book.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
-from matplotlib.colors import to_hex
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch
 
-from study.choosing import MEASURES, unbeaten
-from study.figures.drawing import line, note, shown
-from study.labels import FAMILIES, OBJECTIVES, SETS, Look, looks, named
+from study.choosing import MEASURES, readable, unbeaten
+from study.figures.drawing import NARROW, line, marks, note, shown
+from study.labels import FAMILIES, OBJECTIVES, SETS, Look, looks
 
-NARROW = 3.9  # inches: a phone shows it whole
 LABELLED = (
     *("zero-shot", "linear-probe", "layernorm", "ia3"),
     *("mrs-adapter", "mrs-adapter, hmmc", "lora", "full"),
@@ -36,6 +38,7 @@ class Explorable:
     """A scatter whose axes a reader chooses; ``spec`` is what its script is given."""
 
     spec: dict[str, Any]
+    caption: str
 
     def __repr__(self) -> str:
         return f"{len(self.spec['methods'])} methods by {len(self.spec['measures'])} measures"
@@ -44,16 +47,25 @@ class Explorable:
         data = json.dumps(self.spec, separators=(",", ":")).replace("<", "\\u003c")
         style, script = ((HERE / f"front.{of}").read_text("utf-8") for of in ("css", "js"))
         return (
-            f"<style>{style}</style>\n<div class='front'>Run the notebook, or open the book, to "
-            f"choose the axes.<script type='application/json'>{data}</script></div>\n"
-            f"<script>{script}</script>"
+            f"<style>{style}</style>\n<figure class='front-figure'><div class='front'>Run the "
+            "notebook, or open the book, to choose the axes."
+            f"<script type='application/json'>{data}</script></div>\n"
+            f"<figcaption>{self.caption}</figcaption></figure>\n<script>{script}</script>"
         )
 
 
-def explorable(table: pd.DataFrame, x: str = "trained", y: str = "ucm") -> Explorable:
+def explorable(
+    table: pd.DataFrame,
+    bounds: Mapping[str, Mapping[str, float]],
+    caption: str,
+    x: str = "trained",
+    y: str = "ucm",
+) -> Explorable:
     """The scatter to explore, with two of ``study.choosing.MEASURES`` on its axes at first.
 
-    ``table`` comes from ``study.choosing.front_table``.
+    Args:
+        table: from ``study.choosing.front_table``.
+        bounds: by measure, what chance gives and the highest possible; ``study.choosing.ends``.
     """
     drawn = _looks(table)
     measures = [{"key": key, **of._asdict()} for key, of in MEASURES.items()]
@@ -67,11 +79,72 @@ def explorable(table: pd.DataFrame, x: str = "trained", y: str = "ucm") -> Explo
         runs = [[_set_or_what(key), ids] for key, ids in row["runs"].items()]
         own = {"look": list(drawn).index(_kind(row)), "heads": bool(row["heads"])}
         label = row["name"] in LABELLED
-        methods.append({"name": named(row["name"]), **own, "label": label, "at": at, "runs": runs})
+        methods.append(
+            {"name": readable(row["name"]), **own, "label": label, "at": at, "runs": runs}
+        )
     seen = [{"name": of.name, "color": _hex(of.color), "mark": of.mark} for of in drawn.values()]
-    return Explorable(
-        {"axes": {"x": x, "y": y}, "measures": measures, "looks": seen, "methods": methods}
-    )
+    ends = {key: [[of, float(f"{v:.4g}")] for of, v in own.items()] for key, own in bounds.items()}
+    spec = {"axes": {"x": x, "y": y}, "measures": measures, "ends": ends, "looks": seen}
+    return Explorable(spec | {"methods": methods}, caption)
+
+
+def decision(table: pd.DataFrame, title: str) -> Figure:
+    """Questions from top to bottom, and beside each what to take there, in its family's look.
+
+    ``table`` comes from ``study.choosing.advised``; ``title`` says what it shows, as a finding.
+    """
+    groups = [of for _, of in table.groupby("question", sort=False)]
+    heights = [0.72 if len(of) == 1 else 0.2 + 0.36 * len(of) for of in groups]
+    high = 0.95 + sum(heights) + 0.3 * len(heights)
+    figure = plt.figure(figsize=(NARROW, high), layout="none")
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, NARROW), ylim=(high, 0))
+    axis.set_axis_off()
+    text: dict[str, Any] = {"va": "center", "fontsize": 8.5}
+    axis.text(0.05, 0.26, title, va="center", fontsize=10.5, weight="bold")
+    arrow: dict[str, Any] = {"arrowstyle": "-|>", "color": "0.3"}
+    words, top, above = [], 0.55, 0.0
+    for of, height in zip(groups, heights, strict=True):
+        question, middle = of["question"].iloc[0], top + height / 2
+        if above:
+            axis.annotate("", (0.85, middle - 0.3), (0.85, above + 0.3), arrowprops=arrow)
+            axis.text(0.92, (above + middle) / 2, "no", style="italic", **text)
+        _box(axis, (0.05, middle - 0.3), (1.6, 0.6), "0.4")
+        axis.text(0.85, middle, question, ha="center", **text)
+        axis.annotate("", (2.0, middle), (1.65, middle), arrowprops=arrow)
+        if question.endswith("?"):
+            axis.text(1.81, middle - 0.1, "yes", ha="center", style="italic", **text)
+        _box(axis, (2.0, top), (1.85, height), FAMILIES[of["family"].iloc[0]].color)
+        lines = [line for row in of.to_dict("records") for line in _told(row, len(of) == 1)]
+        for at, (said, family) in enumerate(lines):
+            place = top + height * (at + 0.75) / (len(lines) + 0.5)
+            if family:
+                marks(axis, 2.13, place, FAMILIES[family]._replace(name="_"))
+                axis.text(2.24, place, said, **text | {"fontsize": 9.5}, weight="bold")
+            else:
+                axis.text(2.08, place, said, **text)
+        words.append(f"{' '.join(question.split())} {', '.join(said for said, _ in lines)}")
+        top, above = top + height + 0.3, middle
+    told = "Points, and the time of a step: beside the MRS adapter.\nMB: the file of a trained set."
+    axis.text(0.05, top, told, **text)
+    return shown(figure, f"{' '.join(title.split())}.", words)
+
+
+def _told(row: dict[str, Any], alone: bool) -> list[tuple[str, str]]:
+    """The lines of a method in its box; the first, its name, with its family."""
+    found, size = row["contrast"], row["file"]
+    score = f"{SETS[row['data']].name.split('-')[0]} {row['mean_recall']:.1f} %"
+    points = f"{found.estimate:+.1f}: {found.word}" if found is not None else score
+    file = f"{size:.3g} MB" if size >= 100 else f"{size:.2g} MB"
+    lines = [f"{score}, {points}", f"{file}; step × {row['step']:.1f}"]
+    lines = lines if alone else [f"{points}; {file}"]
+    return [(readable(row["name"]), row["family"]), *((line, "") for line in lines)]
+
+
+def _box(axis: Axes, corner: tuple[float, float], size: tuple[float, float], color: str) -> None:
+    style: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.07", "linewidth": 1.2}
+    face = to_rgba(color, 0.15) if color.startswith("C") else "white"
+    axis.add_patch(FancyBboxPatch(corner, *size, facecolor=face, edgecolor=color, **style))
 
 
 def picture(table: pd.DataFrame, title: str, x: str = "trained", y: str = "ucm") -> Figure:
@@ -97,7 +170,7 @@ def picture(table: pd.DataFrame, title: str, x: str = "trained", y: str = "ucm")
     for number, row in enumerate(told, 1):
         end, away = ((f"{y}_high", 3), (f"{y}_low", -12))[number % 2]
         note(axis, str(number), (row[x], row.get(end, row[y])), away)
-        words.append(f"{named(row['name'])}, {_short(row[y])} with {_short(row[x])}")
+        words.append(f"{readable(row['name'])}, {_short(row[y])} with {_short(row[x])}")
         mark: dict[str, Any] = {
             "marker": f"${number}$",
             "markersize": 5 if number < 10 else 8,

@@ -6,7 +6,7 @@ pictures, where a figure says nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -31,7 +31,7 @@ from study.figures.drawing import (
     shown,
     ticks,
 )
-from study.labels import FAMILIES, HMMC, OBJECTIVES, SETS, UNTRAINED, Look, looks, named
+from study.labels import FAMILIES, OBJECTIVES, SETS, UNTRAINED, Look, looks, named
 
 SCORE = "mean recall on test, %"
 
@@ -126,25 +126,6 @@ def before_and_after(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
         axis.set_xlim(0, 1.08 * table[["before_high", "after_high"]].max(axis=None))
     axis.set_xlabel("mean recall on test, % (hollow: before, filled: after)")
     figure.suptitle(title, fontsize=11)
-    return shown(figure, "Mean recall on test, %:", words)
-
-
-def sharing(pairs: Mapping[str, tuple[pd.Series, pd.Series]]) -> Figure:
-    """One instance in all layers against one a layer: both scores of each method.
-
-    ``pairs`` has each method's two rows of ``study.comparison.side_by_side``, the shared first.
-    """
-    ways = ("one instance in all layers", "one a layer")
-    sides = {
-        way: [both[at][["mean_recall", "low", "high"]] for both in pairs.values()]
-        for at, way in enumerate(ways)
-    }
-    figure = _two_a_row(list(pairs), sides, f"{SCORE} (bars: 95 % interval)")
-    words = [
-        f"{name}, {way} {row['mean_recall']:.1f} with {row['total']:,}"
-        for name, both in pairs.items()
-        for way, row in zip(ways, both, strict=True)
-    ]
     return shown(figure, "Mean recall on test, %:", words)
 
 
@@ -252,41 +233,6 @@ def by_share(table: pd.DataFrame) -> Figure:
     ticks(axis, table["level"])
     axis.set(xlabel="training pictures, % of the split", ylabel=SCORE)
     return shown(figure, "Mean recall on test, %, by share of training pictures:", words)
-
-
-def _by_look(table: pd.DataFrame) -> Iterator[tuple[Look, pd.DataFrame]]:
-    """The rows of ``study.comparison.side_by_side`` by family, and of it those with HMMC."""
-    hmmc = table["name"].str.contains("hmmc")
-    for family, look in looks(sorted(set(table["family"])), FAMILIES).items():
-        own = table["family"] == family
-        for part, drawn in (~hmmc, look), (hmmc, look._replace(name="HMMC", color=HMMC)):
-            if (own & part).any():
-                yield drawn, table[own & part]
-
-
-def ranking(table: pd.DataFrame) -> Figure:
-    """Scores, a row an arm, in the table's order; a colour and a mark a family.
-
-    ``table`` comes from ``study.comparison.side_by_side``. Arms of one seed have open marks,
-    those of several a thin stroke for each seed.
-    """
-    xlabel = f"{SCORE} (bars: 95 % interval over test pictures;\n"
-    xlabel += "open marks: one seed; strokes: the seeds where there are more)"
-    figure, axis = rows(table["name"], 0.27, 1.6, xlabel)
-    for look, own in _by_look(table):
-        marks(axis, [], [], look)  # for the legend: filled
-        for at, row in own.iterrows():
-            bounds, several = (row["low"], row["high"]), row["seeds"] > 1
-            point(axis, at, row["mean_recall"], bounds, look._replace(hollow=not several))
-            if several:
-                each = [record["scores"]["mean_recall"] for record in row["records"]]
-                axis.plot(each, [at] * len(each), "|", color="0.2", markersize=7)
-    what = "Mean recall on test, %, with 95 % intervals over test pictures:"
-    words = [
-        f"{row.name} {row.mean_recall:.1f} ({row.seeds} seed{'s' * (row.seeds > 1)})"
-        for row in table.itertuples()
-    ]
-    return shown(figure, what, words)
 
 
 def shares(table: pd.DataFrame, of: str) -> Figure:
