@@ -6,7 +6,7 @@ pictures, where a figure says nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -84,20 +84,6 @@ def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figur
     return shown(figure, "Differences of mean recall, points, with 95 % intervals:", words)
 
 
-def _two_a_row(
-    names: Sequence[str], sides: Mapping[str, Sequence[Sequence[float]]], xlabel: str
-) -> Figure:
-    """Two scores with their bounds in each row; ``sides`` by what they are, in words."""
-    figure, axis = rows(names, 0.7, 1.2, xlabel)
-    places = (("C7", "s", -0.15, 5), ("C0", "o", 0.15, -14))
-    for (said, scores), (color, mark, shift, above) in zip(sides.items(), places, strict=True):
-        for at, (value, low, high) in enumerate(scores):
-            point(axis, at + shift, value, (low, high), Look(said, color, mark=mark))
-            note(axis, f"{value:.1f}", (value, at + shift), above)
-    axis.margins(x=0.1)
-    return figure
-
-
 def before_and_after(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
     """Two scores of each method, hollow before and filled after, a panel a set.
 
@@ -130,41 +116,55 @@ def before_and_after(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
 
 
 def answer(table: pd.DataFrame) -> Figure:
-    """The front page's picture: a panel a set, a row an arm, its difference to training all of it.
+    """The front page's picture: a panel a set, a row an arm, its score beside full fine-tuning's.
 
-    Its lines are the intervals of that difference, over pictures and seeds. ``table`` comes from
+    A line is the interval of the difference to full fine-tuning, over pictures and seeds, drawn
+    around the arm's score; the words at the right follow from it. ``table`` comes from
     ``study.front_page.picture_table``.
     """
-    compared = table["estimate"].notna() & (table["trained"] > 0)
     sets = looks(table["data"], SETS)
-    most = table[compared].groupby("data").size().max()
-    size = 0.64 * WIDTH, len(sets) * (0.5 * most + 0.5) + 0.6  # narrow: no scrolling on a phone
-    figure, axes = plt.subplots(len(sets), 1, figsize=size, squeeze=False, sharex=True)
+    most = table["name"].nunique() - 1
+    size = NARROW, len(sets) * (0.42 * most + 0.8) + 0.4  # narrow: no scrolling on a phone
+    figure, axes = plt.subplots(len(sets), 1, figsize=size, squeeze=False)
     words = []
     for axis, (data, of) in zip(axes.flat, sets.items(), strict=True):
-        axis.axvline(0, **ZERO)
-        for at, row in enumerate(table[compared & (table["data"] == data)].itertuples()):
-            [look] = looks([row.name]).values()
-            thin = row.low_corrected, row.high_corrected
-            point(axis, at, row.estimate, (row.low, row.high), look._replace(name="_"), thin)
-            score, part = f"{row.mean_recall:.1f} %", f"{100 * row.trained / row.of:.1f} %"
-            style = {"xycoords": axis.get_yaxis_transform(), "fontsize": 10}
-            note(axis, f"{row.name} ({part}): {score}", (0.01, at), 6, ha="left", **style)
-            note(axis, f"{row.estimate:+.1f}, {row.word}", (0.99, at), 6, ha="right", **style)
+        arms = table[table["data"] == data]
+        compared = arms["estimate"].notna()
+        [whole] = arms.loc[~compared, "mean_recall"]
+        axis.axvline(whole, color="0.3", linestyle="--", linewidth=1)
+        note(axis, f"full fine-tuning {whole:.1f}", (whole, -0.6), 2, ha="right")
+        for at, row in enumerate(arms[compared].itertuples()):
+            [look] = looks([row.name]).values() if row.trained else [UNTRAINED]
+            ends = (row.low, row.high, row.low_corrected, row.high_corrected)
+            low, high, *thin = (whole + end for end in ends)
+            point(axis, at, row.mean_recall, (low, high), look._replace(name="_"), tuple(thin))
+            behind = {"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.8}
+            style = {"xycoords": axis.get_yaxis_transform(), "color": look.color, "bbox": behind}
+            said = _beside(row.estimate, row.word)
+            note(axis, row.name, (0.01, at), 6, **style | {"ha": "left", "color": "0.15"})
+            note(axis, f"{row.mean_recall:.1f}  {said}", (0.99, at), 6, ha="right", **style)
             words.append(
-                f"{of.name}, {row.name} ({part} of the parameters trained) {score}, "
-                f"{interval(row, ' points')}, {row.word}"
+                f"{of.name}, {row.name} {row.mean_recall:.1f} %, {said} "
+                f"({interval(row, ' points')})"
             )
-        ends = table[~compared & (table["data"] == data)].itertuples()
-        said = ", ".join(f"{row.name} {row.mean_recall:.1f} %" for row in ends)
-        axis.set(ylim=(most - 0.6, -0.8), yticks=[])
-        axis.set_title(f"{of.name}: {said}", fontsize=10, loc="left")
-        words.append(f"{of.name}: {said}")
+        [adapter] = arms[arms["name"] == "adapter, InfoNCE"].itertuples()
+        axis.set(ylim=(most - 0.6, -1), yticks=[], xlim=(0, 1.25 * whole))
+        said = _beside(adapter.estimate, adapter.word)
+        finding = "adapter or full, open" if said == "open" else f"the adapter is {said}"
+        axis.set_title(f"{of.name}: {finding}", fontsize=11, weight="bold", loc="left")
+        words.append(f"{of.name}, full fine-tuning {whole:.1f} %")
     axes.flat[-1].set_xlabel(
-        "mean recall less that of all of it trained, points\n"
-        "thick: 95 %, over pictures and seeds; thin: corrected\nin brackets: share trained"
+        "mean recall on test, %\nlines: of the difference to full fine-tuning\n"
+        "thick: 95 %, over pictures and seeds; thin: corrected"
     )
-    return shown(figure, "Mean recall on test less that of training all of it:", words)
+    return shown(figure, "Mean recall on test beside full fine-tuning's:", words)
+
+
+def _beside(estimate: float, word: str) -> str:
+    """Clearly or likely ahead or behind, or open."""
+    if word == "open":
+        return word
+    return f"{'clearly' if word == 'clear' else word} {'ahead' if estimate > 0 else 'behind'}"
 
 
 def searched_rates(table: pd.DataFrame) -> Figure:
