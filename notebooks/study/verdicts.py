@@ -33,9 +33,9 @@ from rsstudy.experiments.compare import (
 from rsstudy.experiments.record import before
 from study.comparison import contrasted, mean_with_interval, name_of_row
 from study.cost_tables import measured_steps, memory, read_benchmarks, read_counted
-from study.decisive import PRIMARY, decisive_records, runs_of
+from study.decisive import LOOKED_AT, PRIMARY, decisive_records, on_record, runs_of
 from study.dials import curves, gains, raised_similarity, slopes
-from study.published import granularity, leads, read_reported, read_table, unsound_means
+from study.published import granularity, leads, read_later, read_reported, read_table, unsound_means
 from study.similarity import by_dial
 from study.suites import (
     BENCHMARK_RUNS,
@@ -197,6 +197,12 @@ class Said:
         (run,) = runs_of(finished, asked, (method, objective), [fold])
         return float(run["scores"]["mean_recall"])
 
+    def tested(self, method: str, objective: str, data: str) -> int:
+        """In how many test folds of the plan the decisive record has such a run."""
+        asked = next(primary for primary in PRIMARY if primary.data == data)
+        finished, folds = decisive_records(self._results, "finished"), LOOKED_AT[-1]
+        return sum(bool(on_record(finished, asked, (method, objective), f)) for f in folds)
+
     def gain(
         self,
         one: str,
@@ -228,9 +234,9 @@ class Said:
         """Trained parameters."""
         return int(self._of(arm, data)[0]["trained_parameters"]["total"])
 
-    def steps(self, arm: str, data: str, epochs: int = EPOCHS) -> int:
+    def steps(self, arm: str, data: str, epochs: int = EPOCHS, px: int = PIXELS) -> int:
         """Optimizer steps."""
-        return int(self._of(arm, data, epochs)[0]["cost"]["steps"])
+        return int(self._of(arm, data, epochs, px)[0]["cost"]["steps"])
 
     def seeds(self, arm: str, data: str, epochs: int = EPOCHS) -> int:
         return len(self._of(arm, data, epochs))
@@ -329,6 +335,11 @@ class Said:
         """The paper's mean recall, percent."""
         rows = self._reported.set_index(["dataset", "method"])["mean_recall_printed"]
         return float(rows[data, method])
+
+    def evaluated(self, method: str, data: str, by: str) -> float:
+        """The mean recall that somebody else found for a published row, percent."""
+        table = read_later(self._results).set_index(["method", "dataset", "re_evaluated_by"])
+        return float(table["mean_recall"][method, data, by])
 
     def lead(self, over: str, data: str) -> float:
         """The paper's method less its best rival of a kind, in its own tables; see ``leads``."""
