@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -217,12 +218,21 @@ def test_an_experiment_that_is_not_complete_decides_nothing():
 def test_the_ledger_has_the_papers_eight_claims_each_with_a_verdict():
     text = (BOOK / "claims.md").read_text()
     printed = pd.read_csv(RESULTS / "paper" / "claims.csv").drop_duplicates("id")
-    titles = re.findall(r"^## (\d)\. (.*)\n\n\*\*Verdict: (.*?)\.\*\*", text, re.M)
-    assert [(int(number), title) for number, title, _ in titles] == [
+    rows = re.findall(r"^\| (\d) \| (.*?) \| (.*?) \| .* \|$", text, re.M)
+    assert [(int(number), claim) for number, claim, _ in rows] == [
         (row.id, row.claim) for row in printed.itertuples()
     ]
-    allowed = set(re.findall(r"\*([^*]+)\*", text.split(":::")[1].split("\n- **")[0]))
-    assert {verdict for *_, verdict in titles} <= {" ".join(name.split()) for name in allowed}
+    [told] = re.findall(r"^The verdicts are (.*?)\. ", text, re.M | re.S)
+    counts = Counter(verdict for *_, verdict in rows)
+    assert counts.keys() <= set(re.findall(r"\*([^*]+)\*", " ".join(told.split())))
+    answer = " ".join(text.split(":::")[1].split())
+    spelled = {1: "one", 3: "three"}
+    said = {"holds": "holds", "holds in part": "hold in part", "tested, open": "is tested and open"}
+    for verdict, number in counts.items():
+        assert f"{spelled[number]} {said.get(verdict, verdict)}" in answer
+    assert re.findall(r"^:{3,}\{dropdown\} (\d)\.", text, re.M) == [of for of, *_ in rows]
+    opened = re.split(r"^:{3,}\{dropdown\} \d\.", text, flags=re.M)[1:]
+    assert all("**For.**" in of and "**Against" in of for of in opened)
 
 
 def test_the_answers_are_five_in_short_sentences(found):

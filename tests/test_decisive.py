@@ -22,6 +22,7 @@ from study.decisive import (
     PRIMARY,
     looks,
     looks_in_words,
+    looks_of,
     primary_contrasts,
     word_at,
 )
@@ -102,9 +103,16 @@ def test_a_look_that_lacks_a_run_names_it_and_shows_no_estimate(on_record):
     found = looks(on_record)
     assert len(found) == 6 and list(found["set"][:3]) == ["RSICD", "UCM-Captions", "UCM-Captions"]
     assert list(found["missing"][:3]) == ["", "full fine-tuning, InfoNCE: folds 5", ""]
-    numbers = found.drop(columns=["look", "set", "contrast", "missing"])
+    about = ["look", "set", "contrast", "missing", "margin", "of_one", "of_other", "runs"]
+    numbers = found.drop(columns=about)
     assert numbers.isna().all(axis=None)  # of no question, those whose runs are there included
     assert "all folds" not in found["missing"][4] and "7, 8, 9, 10" in found["missing"][3]
+    of_sets = looks_of(on_record, "adapter less full fine-tuning")
+    assert list(of_sets["Set"]) == ["RSICD", "UCM-Captions"] * 2
+    assert list(of_sets["Adapter: runs"]) == ["4 of 4"] * 2 + ["4 of 8"] * 2
+    assert list(of_sets["Full fine-tuning: runs"]) == ["4 of 4", "3 of 4", "4 of 8", "3 of 8"]
+    assert set(of_sets["Difference (95 %)"]) == {"-"}
+    assert set(of_sets["What the look says"]) == {"not complete"}
     said = looks_in_words(found)["what the look says"]
     assert said[0] == "waits for the others" and said[1].startswith("lacks full fine-tuning")
 

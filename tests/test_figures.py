@@ -161,6 +161,12 @@ def test_a_contrast_is_drawn_with_both_intervals_and_the_word_that_follows_from_
     thin = [tuple(line.get_xdata()) for line in axis.lines if line.get_linewidth() == 1]
     assert {ends[2:] for ends in drawn.values()} <= set(thin)
     assert "likely +2.0 (+0.5 to +3.5), likely" in in_words(figure)
+    narrow = scores.differences(found, "Ahead")
+    [axis] = narrow.axes
+    assert intervals(axis) == {(*ends[:2], at) for at, ends in enumerate(drawn.values())}
+    said = {(text.get_text(), round(text.get_position()[1])) for text in axis.texts}
+    assert said == {(text, at) for at, of in enumerate(drawn) for text in (of, f"+2.0, {of}")}
+    assert axis.get_title(loc="left") == "Ahead" and "open +2.0" in in_words(narrow)
 
 
 def test_a_search_is_drawn_with_its_choice_ringed():

@@ -27,6 +27,7 @@ from rsstudy.experiments.compare import (
 from rsstudy.experiments.queue import is_before
 from rsstudy.experiments.record import RUNS, fold_name, records_in
 from rsstudy.files import note
+from study.comparison import interval
 from study.labels import SETS, named
 from study.suites import FIRST_LOOK, SECOND_LOOK
 
@@ -107,8 +108,9 @@ def looks(results: Path) -> pd.DataFrame:
     """The primary contrasts at each look; of a look that lacks a run, what is missing and no more.
 
     Returns:
-        a row a look and question: look (its folds), set, contrast, missing (runs, in words), and in
-        points: estimate, low, high (95 %), low_corrected, high_corrected, spread (the standard
+        a row a look and question: look (its folds), set, contrast, of_one and of_other (runs on
+        record of each side), runs (that a side has in the look), missing (runs, in words), and in
+        points: margin, estimate, low, high (95 %), low_corrected, high_corrected, spread (standard
         deviation of the folds' differences), smallest_gap (the true difference that is shown in
         four of five cases, at the look's level before Holm's correction), comparable (within the
         margin) and word. NaN or None in a look that is not complete.
@@ -123,8 +125,14 @@ def looks(results: Path) -> pd.DataFrame:
         taken = not any(missing.values())
         found = primary_contrasts(results, folds) if taken else [None] * len(PRIMARY)
         for asked, contrast in zip(PRIMARY, found, strict=True):
-            about = {"look": f"folds {folds[0]} to {folds[-1]}", "set": SETS[asked.data].name}
-            about |= {"contrast": asked.name, "missing": missing[asked]}
+            about: dict[str, Any] = {
+                "look": f"folds {folds[0]} to {folds[-1]}",
+                "set": SETS[asked.data].name,
+            }
+            about |= {"contrast": asked.name, "missing": missing[asked], "margin": asked.margin}
+            for side, way in (("of_one", asked.one), ("of_other", asked.other)):
+                about[side] = sum(bool(on_record(records, asked, way, fold)) for fold in folds)
+            about["runs"] = len(folds)
             rows.append(about | _told(contrast, earlier[asked]))
             earlier[asked] = contrast
     return pd.DataFrame(rows)
@@ -145,6 +153,28 @@ def looks_in_words(table: pd.DataFrame) -> pd.DataFrame:
         found["smallest gap"] = f"{row.smallest_gap:.1f} (s {row.spread:.1f})"
         said = f"{row.word}, comparable" if row.comparable else row.word
         rows.append(found | {"what the look says": said})
+    return pd.DataFrame(rows)
+
+
+def looks_of(results: Path, contrast: str) -> pd.DataFrame:
+    """One question at each look, for a reader: its runs, and what the look says once it is there.
+
+    Args:
+        contrast: the name of some of ``PRIMARY``, such as "adapter less full fine-tuning".
+    """
+    table = looks(results)
+    rows = []
+    for row in table[table["contrast"] == contrast].itertuples():
+        own = dict(zip(contrast.split(" less "), (row.of_one, row.of_other), strict=True))
+        found = {"Set": row.set, "Look": row.look}
+        found |= {
+            f"{side[0].upper()}{side[1:]}: runs": f"{there} of {row.runs}"
+            for side, there in own.items()
+        }
+        said = "not complete" if row.word is None else row.word + ", comparable" * row.comparable
+        apart = "-" if row.word is None else interval(row)
+        found |= {"Difference (95 %)": apart, "Comparable within": row.margin}
+        rows.append(found | {"What the look says": said})
     return pd.DataFrame(rows)
 
 

@@ -25,6 +25,7 @@ from rsstudy.experiments.record import AGAIN, CHOICES, RUNS, before, choices_bef
 from rsstudy.files import NOTE, whole_file
 from study import cost_tables as costs
 from study import machines
+from study.beside_full import less_full, less_full_by_share
 from study.comparison import on_validation, side_by_side
 from study.decisive import looks
 from study.descriptive import class_correlations, class_table, transfer
@@ -217,6 +218,18 @@ TABLES: tuple[tuple[str, str, str, Make], ...] = (
     ),
     ("A1_all_methods", "comparison-224-runs", "every run at 224 px", _runs(LARGER)),
     ("A1_all_methods", "comparison-searches", "what its searches compared", _searches("benchmark")),
+    (
+        "02_adapter_or_full",
+        "adapter-or-full",
+        "the adapter less full fine-tuning, setting by setting",
+        less_full,
+    ),
+    (
+        "02_adapter_or_full",
+        "adapter-or-full-shares",
+        "the same by the share of the training pictures",
+        less_full_by_share,
+    ),
     ("05_costs", "costs-ViT-B-32", "counted on ViT-B/32", _counted_on("ViT-B-32")),
     ("05_costs", "costs-share", "every cost, of full fine-tuning's", _share),
     ("05_costs", "costs-pays", "from when an adapter pays", _pays),

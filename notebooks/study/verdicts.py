@@ -34,10 +34,10 @@ from rsstudy.experiments.compare import (
 from rsstudy.experiments.record import before
 from study.comparison import contrasted, mean_with_interval, name_of_row
 from study.cost_tables import measured_steps, memory, read_benchmarks, read_counted
-from study.decisive import PRIMARY, decisive_records, runs_of
+from study.decisive import LOOKED_AT, PRIMARY, decisive_records, on_record, runs_of
 from study.dials import curves, gains, raised_similarity, slopes
 from study.planned import late_gain
-from study.published import granularity, leads, read_reported, read_table, unsound_means
+from study.published import granularity, leads, read_later, read_reported, read_table, unsound_means
 from study.similarity import by_dial
 from study.suites import (
     BENCHMARK_RUNS,
@@ -232,6 +232,15 @@ class Said:
         (run,) = self._noted(runs_of(finished, asked, (method, objective), [fold]))
         return float(run["cost"]["steps"] if what == "steps" else run["scores"][what])
 
+    def tested(self, method: str, objective: str, data: str) -> int:
+        """In how many test folds of the plan the decisive record has such a run."""
+        asked = next(primary for primary in PRIMARY if primary.data == data)
+        finished, folds = decisive_records(self._results, "finished"), LOOKED_AT[-1]
+        found = [on_record(finished, asked, (method, objective), fold) for fold in folds]
+        for runs in found:
+            self._noted(runs)
+        return sum(map(bool, found))
+
     def gain(
         self,
         one: str,
@@ -263,9 +272,9 @@ class Said:
         """Trained parameters."""
         return int(self._of(arm, data)[0]["trained_parameters"]["total"])
 
-    def steps(self, arm: str, data: str, epochs: int = EPOCHS) -> int:
+    def steps(self, arm: str, data: str, epochs: int = EPOCHS, px: int = PIXELS) -> int:
         """Optimizer steps."""
-        return int(self._of(arm, data, epochs)[0]["cost"]["steps"])
+        return int(self._of(arm, data, epochs, px)[0]["cost"]["steps"])
 
     def seeds(self, arm: str, data: str, epochs: int = EPOCHS) -> int:
         return len(self._of(arm, data, epochs))
@@ -391,6 +400,11 @@ class Said:
         """The paper's mean recall, percent."""
         rows = self._reported.set_index(["dataset", "method"])["mean_recall_printed"]
         return float(rows[data, method])
+
+    def evaluated(self, method: str, data: str, by: str) -> float:
+        """The mean recall that somebody else found for a published row, percent."""
+        table = read_later(self._results).set_index(["method", "dataset", "re_evaluated_by"])
+        return float(table["mean_recall"][method, data, by])
 
     def lead(self, over: str, data: str) -> float:
         """The paper's method less its best rival of a kind, in its own tables; see ``leads``."""

@@ -84,6 +84,28 @@ def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figur
     return shown(figure, "Differences of mean recall, points, with 95 % intervals:", words)
 
 
+def differences(found: Mapping[str, Any], title: str) -> Figure:
+    """The same for a phone: each name above its row, with the word that follows at the right.
+
+    Args:
+        found: contrasts by name, or rows of a table with a contrast's numbers and word.
+        title: what they show, as a finding.
+    """
+    figure, axis = plt.subplots(figsize=(NARROW, 0.52 * len(found) + 1.3))
+    axis.axvline(0, **ZERO)
+    for at, of in enumerate(found.values()):
+        thin = of.low_corrected, of.high_corrected
+        point(axis, at, of.estimate, (of.low, of.high), Look("_", "C0"), thin)
+        said, place = f"{of.estimate:+.1f}, {of.word}", axis.get_yaxis_transform()
+        axis.text(0.99, at - 0.22, said, ha="right", va="bottom", weight="bold", transform=place)
+    named_above(axis, found)
+    axis.margins(x=0.08)
+    axis.set_xlabel("difference of mean recall, points\nthick: 95 %; thin: corrected")
+    axis.set_title(title, loc="left", fontsize=11)
+    words = [f"{name} {interval(of)}, {of.word}" for name, of in found.items()]
+    return shown(figure, f"{' '.join(title.split())}. Points, with 95 % intervals:", words)
+
+
 def before_and_after(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
     """Two scores of each method, hollow before and filled after, a panel a set.
 
