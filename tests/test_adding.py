@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "book" / "adding.md").read_text()
+PAGE = (ROOT / "book" / "15_adding.md").read_text()
 FILES = dict(re.findall(r"`(rsstudy/[\w/]+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL))
 [ROW] = re.findall(r"`tests/test_method_table.py`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = [

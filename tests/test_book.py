@@ -119,7 +119,7 @@ def test_no_page_loads_anything_from_the_network():
 
 
 def test_formulas_are_drawn_without_a_network(seen):
-    assert seen["notebooks/02_adapter"]["formulas"] > 0
+    assert seen["notebooks/08_trained"]["formulas"] > 0
     assert {page: facts["raw"] for page, facts in seen.items() if facts["raw"]} == {}
     assert [page for page, facts in seen.items() if facts["failed"] or facts["fonts"]] == []
 
@@ -127,7 +127,7 @@ def test_formulas_are_drawn_without_a_network(seen):
 def test_every_figure_is_shown(seen):
     missing = [(page, src) for page in seen for src, width in seen[page]["images"] if not width]
     assert missing == []
-    assert seen["notebooks/01_data"]["images"], "the data page shows no picture"
+    assert seen["notebooks/07_alike"]["images"], "the data page shows no picture"
 
 
 def test_every_figure_says_in_words_what_it_shows(seen):
@@ -168,7 +168,7 @@ def test_no_page_is_wider_than_a_phone(seen):
 
 def test_search_finds_pages_from_disk(browser):
     browser.open((BOOK / "search.html").as_uri() + "?q=adapter", 1200)
-    assert "notebooks/02_adapter.html" in browser.evaluate(FOUND)
+    assert "notebooks/08_trained.html" in browser.evaluate(FOUND)
 
 
 def test_every_run_that_is_named_has_its_card():

@@ -13,6 +13,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+import yaml
 from docutils import nodes
 from docutils.utils import new_document
 
@@ -21,16 +22,16 @@ from study.checks import COUNT, NUMBER, WITH_UNIT, Block, _blocks_of
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = (
-    "notebooks/01_data",
-    "notebooks/02_adapter",
+    "notebooks/01_which_method",
     "notebooks/02_adapter_or_full",
     "notebooks/03_hmmc",
-    "notebooks/04_comparison",
-    "notebooks/05_costs",
-    "notebooks/07_machines",
-    "notebooks/09_updates",
-    "notebooks/10_better",
-    "book/claims",
+    "notebooks/04_savings",
+    "notebooks/05_updates",
+    "book/06_claims",
+    "notebooks/07_alike",
+    "notebooks/08_trained",
+    "notebooks/16_machines",
+    "notebooks/A4_better",
 )
 
 # Their prose is short, too, and their figures and tables are told as those of chapters are.
@@ -253,6 +254,18 @@ def test_figures_and_tables_have_human_names(chapter):
 def test_a_chapter_ends_with_advice_and_its_limits(chapter):
     assert "\n## What I would do\n" in chapter.text
     assert CLOSING.match("".join(chapter.text.rstrip().rpartition("\n\n")[2]))
+
+
+def test_files_are_numbered_in_reading_order():
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
+    names = [Path(page["file"]).name for part in toc["parts"] for page in part["chapters"]]
+    given = [name.partition("_")[0] for name in names]
+    numbers = [int(number) for number in given if number.isdecimal()]
+    letters = [number for number in given if re.fullmatch(r"A\d", number)]
+    assert numbers == list(range(1, 17)) and letters == [f"A{n + 1}" for n in range(len(letters))]
+    assert given[:16] == [f"{n:02}" for n in numbers], "chapters come first"
+    named = {p.stem for p in [*ROOT.glob("book/*.md"), *ROOT.glob("notebooks/*.ipynb")]}
+    assert named - {*names} == {"index", "notice"}, "every page is in the contents"
 
 
 def test_the_front_page_is_an_answer_a_picture_and_four_doors():

@@ -15,7 +15,7 @@ PROGRAMS = {"rsstudy": rsstudy, "python -m study": study}
 
 
 def commands():
-    for page in ("README.md", "book/running.md", "book/search.md"):
+    for page in ("README.md", "book/12_running.md", "book/13_search.md"):
         for block in re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 for program, group in PROGRAMS.items():

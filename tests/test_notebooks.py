@@ -39,7 +39,7 @@ def test_a_reader_sees_code_only_when_he_asks_for_it(path):
     """But for cells that a page is about: that on Python tags them."""
     for cell in code_cells(path):
         expected = {"hide-input" if cell["outputs"] else "remove-cell"}
-        if path.stem == "11_python":
+        if path.stem == "14_python":
             expected.add("keep-code")
         assert expected & {*cell["metadata"]["tags"]}
 

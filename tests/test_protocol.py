@@ -32,7 +32,7 @@ def test_a_damaged_choice_is_named_in_one_line(text, tmp_path):
 
 
 def test_the_page_of_differences_says_what_the_recipes_say():
-    page = (Path(__file__).parents[1] / "book" / "differences.md").read_text()
+    page = (Path(__file__).parents[1] / "book" / "10_differences.md").read_text()
     first = page.partition("(paper-recipe)=")[0]
     rows = {
         cells[1].strip(): [cell.strip() for cell in cells[2:-1]]

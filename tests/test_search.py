@@ -359,7 +359,7 @@ def test_what_a_search_lacks_is_said_in_one_line(call, tmp_path, words, message)
 
 
 def test_the_page_is_true(other, rows, folder, write_parquet, call, monkeypatch):  # noqa: F811
-    page = (ROOT / "book" / "search.md").read_text()
+    page = (ROOT / "book" / "13_search.md").read_text()
     rsstudy.save_adapter(other, "runs/mine")
     folder.rename("my-pictures"), write_parquet(rows, "my-set")
     Path("query.png").write_bytes(rows[0].content)

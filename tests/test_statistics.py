@@ -190,7 +190,7 @@ def test_a_change_is_after_less_before_and_pairs_runs_of_one_seed():
 
 
 def test_the_protocols_page_states_the_margin_that_is_declared():
-    page = (Path(__file__).parents[1] / "book" / "protocol.md").read_text()
+    page = (Path(__file__).parents[1] / "book" / "09_protocol.md").read_text()
     assert f"{EQUIVALENCE_MARGIN:g} point of mean recall" in page
 
 

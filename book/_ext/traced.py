@@ -10,7 +10,7 @@ from pathlib import Path
 
 from docutils import nodes
 
-TABLE = "notebooks/08_provenance"
+TABLE = "notebooks/11_numbers"
 START, END = "<!-- check:", "-->"
 
 

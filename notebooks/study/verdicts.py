@@ -227,9 +227,7 @@ class Said:
         what: Literal["mean_recall", "steps"] = "mean_recall",
     ) -> float:
         """Of the decisive record's run in one test fold, mean recall in percent, or its steps."""
-        asked = next(primary for primary in PRIMARY if primary.data == data)
-        finished = decisive_records(self._results, "finished")
-        (run,) = self._noted(runs_of(finished, asked, (method, objective), [fold]))
+        run = self._of_fold(method, objective, data, fold)
         return float(run["cost"]["steps"] if what == "steps" else run["scores"][what])
 
     def tested(self, method: str, objective: str, data: str) -> int:
@@ -279,20 +277,20 @@ class Said:
     def seeds(self, arm: str, data: str, epochs: int = EPOCHS) -> int:
         return len(self._of(arm, data, epochs))
 
-    def _history(self, method: str, objective: str, data: str, fold: int) -> list[dict[str, Any]]:
+    def _of_fold(self, method: str, objective: str, data: str, fold: int) -> dict[str, Any]:
         asked = next(primary for primary in PRIMARY if primary.data == data)
         finished = decisive_records(self._results, "finished")
-        (run,) = runs_of(finished, asked, (method, objective), [fold])
-        return run["history"]
+        (run,) = self._noted(runs_of(finished, asked, (method, objective), [fold]))
+        return run
 
     def validated(self, method: str, objective: str, data: str, fold: int, epoch: int) -> float:
         """Mean recall on validation, percent, of ``in_fold``'s run after an epoch."""
-        history = self._history(method, objective, data, fold)
+        history = self._of_fold(method, objective, data, fold)["history"]
         return float(next(row["mean_recall"] for row in history if row["epoch"] == epoch))
 
     def late(self, method: str, objective: str, data: str, fold: int) -> float:
         """What that run's validation gains at its end, points; see ``planned.late_gain``."""
-        return late_gain(self._history(method, objective, data, fold))
+        return late_gain(self._of_fold(method, objective, data, fold)["history"])
 
     # --- the other small parts, beside the paper's adapter ---------------------------------------
 
