@@ -141,7 +141,7 @@ $(STAMPS)/results: FORCE
 	$(call checksums,results)
 
 runs/.smoke: $(ENVIRONMENT) $(STAMPS)/package
-	@set -e; for suite in compare adapter hmmc; do \
+	@set -e; for suite in compare adapter; do \
 		echo "runs: the suite $$suite at scale smoke"; \
 		"$(BIN)/python" -m study suite $$suite --scale smoke --jobs $(JOBS); \
 	done
