@@ -207,7 +207,10 @@ def test_the_advice_follows_from_the_contrasts_and_its_figure_says_them(table, c
     assert words == {("rsicd", "clear"), ("ucm", "open")}, "as the figure's title says"
     use_style()
     figure = decision(found, "A finding")
-    assert in_words(figure).startswith("A finding. Thousands of pictures, and one model is kept?")
+    assert in_words(figure).startswith("A finding. 8.7 thousand pictures, and one model kept?")
+    for of in SITUATIONS[:3]:
+        trained_on = said.stored(f"data/{of.data}", "splits", "train", "images")
+        assert of.question.startswith(f"{trained_on / 1000:.1f} thousand")
     assert "LoRA, RSICD 23.4 %, +2.9: clear" in in_words(figure)
     [axis] = figure.axes
     drawn = [(line.get_marker(), line.get_color()) for line in axis.lines]

@@ -81,9 +81,9 @@ class Situation(NamedTuple):
 
 
 SITUATIONS = (
-    Situation("Thousands of pictures,\nand one model is kept?", "rsicd", ("full",)),
-    Situation("Thousands of pictures,\nbut small files?", "rsicd", ("lora",)),
-    Situation("Few pictures, and a\nstep must be cheap?", "ucm", ("linear-probe",)),
+    Situation("8.7 thousand pictures,\nand one model kept?", "rsicd", ("full",)),
+    Situation("8.7 thousand pictures,\nbut small files?", "rsicd", ("lora",)),
+    Situation("1.7 thousand, and a\nstep must be cheap?", "ucm", ("linear-probe",)),
     Situation("Otherwise, and for\nmany sets or updates", "ucm", (ADAPTER, "ia3", "layernorm")),
 )
 
@@ -379,7 +379,9 @@ def start_here(results: Path, counted: pd.DataFrame) -> pd.DataFrame:
             rows.append(_started(choice, tried, counted))
     table = pd.DataFrame(rows).sort_values("passes", ascending=False, kind="stable")
     table = table.sort_values("before", kind="stable").drop_duplicates(["data", "Method"])
-    table = table.sort_values(["before", "Method"], kind="stable", ignore_index=True)
+    table["alphabet"] = table["Method"].str.lower()
+    table = table.sort_values(["before", "alphabet"], kind="stable", ignore_index=True)
+    table = table.drop(columns="alphabet")
     return table.drop(columns=["before", "passes", "data"])
 
 
@@ -394,14 +396,15 @@ def _started(
     of = {"label": first["label"], "encoder": config["encoder"], "objective_label": objective}
     name, before = name_of_row(pd.Series(of)), first.get("record") == "before"
     folds = " and ".join(str(run["config"]["fold"]["number"]) for run in tried if not before)
-    where = f"{SETS[config['data']].name}, {'before' if before else f'folds {folds}'}"
+    how = "short recipe" if before else f"the paper's recipe, folds {folds}"
+    where = f"{SETS[config['data']].name}, {how}"
     held = memory(counted, recipe["batch"]).sum(axis=1) / 1e9
     return {
         "before": before,
         "passes": recipe["epochs"] * part,
         "data": config["data"],
         "Method": readable(name),
-        "Searched on": where + f", {100 * part:g} % of it" * (part < 1),
+        "Searched on": where + f", {100 * part:g} % of the pictures" * (part < 1),
         "Learning rate": f"{choice['chosen']:g}{ends.get(choice['chosen'], '')}",
         "Epochs": recipe["epochs"],
         "Batch": recipe["batch"],

@@ -138,12 +138,12 @@ def told(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Method": [named(row["method"]) for row in rows],
+            "Update, MB": table["shipped_bytes"] / 1e6,
             "RSICD, first": table["old_first"],
             "RSICD, at the end": table["old_second"],
             "Forgotten": ["{:.1f} ({:.1f} to {:.1f})".format(*map(row.get, ends)) for row in rows],
             "UCM-Captions": table["new_second"],
             "Everyday pictures": table["natural_second"],
-            "Update, MB": table["shipped_bytes"] / 1e6,
         }
     )
 
