@@ -40,7 +40,7 @@ APPENDICES = ("notebooks/A3_speed",)
 FRONT_WORDS, WORDS, ANSWER_WORDS, ANSWER_NUMBERS, ANSWER_SENTENCES = 250, 1000, 75, 4, 3
 APPENDIX_WORDS = 700
 FIGURES, COLUMNS, SENTENCE, CAPTION = 3, 7, 30, 40
-CLOSING = re.compile(r"\*\*Limits that matter here\b.*\]\((\.\./book/)?differences\.md\)", re.S)
+CLOSING = re.compile(r"\*\*Limits that matter here\b.*\]\((\.\./book/)?10_differences\.md\)", re.S)
 # Keys of methods that are words of English, too: looked for in whole cells of tables alone.
 ENGLISH = {"adapter", "full", "prefix"}
 

@@ -32,16 +32,19 @@ def factors(seed=0):
 
 
 def computed(images, kernel, weight, bias):
+    """A convolution, a layer and two products of batches, with their gradients."""
     tokens = functional.conv2d(images, kernel, stride=4).flatten(2).transpose(1, 2)
-    wide = functional.linear(tokens, weight, bias)
-    product = wide @ wide.transpose(1, 2)
+    wide = functional.linear(tokens.reshape(-1, 16), weight, bias).view(4, -1, 24)
+    product = torch.baddbmm(wide[:, :, :4], wide, wide[:, :4].transpose(1, 2))
+    product = product @ product.transpose(1, 2)
     return product, *torch.autograd.grad(product.float().sum(), (kernel, weight, bias))
 
 
 def test_products_of_bf16_and_their_gradients_are_torchs_own_to_its_rounding(software):
     own = computed(*factors())
-    with bf16_products(torch.device("cpu")):
+    with Products() as seen, bf16_products(torch.device("cpu")):
         ours = computed(*factors())
+    assert seen.types == {torch.float32} and seen.names == set(PRODUCTS)
     for found, expected in zip(ours, own, strict=True):
         assert found.dtype == torch.bfloat16
         error = (found.float() - expected.float()).norm() / expected.float().norm()
@@ -64,15 +67,19 @@ def test_hardware_computes_where_there_is_some(monkeypatch):
         assert torch.utils._python_dispatch._len_torch_dispatch_stack() == before
 
 
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "convolution_backward")
+
+
 class Products(TorchDispatchMode):
     """Notes the types that are multiplied at last."""
 
     def __init__(self):
         super().__init__()
-        self.types = set()
+        self.types, self.names = set(), set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket.__name__ in ("mm", "addmm", "bmm", "convolution"):
+        if func.overloadpacket.__name__ in PRODUCTS:
+            self.names.add(func.overloadpacket.__name__)
             self.types |= {value.dtype for value in args if isinstance(value, torch.Tensor)}
         return func(*args, **(kwargs or {}))
 

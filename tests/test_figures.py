@@ -45,10 +45,6 @@ def intervals(axis):
     return {(low, high, at) for (low, at), (high, _) in lines}
 
 
-def row_names(axis):
-    return [label.get_text() for label in axis.get_yticklabels()]
-
-
 def test_pictures_stand_under_their_class_and_beside_their_captions(small):
     axes = sets.contact_sheet(small, range(5), columns=3, title="Five").axes
     assert [len(axis.images) for axis in axes] == [1, 1, 1, 1, 1, 0]

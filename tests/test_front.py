@@ -234,7 +234,7 @@ def test_each_method_starts_from_its_decisive_search_or_the_longest(tmp_path):
     assert (row["Epochs"], row["Batch"]) == (10, 16)
     assert (row["File, MB"], row["Memory, GB"]) == pytest.approx((0.381, 0.398), abs=1e-3)
     assert table.loc["IA3", "Learning rate"] == "0.1, highest tried"
-    assert table.loc["IA3", "Searched on"] == "UCM-Captions, before, 25 % of it"
+    assert table.loc["IA3", "Searched on"] == "UCM-Captions, short recipe, 25 % of the pictures"
     assert table.loc["linear probe", "Epochs"] == 10, "it was searched with all pictures, too"
     assert not table.reset_index()[["Method", "Searched on"]].duplicated().any()
     for part in ("choices", "runs"):

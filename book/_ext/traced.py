@@ -26,7 +26,9 @@ def link(app, doctree: nodes.document, name: str) -> None:
         lines = map(str.strip, text[len(START) : -len(END)].split("\n"))
         runs = sorted({run for line in lines for run in traced.get(line, [])})
         above = comment.parent[max(comment.parent.index(comment) - 1, 0)]
-        if not runs or not isinstance(above, nodes.paragraph):
+        if isinstance(above, nodes.table) and isinstance(above[0], nodes.title):
+            above = above[0]
+        if not runs or not isinstance(above, (nodes.paragraph, nodes.title)):
             continue
         # The last digits of an id are a run's own.
         short = "|".join(run[-8:] for run in runs)

@@ -46,7 +46,7 @@ addEventListener("DOMContentLoaded", () => {
       const words = (field.value.toLowerCase().match(/"[^"]+"?|[^\s"]+/g) || [])
         .map((word) => word.replace(/"/g, ""));
       for (const [text, row] of rows) row.hidden = !words.every(
-        (word) => word.split("|").some((one) => text.includes(one)));
+        (word) => word.split("|").filter(Boolean).some((one) => text.includes(one)));
       count.textContent = `${rows.filter(([, row]) => !row.hidden).length} of ${rows.length}`;
     };
     const follow = () => {

@@ -252,13 +252,13 @@ class Said:
 
         Fresh: on the seeds of the suite better alone, with the spread of its own arms.
         """
-        first, second = (self._of(arm, data, epochs, px) for arm in (one, other))
         if fresh:
             seeds = range(FRESH_SEED, FRESH_SEED + FRESH_SEEDS)
-            first, second = (
-                [r for r in side if r["config"]["seed"] in seeds] for side in (first, second)
-            )
+            sides = (records_of(self._runs, arm, data, epochs, px) for arm in (one, other))
+            own = ([r for r in side if r["config"]["seed"] in seeds] for side in sides)
+            first, second = map(self._noted, own)
             return compare(first, second)
+        first, second = (self._of(arm, data, epochs, px) for arm in (one, other))
         shared = self._pools[data] if (epochs, px) == (EPOCHS, PIXELS) else None
         return compare(first, second, pool=shared)
 
@@ -345,8 +345,8 @@ class Said:
         What is forgotten is a change of the score, so it is below zero.
         """
         row = self._updated(method)
-        if what == "spared":
-            self._updated("full")
+        if other := {"spared": "full", "natural_base": "zero-shot"}.get(what):
+            self._noted(run for of in stages(self._transferred)[other].values() for run in of)
         said = row.get(f"{what}_verdict")
         if said is None:
             return Found(float(row[what]))
@@ -425,6 +425,8 @@ class Said:
     def stored(self, file: str, *keys: str) -> float:
         """A number of a committed measurement, ``results/FILE.json``; of a list how long it is."""
         found = json.loads((self._results / f"{file}.json").read_text("utf-8"))
+        if "identity" in found:  # a run's record
+            self._noted([found])
         for key in keys:
             found = found[key]
         return float(len(found) if isinstance(found, list) else found)

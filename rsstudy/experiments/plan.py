@@ -18,7 +18,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 
 from rsstudy.data.sources import about, known_sets, load
-from rsstudy.devices import pick_device
+from rsstudy.devices import bf16_products, pick_device
 from rsstudy.encoders import create, tiny_delta
 from rsstudy.errors import StudyError
 from rsstudy.experiments.arms import Arm, is_run, name_of, recorded
@@ -178,8 +178,9 @@ def _flops_a_second(encoder: str, recipe: Recipe, device: torch.device) -> float
     for _ in range(4):
         began = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        loss = batch_loss(model, Objective(), recipe, images, tokens)
-        loss.backward()
+        with bf16_products(device):
+            loss = batch_loss(model, Objective(), recipe, images, tokens)
+            loss.backward()
         optimizer.step()
         loss.item()  # waits for the device
         seconds.append(time.perf_counter() - began)

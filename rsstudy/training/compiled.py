@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
+from rsstudy.devices import bf16_is_native
 from rsstudy.encoders import DualEncoder
 from rsstudy.errors import StudyError, first_line
 from rsstudy.objectives import Objective
@@ -63,6 +64,7 @@ class LossOfViews:
             (recipe.accumulate > 1, "the batch is embedded in parts"),
             (recipe.checkpointing, "activations are computed again"),
             (together().size > 1, "several processes share the batch"),
+            (recipe.precision == "bf16" and not bf16_is_native(device), "bf16 is computed in fp32"),
         ):
             if excluded:
                 return say_why_not(why)

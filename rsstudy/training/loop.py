@@ -143,8 +143,7 @@ def _epochs(task: Task, state: State, steps: int, bar: Progress) -> None:
     encoder, recipe, processes = task.encoder, task.recipe, together()
     bf16 = recipe.precision == "bf16"
     precision = encoder.frozen_as(torch.bfloat16) if bf16 else nullcontext()
-    eager_bf16 = bf16 and task.loss_of.graph is None
-    products = bf16_products(encoder.device) if eager_bf16 else nullcontext()
+    products = bf16_products(encoder.device) if bf16 else nullcontext()
     # The encoder before the first step is a candidate, too.
     if not state.history:
         _judge(task, state, bar)

@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from rsstudy.devices import bf16_products
 from rsstudy.encoders import MODALITIES, DualEncoder, create
 from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import Meter, peak_memory, reset_peak_memory
@@ -62,8 +63,9 @@ def limit(
     def step() -> Tensor:
         for tensor in inputs:
             tensor.grad = None
-        loss = batch_loss(encoder, chosen, recipe, *batch, loss_of=loss_of)
-        loss.backward()
+        with bf16_products(encoder.device):
+            loss = batch_loss(encoder, chosen, recipe, *batch, loss_of=loss_of)
+            loss.backward()
         return loss.detach().clone()
 
     return step
@@ -84,10 +86,11 @@ def training(
     def step() -> Tensor:
         if optimizer is not None:
             optimizer.zero_grad(set_to_none=True)
-        with torch.set_grad_enabled(optimizer is not None):
+        with torch.set_grad_enabled(optimizer is not None), bf16_products(encoder.device):
             loss = batch_loss(encoder, chosen, recipe, *batch, loss_of=loss_of)
+            if optimizer is not None:
+                loss.backward()
         if optimizer is not None:
-            loss.backward()
             nn.utils.clip_grad_norm_(parameters.values(), recipe.clip_norm)
             optimizer.step()
         return loss.detach().clone()
