@@ -367,9 +367,9 @@ def test_the_page_is_true(other, rows, folder, write_parquet, call, monkeypatch)
     for kind, code in re.findall(r"```(bash|python)\n(.*?)```", page, re.DOTALL):
         shown[kind].append(code)
     commands = "".join(shown["bash"]).replace("\\\n", " ").splitlines()
-    assert len(commands) == 6
-    for command in commands:
-        answer = call(*shlex.split(command)[1:])
+    assert len(commands) == 7
+    for command in commands:  # OpenAI's weights are not at hand: the same encoder without them
+        answer = call(*shlex.split(command.replace("@openai", "@random"))[1:])
         assert answer.code == 0 and answer.output.strip(), answer.error
     assert Path("found.html").read_text().count("<img") == 10
     found: dict = {}
