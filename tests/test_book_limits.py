@@ -256,9 +256,21 @@ def test_a_chapter_ends_with_advice_and_its_limits(chapter):
     assert CLOSING.match("".join(chapter.text.rstrip().rpartition("\n\n")[2]))
 
 
-def test_files_are_numbered_in_reading_order():
+def contents() -> list[str]:
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text("utf-8"))
-    names = [Path(page["file"]).name for part in toc["parts"] for page in part["chapters"]]
+    return [page["file"] for part in toc["parts"] for page in part["chapters"]]
+
+
+@pytest.mark.parametrize("name", sorted({*contents()} - {*CHAPTERS} - {"book/plan"}))
+def test_every_other_page_is_short_too(chapter):
+    """All but the plan, which is kept as it was committed."""
+    assert chapter.count(folded=False) <= 1.1 * WORDS
+    said = [plain(" ".join(b.lines)) for b in chapter.blocks if not b.lines[0].startswith("|")]
+    assert [s for text in said for s in sentences(text) if words(s) > SENTENCE] == []
+
+
+def test_files_are_numbered_in_reading_order():
+    names = [Path(page).name for page in contents()]
     given = [name.partition("_")[0] for name in names]
     numbers = [int(number) for number in given if number.isdecimal()]
     letters = [number for number in given if re.fullmatch(r"A\d", number)]
