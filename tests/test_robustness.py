@@ -18,6 +18,7 @@ from rsstudy.data.sources import load
 from rsstudy.errors import StudyError
 from rsstudy.evaluation import evaluate, prepare
 from rsstudy.experiments.arms import Arm
+from rsstudy.experiments.record import RECORD
 from rsstudy.experiments.run import Run
 from rsstudy.experiments.sweep import run_arms
 from rsstudy.retrieval import distinct
@@ -94,6 +95,16 @@ def scored(rows, runs, out):
 
 def facts_of(out, record):
     return json.loads((out / f"{record['id']}.json").read_text())
+
+
+def test_weights_that_do_not_score_what_their_record_says_are_refused(rows, tmp_path):
+    runs, out = tmp_path / "runs", tmp_path / "robustness"
+    record, _ = run_arms(rows, runs, progress=False, say=lambda _: None)
+    record["scores"]["mean_recall"] += 1
+    (runs / record["id"] / RECORD).write_text(json.dumps(record))
+    with pytest.raises(StudyError, match="not its weights"):
+        scored(rows, runs, out)
+    assert not (out / f"{record['id']}.json").exists()
 
 
 def test_finished_runs_are_scored_once_on_each_perturbation_and_compared(

@@ -34,6 +34,7 @@ from study.comparison import judged
 from study.perturbed import CLEAN, PERTURBATIONS, PICTURES, SYNONYMS, perturbed
 
 FOLDER = "robustness"  # below the folder of results
+ROUNDING = 0.5  # points that another processor may move a score by
 MEAN = "mean of all"
 # What the files name by method, objective and whether heads are trained, too.
 UNTRAINED, FULL = "not trained", "full fine-tuning, InfoNCE"
@@ -70,7 +71,8 @@ def score_runs(
 
     Raises:
         StudyError: no run of the arms is finished; the set here is not the one that they were
-            tested on; a file of ``out`` is of other weights than the run's.
+            tested on; a file of ``out`` is of other weights than the run's; unaltered pictures
+            give another score than the run's record has.
     """
     records = [*recorded(rows, read_records(runs))["record"]]
     if not records:
@@ -128,9 +130,16 @@ def _score(
         elif name == SYNONYMS:
             _, texts = embed(encoder, replace(pairs, images=pairs.images[:1], first_of=None))
         result = evaluate_vectors(images, texts, pairs)
+        score = result.scores["mean_recall"]
+        on_record = about["recorded"]["mean_recall"] if "recorded" in about else score
+        if name == CLEAN and abs(score - on_record) > ROUNDING:
+            raise StudyError(
+                f"{about['id']} scores {score:.1f} unaltered, and its record says {on_record:.1f}: "
+                "these are not its weights, or not its pictures"
+            )
         queries = query_counts(result, pairs.image_of, split.classes, relaxed=False)
         done[name] = {"scores": result.scores, "test_queries": queries}
-        say(f"{about['id']}, {name}: {result.scores['mean_recall']:.1f}")
+        say(f"{about['id']}, {name}: {score:.1f}")
         write_readable(path, {**about, **made_with(encoder), "perturbed": done})
 
 
