@@ -322,8 +322,6 @@ def test_a_check_tells_the_runs_that_it_reads(said):
     small = read('others("ucm") == 26')
     assert own(table, "lora", "ucm") | own(table, "mrs-adapter", "ucm") <= small
     assert not small & own(table, "full", "ucm") and len(small) > 26
-    one = read('other("lora", "rsicd") == 2.9')
-    assert one == own(table, "lora", "rsicd") | adapter
     updated = read('update("mrs-adapter", "forgotten") == -6.5')
     assert updated and all("mrs-adapter" in run for run in updated)
     assert updated < read('update("mrs-adapter", "spared") == 1.7')

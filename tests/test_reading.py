@@ -40,6 +40,13 @@ No run says 8.8 %.
 | a | 9.5 % (8 to 11) | 380 kB | fold 1 |
 | c | 10.1 % | - | fold 2 |
 :::
+
+:::{{table}} Two runs are in a table.
+| arm | % |
+|---|---|
+| a | 7.7 |
+:::
+<!-- check: score("d", "ucm") == 7.7 -->
 """
 TABLE = runpy.run_path(str(ROOT / "book" / "_ext" / "traced.py"))["TABLE"]  # the page of all runs
 ABSENT = "ucm-tiny-full-infonce-s0-00000000"
@@ -86,6 +93,7 @@ def book(records, runs, tmp_path_factory) -> Path:
         'score("a", "ucm") == 49.4': runs[:2],
         'score("b", "ucm") == 49.4': runs[1:3],
         'score("c", "ucm") == 9.9': runs[:1],
+        'score("d", "ucm") == 7.7': runs[:2],
         'counted("a") == 8.8': [],
     }
     (source / "book" / "traced.json").write_text(json.dumps(behind))
@@ -101,7 +109,7 @@ def book(records, runs, tmp_path_factory) -> Path:
 def column(browser: Browser, at: int) -> list[str]:
     """What a reader sees in a column of the first table, row by row."""
     return browser.evaluate(
-        "[...document.querySelectorAll('.bd-article tbody tr')].filter((row) => !row.hidden)"
+        "[...document.querySelector('.bd-article tbody').rows].filter((row) => !row.hidden)"
         f".map((row) => row.cells[{at}].textContent.trim())"
     )
 
@@ -163,7 +171,7 @@ def test_words_above_a_table_filter_its_rows(book, browser, runs, width):
         browser.ask("Input.insertText", text=text)
         return column(browser, 0)
 
-    assert given(runs[3]) == [runs[3]]
+    assert given(runs[3]) == given(f"{runs[3]}|") == [runs[3]]
     hmmc = [run for run in runs if "hmmc" in run]
     assert sorted(given("hmmc ADAPTER")) == sorted(hmmc) and 0 < len(hmmc) < len(runs)
     told = browser.evaluate("document.querySelector('.filter output').textContent")
@@ -201,9 +209,17 @@ def test_ids_in_the_text_open_their_card_too(book, browser, runs, link):
 def test_behind_a_checked_sentence_is_a_link_to_its_runs(book, browser, runs, width):
     browser.open((book / "book" / "index.html").as_uri(), width)
     links = "[...document.querySelectorAll('a.traced')]"
-    assert browser.evaluate(f"{links}.map((link) => link.textContent)") == ["3 runs", "1 run"]
+    assert browser.evaluate(f"{links}.map((link) => link.textContent)") == [
+        "3 runs",
+        "1 run",
+        "2 runs",
+    ]
     said = f"{links}.map((link) => link.parentElement.textContent.split('.')[0])"
-    assert browser.evaluate(said) == ["The first three runs say 49", "One run says 9"]
+    assert browser.evaluate(said) == [
+        "The first three runs say 49",
+        "One run says 9",
+        "Two runs are in a table",
+    ]
     browser.evaluate(f"{links}[1].click()")
     settled(browser, "document.querySelector('dialog.run').open")
     assert runs[0] in browser.evaluate("document.querySelector('dialog.run').innerText")

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal
 
 import pandas as pd
@@ -294,22 +293,9 @@ class Said:
 
     # --- the other small parts, beside the paper's adapter ---------------------------------------
 
-    def other(self, name: str, data: str) -> Found:
-        """One of them less the adapter; the word is corrected over all of them on that set."""
-        if name not in self._others[data]:
-            raise StudyError(f"{name} is none of the other small parts on {data}")
-        self._of("mrs-adapter", data)
-        self._noted(other_parts(self._compared, data)[name])
-        return Found.of(self._others[data][name])
-
     def others(self, data: str, said: str = "") -> int:
         """How many there are; of which this is said (clearly better, likely worse, open ...)."""
         return sum(said in ("", contrast.said()) for contrast in self._beside(data).values())
-
-    def reach(self, data: str, which: Literal["least", "middle", "most"]) -> float:
-        """Half the width of their 95 % intervals, points."""
-        halves = [(contrast.high - contrast.low) / 2 for contrast in self._beside(data).values()]
-        return {"least": min, "middle": median, "most": max}[which](halves)
 
     def near_best(self, data: str, arm: str = "") -> int:
         """Of how many, with adapter and full fine-tuning, being the best is not excluded (Hsu).
