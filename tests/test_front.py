@@ -40,7 +40,7 @@ from study.figures import in_words, use_style
 from study.figures.front import decision, explorable, picture
 from study.labels import FAMILIES, HMMC
 from study.suites import BENCHMARK_RUNS, OBJECTIVES_RUNS, arms
-from study.verdicts import Said, spread, trained_runs
+from study.verdicts import Said, others_beside, spread, trained_runs
 
 RESULTS = Path(__file__).parents[1] / "results"
 COUNTED = read_counted(RESULTS / "costs" / "vits14-minilm.json")
@@ -143,10 +143,11 @@ def test_the_table_has_each_method_once_between_chance_and_the_highest_possible(
     )
     assert [table["Method"].iloc[at] for at in (0, -1)] == [HIGHEST, CHANCE]
     rows, said = table.set_index("Method"), Said(RESULTS)
+    beside = others_beside(trained_runs(RESULTS, *OBJECTIVES_RUNS), "ucm")
     assert rows["RSICD, %"].between(*rows.loc[[CHANCE, HIGHEST], "RSICD, %"]).sum() > 7
     for name, arm in {"IA3": "ia3", "LayerNorm": "layernorm", "CoOp": "coop"}.items():
-        found = said.other(arm, "ucm")
-        told = f"{found.value:+.1f} ({found.low:+.1f} to {found.high:+.1f}), {found.word}"
+        found = beside[arm]
+        told = f"{found.estimate:+.1f} ({found.low:+.1f} to {found.high:+.1f}), {found.word}"
         assert rows["Beside the adapter"][name] == told
         assert rows["UCM-Captions, %"][name] == pytest.approx(said.score(arm, "ucm"))
     assert rows["Beside the adapter"]["MRS adapter"] == ""

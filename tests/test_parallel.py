@@ -90,9 +90,9 @@ def test_a_process_that_is_killed_is_named_in_one_line(tmp_path):
         "cli.main()\n"
     )
     done = torchrun(3, script)
-    said = done.stderr.splitlines()
-    assert [line for line in said if line.startswith("error: ")] == [said[0]], done.stderr
-    assert said[0].startswith("error: process 1 of this run was killed")
+    # torchrun tells its own part before or after ours.
+    (said,) = re.findall("^error: .*", done.stderr, re.MULTILINE)
+    assert said.startswith("error: process 1 of this run was killed")
     assert "gloo" not in done.stderr
 
 
