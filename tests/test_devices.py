@@ -10,6 +10,7 @@ from test_training import RECIPE, run
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rsstudy import devices
 from rsstudy.devices import bf16_products
 from rsstudy.encoders import create
 from rsstudy.methods import attach, create_method
@@ -58,6 +59,17 @@ def test_a_product_is_that_of_fp32_rounded_once(software):
         in_fp32 = left.float() @ right.float().T
     assert in_fp32.dtype == torch.float32
     assert torch.equal(found, in_fp32.bfloat16())
+
+
+@pytest.mark.parametrize(("ratio", "native"), [(0.2, True), (1.1, True), (1.8, False)])
+def test_bf16_instructions_slower_than_those_of_fp32_are_not_used(ratio, native, monkeypatch):
+    """The clock is made up; on hardware without bf16 the answer is no whatever it says."""
+    taken = iter([1.0, ratio])
+    monkeypatch.setattr("timeit.repeat", lambda *_, **__: [9.0, next(taken), 9.0])
+    devices._fp32_is_faster.cache_clear()
+    has = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    assert devices.bf16_is_native(torch.device("cpu")) == (native and has)
+    devices._fp32_is_faster.cache_clear()
 
 
 def test_hardware_computes_where_there_is_some(monkeypatch):
