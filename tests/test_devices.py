@@ -64,7 +64,7 @@ def test_a_product_is_that_of_fp32_rounded_once(software):
 @pytest.mark.parametrize(("ratio", "native"), [(0.2, True), (1.1, True), (1.8, False)])
 def test_bf16_instructions_slower_than_those_of_fp32_are_not_used(ratio, native, monkeypatch):
     """The clock is made up; on hardware without bf16 the answer is no whatever it says."""
-    taken = iter([1.0, ratio])
+    taken = iter([ratio, 1.0])
     monkeypatch.setattr("timeit.repeat", lambda *_, **__: [9.0, next(taken), 9.0])
     devices._fp32_is_faster.cache_clear()
     has = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
