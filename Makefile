@@ -49,6 +49,7 @@ book: $(FIRST_PAGE) ## the smoke runs, the executed notebooks and the HTML book
 WORKERS ?= 2
 test: export OMP_NUM_THREADS := $(or $(OMP_NUM_THREADS),1)
 test: $(ENVIRONMENT) ## every test, and every notebook cell against its committed output
+	@"$(BIN)/rsstudy" pretrain tiny >/dev/null # once, where no book was made before
 	@"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile --nbval tests/ notebooks/
 
 # What epochs are measured on; generated scenes where no real sets lie.

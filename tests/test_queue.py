@@ -153,6 +153,7 @@ def test_how_long_a_run_takes_is_told_by_records_of_its_kind():
     assert expected_seconds(run, 1680, [record], "cuda") < alone / 2
     captions = replace(run, recipe=replace(run.recipe, samples="captions"))
     assert expected_seconds(captions, 1680, []) > 4 * alone
+    assert expected_seconds(Run("ucm", "vits14-minilm", "zero-shot"), 1680, []) < alone / 2
     assert is_small(run) and not is_small(Run("ucm", "vits14-minilm", "full"))
     assert not is_small(Run("ucm", "ViT-B-32"))  # 161,088 parameters, four times four bytes each
 

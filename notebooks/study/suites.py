@@ -479,6 +479,7 @@ TRIED, TRIED_FOR_ALL_WEIGHTS = (2e-4, 6e-4, 2e-3), (2e-5, 6e-5, 2e-4)
 DECISIVE_SEARCHED_WITH = {"rsicd": 0.25}
 
 Trained = tuple[str, str, bool]  # method, objective, whether the heads are trained, too
+UNTRAINED: Trained = ("zero-shot", "infonce", False)
 PRIMARY: list[Trained] = [(MRS, "infonce", False), (MRS, "hmmc", False), ("full", "infonce", False)]
 SECONDARY: list[Trained]
 SECONDARY = [("linear-probe", "infonce", False), (MRS, "infonce", True), ("full", "hmmc", False)]
@@ -502,8 +503,13 @@ def _decisive(scale: Scale) -> Iterator[Arm]:
         first, second = "ucm", "rsicd"
     looks = (3,) if scale == "smoke" else FIRST_LOOK
     arm = partial(_in_fold, scale, {first: second, second: first})
+
+    def look(step: str, data: str, folds: Sequence[int]) -> Iterator[Arm]:
+        yield from (_untrained(arm(step, data, fold, UNTRAINED)) for fold in folds)
+        yield from (arm(step, data, fold, trained) for fold in folds for trained in PRIMARY)
+
     for step, data in (("a", first), ("b", second)):
-        yield from (arm(step, data, fold, trained) for fold in looks for trained in PRIMARY)
+        yield from look(step, data, looks)
     for trained in PRIMARY[:2]:
         yield arm("c", first, 3, trained, {"recipe.samples": "captions"})
     yield from (arm("d", first, fold, trained) for fold in looks for trained in SECONDARY)
@@ -517,8 +523,7 @@ def _decisive(scale: Scale) -> Iterator[Arm]:
                 yield _fixed(run, 1, "e", f"dials at {position:g}")
     if scale != "smoke":
         for data in (first, second):
-            for fold in SECOND_LOOK:
-                yield from (arm("f", data, fold, trained) for trained in PRIMARY)
+            yield from look("f", data, SECOND_LOOK)
 
 
 @_suite("primary")
@@ -541,7 +546,8 @@ def _primary(scale: Scale) -> Iterator[Arm]:
 def front_page_arms(scale: Scale = "bench") -> list[Arm]:
     """The front page's arms of every set in the first test fold: what is kept, and altered."""
     fold, asked = FIRST_LOOK[:1], ("a", "b", "d")
-    return [arm for arm in arms("decisive", scale) if arm.factor in asked and arm.folds == fold]
+    rows = [arm for arm in arms("decisive", scale) if arm.run.method != UNTRAINED[0]]
+    return [arm for arm in rows if arm.factor in asked and arm.folds == fold]
 
 
 def _in_fold(
@@ -572,6 +578,12 @@ def _in_fold(
     rates = TRIED_FOR_ALL_WEIGHTS if method == "full" else TRIED
     arm = Arm(run, rates, 1, step, f"fold {fold}", folds=(fold,))
     return replace(arm, searched=setting.run(data, own | search), searched_in=SEARCH_FOLDS)
+
+
+def _untrained(arm: Arm) -> Arm:
+    """The encoder as it is: there is no rate to search."""
+    rates = (arm.run.recipe.learning_rate,)
+    return replace(arm, learning_rates=rates, searched=None, searched_in=())
 
 
 # --- the dial experiment -----------------------------------------------------------------------

@@ -177,6 +177,8 @@ def expected_seconds(
 ) -> float:
     """How long a run takes, by the records of its method and objective on such a device.
 
+    One that trains nothing takes an epoch's time.
+
     Args:
         pictures: of the training split.
         known: records of any runs.
@@ -192,7 +194,8 @@ def expected_seconds(
     views = run.built_objective.views
     rate = median(rates) if rates else PICTURES_A_SECOND.get(device, 12.0) / views
     captions = 5 if run.recipe.samples == "captions" else 1
-    shown = pictures * captions * run.recipe.epochs * run.recipe.fraction
+    trains = _trained(run.encoder, run.built_method, run.train_heads) > 0
+    shown = pictures * captions * (run.recipe.epochs if trains else 1) * run.recipe.fraction
     return OPENING_SECONDS + BESIDE_TRAINING * shown / rate
 
 
