@@ -38,7 +38,14 @@ from rsstudy.encoders.delta import DOWN, UP, apply_delta
 from rsstudy.errors import StudyError
 from rsstudy.experiments.environment import environment
 from rsstudy.experiments.protocol import choose, read_choice
-from rsstudy.experiments.record import read_choices, read_record, read_records, readable
+from rsstudy.experiments.record import (
+    choices_in,
+    compared,
+    read_record,
+    read_records,
+    readable,
+    records_in,
+)
 from rsstudy.experiments.run import Run, execute
 from rsstudy.files import whole_file
 from rsstudy.methods import attach, create_method, load_trained, trained
@@ -245,7 +252,8 @@ def run_targets(folder: Path) -> Targets:
     def one_choice(content: bytes) -> None:
         put(folder / "choices" / "one" / "record.json", json.dumps(small).encode())
         read_choice(put(folder / "choices" / "choices" / "one.json", content))
-        read_choices(folder / "choices")
+        found = choices_in(folder / "choices" / "choices")
+        compared(records_in(folder / "choices"), found)
         read_records(folder / "choices")
 
     def delta(content: bytes) -> None:

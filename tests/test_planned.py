@@ -9,14 +9,21 @@ import pandas as pd
 import pytest
 from test_decisive import make_up
 
-from rsstudy.data.folds import Fold
 from rsstudy.experiments.queue import is_before
 from rsstudy.experiments.record import RUNS, readable, records_in
 from rsstudy.experiments.sweep import run_arms
 from study.decisive import LOOKED_AT
 from study.descriptive import by_class, class_correlations, class_table, rank_correlation, transfer
-from study.planned import ITEMS, convergence, late_gain, planned_runs, progress, progress_in_words
-from study.suites import SCALES, _fixed, arms
+from study.planned import (
+    ITEMS,
+    convergence,
+    late_gain,
+    planned_runs,
+    progress,
+    progress_in_words,
+    rates_tried,
+)
+from study.suites import SCALES, arms
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -50,14 +57,32 @@ def test_every_run_of_the_plan_counts_once_and_every_new_record_for_one():
         assert said[4] == (f"{row.done} of {row.runs}" if row.runs else "-")
 
 
+def test_every_rate_that_was_tried_is_told_and_the_best_is_chosen():
+    records = {r["id"]: r for r in records_in(RESULTS / RUNS)}
+    table = rates_tried(RESULTS)
+    assert not any(is_before(records[run]) for run in table["id"])
+    for _, own in table.groupby("search"):
+        assert len(own) == 3 and own["chosen"].sum() == 1
+        assert own.loc[own["chosen"], "mean_recall"].item() == own["mean_recall"].max()
+    for row in table.itertuples():  # the mean of its two folds, recomputed
+        first = records[row.id]
+        scores = [
+            r["validation_scores"]["mean_recall"]
+            for r in records.values()
+            if not is_before(r)
+            and all(r[name] == first[name] for name in ("label", "objective_label", "recipe"))
+            and r["config"]["data"] == first["config"]["data"]
+            and r["config"]["recipe"]["learning_rate"] == row.learning_rate
+        ]
+        assert row.mean_recall == pytest.approx(sum(scores) / 2) and len(scores) == 2
+
+
 @pytest.fixture
 def generated(own_cache, tmp_path, monkeypatch):
-    """Results with the first two arms of the suite at its smallest, and the untouched encoder."""
+    """Results with the first three arms of the suite at its smallest: one is not trained."""
     monkeypatch.setitem(SCALES, "smoke", replace(SCALES["smoke"], encoder="tiny@random"))
-    first, second = arms("decisive", "smoke")[:2]
-    rows = [replace(arm, learning_rates=arm.learning_rates[:1]) for arm in (first, second)]
-    run = replace(rows[0].run, method="zero-shot", fold=Fold(3), seed=3)
-    rows.append(_fixed(run, 1))
+    rows = arms("decisive", "smoke")[:3]
+    rows = [replace(arm, learning_rates=arm.learning_rates[:1]) for arm in rows]
     run_arms(rows, tmp_path / RUNS, progress=False)
     return tmp_path
 
@@ -67,7 +92,7 @@ def test_a_small_record_is_told_as_it_is(generated):
         r["config"]["method"] + r["config"]["objective"]: r for r in records_in(generated / RUNS)
     }
     table = progress(generated, "smoke").set_index("item")
-    assert (table["done"].sum(), table["done"]["a"], table["runs"]["a"]) == (2, 2, 3)
+    assert (table["done"].sum(), table["done"]["a"], table["runs"]["a"]) == (3, 3, 4)
     assert table["spent"].sum() > 0 and table["spent"].drop("a").sum() == 0
     moved = transfer(generated)
     assert list(moved["folds"]) == [1, 1] and set(moved["untouched_on"]) == {"the same folds"}

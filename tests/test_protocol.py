@@ -7,7 +7,7 @@ import pytest
 
 from rsstudy.errors import StudyError
 from rsstudy.experiments.protocol import choose
-from rsstudy.experiments.record import as_table, read_choices, read_records, records_in
+from rsstudy.experiments.record import as_table, choices_in, read_records, records_in
 from study.suites import BENCHMARK_EPOCHS, SCALES, UPDATE_EPOCHS
 
 
@@ -16,9 +16,9 @@ def test_a_damaged_choice_is_named_in_one_line(text, tmp_path):
     path = tmp_path / "choices" / "a.json"
     path.parent.mkdir()
     path.write_text(text)
-    for use in (read_records, read_choices):
+    for use, folder in ((read_records, tmp_path), (choices_in, path.parent)):
         with pytest.raises(StudyError, match="a.json is not a choice"):
-            use(tmp_path)
+            use(folder)
     candidate = {
         "id": "a",
         "identity": "0",

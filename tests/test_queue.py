@@ -183,9 +183,13 @@ def test_the_plan_tests_no_picture_that_judged_a_rate():
         {"a", "b", "d"},
         {"f"},
     ]
-    for row in rows:
+    assert all(row.run.also for row in rows)
+    trained = [row for row in rows if row.run.method != "zero-shot"]
+    for row in trained:
         assert 2e-4 in row.learning_rates and len(row.learning_rates) == 3
-        assert row.searched is not None and not row.searched.also and row.run.also
+        assert row.searched is not None and not row.searched.also
+    untrained = [(row.run.data, *row.folds) for row in rows if row not in trained]
+    assert sorted(untrained) == [(data, k) for data in ("rsicd", "ucm") for k in range(3, 11)]
     order = [row.factor for row in rows]
     assert order == sorted(order)
 

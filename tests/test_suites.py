@@ -17,10 +17,11 @@ from rsstudy.experiments.protocol import Sealed
 from rsstudy.experiments.record import (
     choices_before,
     choices_in,
-    read_choices,
+    compared,
     read_record,
     read_records,
     records_before,
+    records_in,
 )
 from rsstudy.experiments.sweep import beyond
 from rsstudy.methods import attach, count_trained, create_method
@@ -267,7 +268,7 @@ def test_a_search_opens_no_test_split_before_its_choice_is_on_record(
         scores = {of["learning_rate"]: of["validation_mean_recall"] for of in choice["candidates"]}
         assert choice["chosen"] == rate == max(scores, key=scores.get)
         assert scores[rate] == record["validation_scores"]["mean_recall"]
-    table = read_choices(tmp_path)
+    table = compared(records_in(tmp_path), choices_in(tmp_path / "choices"))
     assert len(table) == 6 and table["chosen"].sum() == 2 and table["arm"].nunique() == 2
     everything = [read_record(path) for path in tmp_path.glob("*/record.json")]
     losers = [record for record in everything if record["status"] == "validated"]

@@ -179,10 +179,11 @@ def looks_of(results: Path, contrast: str) -> pd.DataFrame:
 
 
 def validated_on(results: Path, asked: Primary, fold: int) -> dict[str, Record | None]:
-    """The record of each side of a question in one fold, by objective; None where there is none."""
-    records = decisive_records(results, "finished")
-    sides = {way[1]: on_record(records, asked, way, fold) for way in (asked.one, asked.other)}
-    return {objective: own[0] if own else None for objective, own in sides.items()}
+    """The record of each side of a question in one fold, by the method or the objective in which
+    they differ; None where there is none."""
+    records, differ = decisive_records(results, "finished"), asked.one[0] == asked.other[0]
+    sides = {way[differ]: on_record(records, asked, way, fold) for way in (asked.one, asked.other)}
+    return {name: own[0] if own else None for name, own in sides.items()}
 
 
 def word_at(contrast: Contrast, first: Contrast | None) -> Word:

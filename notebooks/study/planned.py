@@ -15,8 +15,9 @@ import pandas as pd
 
 from rsstudy.experiments.arms import Arm, is_run
 from rsstudy.experiments.queue import OPENING_SECONDS, expected_seconds, is_before
-from rsstudy.experiments.record import RUNS, records_in
+from rsstudy.experiments.record import CHOICES, RUNS, choices_in, compared, records_in
 from rsstudy.experiments.run import Run
+from rsstudy.files import note
 from rsstudy.training.recipe import Scale
 from study.decisive import Record, decisive_records
 from study.labels import named
@@ -153,6 +154,15 @@ def _pictures(data: str, results: Path) -> int:
         return round(TRAINED_ON * int(parse_qs(settings)["images"][0]))
     checked = json.loads((Path(results) / "data" / f"{name}.json").read_text("utf-8"))
     return round(TRAINED_ON * checked["images"])
+
+
+def rates_tried(results: Path) -> pd.DataFrame:
+    """What the searches of the decisive record compared; see ``record.compared``."""
+    folder = Path(results) / CHOICES
+    found = {n: choice for n, choice in choices_in(folder).items() if not is_before(choice)}
+    for name in found:
+        note(folder / f"{name}.json")
+    return compared(decisive_records(results, "validated", "finished"), found)
 
 
 def convergence(results: Path) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from study.decisive import looks
 from study.descriptive import class_correlations, class_table, transfer
 from study.dials import gains, slopes
 from study.front_page import picture_table
-from study.planned import convergence, progress
+from study.planned import convergence, progress, rates_tried
 from study.published import granularity, read_reported, read_table, unsound_means
 from study.similarity import headlines
 from study.suites import BENCHMARK_RUNS, LARGER, OBJECTIVES_RUNS, SCALES, arms, every_seed
@@ -199,10 +199,11 @@ TABLES: tuple[tuple[str, str, str, Make], ...] = (
     ("08_trained", "searches", "what their searches compared", _searches("bench")),
     ("03_hmmc", "objectives", "HMMC and InfoNCE for all that is trained", objectives_runs),
     ("03_hmmc", "objectives-searches", "what its searches compared", _searches("objectives")),
-    ("03_hmmc", "decisive-progress", "the plan beside what was done", progress),
-    ("03_hmmc", "decisive-convergence", "which arms still gain", convergence),
-    ("03_hmmc", "decisive-looks", "the primary contrasts at each look", looks),
-    ("03_hmmc", "decisive-transfer", "trained on one set, tested on another", transfer),
+    ("A6_new_record", "decisive-progress", "the plan beside what was done", progress),
+    ("A6_new_record", "decisive-searches", "learning rates tried on validation", rates_tried),
+    ("A6_new_record", "decisive-convergence", "which arms still gain", convergence),
+    ("A6_new_record", "decisive-looks", "the primary contrasts at each look", looks),
+    ("A6_new_record", "decisive-transfer", "trained on one set, tested on another", transfer),
     ("03_hmmc", "decisive-classes", "HMMC less InfoNCE by class", class_table),
     ("03_hmmc", "decisive-correlations", "its rank correlation with repeats", class_correlations),
     ("01_which_method", "comparison", "all methods, frozen heads", _comparison(False)),

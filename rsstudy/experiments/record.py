@@ -158,23 +158,9 @@ def choices_in(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.stem: read_choice(path) for path in sorted(Path(folder).glob("*.json"))}
 
 
-def read_choices(folder: Path) -> pd.DataFrame:
-    """What the searches of a folder of runs compared; see ``choices_before``."""
-    return _compared(records_in(folder), choices_in(Path(folder) / CHOICES))
-
-
 def choices_before(results: Path, suite: str) -> pd.DataFrame:
-    """What the searches of a suite of the record of before compared on validation.
-
-    Returns:
-        a row a candidate (see ``protocol.choose``): search (its file's name), arm (data, method and
-        objective, settings off their defaults named), learning_rate, mean_recall (on validation,
-        percent), best_epoch (of the candidate's first run), chosen, id (of that run).
-
-    Raises:
-        StudyError: the record of a candidate is not there.
-    """
-    return _compared(records_before(results, suite), _choices_of(results, suite))
+    """What the searches of a suite of the record of before compared; see ``compared``."""
+    return compared(records_before(results, suite), _choices_of(results, suite))
 
 
 def _choices_of(results: Path, *suites: str) -> dict[str, dict[str, Any]]:
@@ -185,9 +171,19 @@ def _choices_of(results: Path, *suites: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _compared(
+def compared(
     records: Iterable[Mapping[str, Any]], choices: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
+    """What some searches compared on validation.
+
+    Returns:
+        a row a candidate (see ``protocol.choose``): search (its file's name), arm (data, method and
+        objective, settings off their defaults named), learning_rate, mean_recall (on validation,
+        percent), best_epoch (of the candidate's first run), chosen, id (of that run).
+
+    Raises:
+        StudyError: the record of a candidate is not there.
+    """
     by_id = {record["id"]: record for record in records}
     rows = []
     for search, choice in choices.items():

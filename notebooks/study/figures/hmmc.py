@@ -14,14 +14,12 @@ from study.comparison import interval
 from study.figures.drawing import NARROW, ZERO, note, point, shown
 from study.labels import HMMC, OBJECTIVES, Look, looks
 
-LABELLED = 3  # the epoch at which lines are named: they are far apart there, and rise
-
 
 def validation_curves(records: Mapping[str, Mapping[str, Any]], title: str) -> Figure:
-    """Validation by epoch of two objectives on one fold; a ring marks the epoch that was kept.
+    """Validation by epoch of two runs on one fold; a ring marks the epoch that was kept.
 
     Args:
-        records: by objective, of at least three epochs.
+        records: by objective or method.
         title: the finding.
     """
     figure, axis = plt.subplots(figsize=(NARROW, 3.6))
@@ -29,18 +27,15 @@ def validation_curves(records: Mapping[str, Mapping[str, Any]], title: str) -> F
         name: {row["epoch"]: row["mean_recall"] for row in record["history"]}
         for name, record in records.items()
     }
-    lower, words = min(made, key=lambda name: made[name][LABELLED]), []
+    words = []
     for name, look in looks(records, OBJECTIVES).items():
         scores, best = made[name], records[name]["best_epoch"]
-        axis.plot(list(scores), list(scores.values()), look.line, color=look.color)
+        axis.plot(list(scores), list(scores.values()), look.line, color=look.color, label=look.name)
         axis.plot(best, scores[best], "o", mfc="none", ms=10, color=look.color)
-        above, side = (-24, "left") if name == lower else (18, "center")
-        style = {"color": look.color, "fontsize": 11, "fontweight": "bold"}
-        note(axis, look.name, (LABELLED, scores[LABELLED]), above, ha=side, **style)
         words.append(
             f"{look.name} from {scores[min(scores)]:.1f}, kept epoch {best} {scores[best]:.1f}"
         )
-    figure.suptitle(title)
+    axis.set_title(title, fontsize=11)
     axis.set(xlabel="epoch", ylabel="mean recall on validation, %")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.margins(x=0.03)

@@ -56,11 +56,15 @@ def scores_with_intervals(table: pd.DataFrame, by: str = "label") -> Figure:
     return shown(figure, "Mean recall on test, %, with 95 % intervals:", words, 4)
 
 
-def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figure:
+def contrasts(found: Mapping[str, Contrast], better: str = "the first", title: str = "") -> Figure:
     """Differences, a row each, with both intervals and the margin of equivalence.
 
     A row is clear where the corrected interval excludes zero, likely where the 95 % one does, else
-    open. ``better`` names the side that is ahead to the right of zero.
+    open.
+
+    Args:
+        better: the side that is ahead to the right of zero.
+        title: the finding.
     """
     xlabel = f"difference of mean recall, points (right: {better} is ahead)"
     xlabel += "\nthick: 95 %; thin: corrected for the table"
@@ -72,6 +76,7 @@ def contrasts(found: Mapping[str, Contrast], better: str = "the first") -> Figur
         thin = of.low_corrected, of.high_corrected
         point(axis, at, of.estimate, (of.low, of.high), Look("_", "C0"), thin)
     axis.margins(x=0.15)
+    axis.set_title(title, loc="left")
     axis.set_ylim(len(found) - 0.5, -0.7)
     left, right = axis.get_xlim()
     words = []
@@ -192,7 +197,7 @@ def _beside(estimate: float, word: str) -> str:
 def searched_rates(table: pd.DataFrame) -> Figure:
     """Scores on validation against the learning rate, a line an arm; a ring marks the choice.
 
-    ``table`` comes from ``experiments.record.read_choices``.
+    ``table`` comes from ``experiments.record.compared``.
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 3.6))
     own, words = looks(table["arm"]), []
