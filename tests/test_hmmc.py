@@ -49,6 +49,7 @@ def test_validation_is_told_of_the_fold_that_was_asked_for(tmp_path):
     make_up(tmp_path, (3,))
     assert list(validated_on(tmp_path, PRIMARY[2], 3)) == ["hmmc", "infonce"]
     assert not any(validated_on(tmp_path, PRIMARY[2], 4).values())
+    assert list(validated_on(RESULTS, PRIMARY[1], 3)) == ["mrs-adapter", "full"]
 
 
 def test_curves_are_named_and_the_kept_epoch_is_ringed():

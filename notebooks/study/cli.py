@@ -458,10 +458,11 @@ def decisive_command(results: Path, as_json: bool) -> None:
     """
     from study.decisive import looks, looks_in_words
     from study.descriptive import class_correlations, class_table, transfer
-    from study.planned import convergence, progress, progress_in_words, rounded
+    from study.planned import convergence, progress, progress_in_words, rates_tried, rounded
 
     tables = {
         "The plan beside what was done": progress,
+        "Learning rates tried, % on validation": rates_tried,
         "What validation gained within the last five epochs, points": convergence,
         "The primary contrasts at each look, points of mean recall": looks,
         "Trained on one set, tested on another, %": transfer,

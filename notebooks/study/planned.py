@@ -15,9 +15,8 @@ import pandas as pd
 
 from rsstudy.experiments.arms import Arm, is_run
 from rsstudy.experiments.queue import OPENING_SECONDS, expected_seconds, is_before
-from rsstudy.experiments.record import CHOICES, RUNS, choices_in, compared, records_in
+from rsstudy.experiments.record import RUNS, choices_of, compared, records_in
 from rsstudy.experiments.run import Run
-from rsstudy.files import note
 from rsstudy.training.recipe import Scale
 from study.decisive import Record, decisive_records
 from study.labels import named
@@ -25,7 +24,7 @@ from study.suites import arms
 
 # The items of the plan: what is run, and the core-hours that the plan reckons, searches with them.
 ITEMS: dict[str, tuple[str, float]] = {
-    "a": ("UCM-Captions, folds 3 to 6: the primary arms", 9.7),
+    "a": ("UCM-Captions, folds 3 to 6: primary arms, untrained encoder", 9.7),
     "b": ("RSICD, folds 3 to 6: the same", 15.2),
     "c": ("UCM-Captions, fold 3: every caption in every epoch", 5.4),
     "d": ("UCM-Captions, folds 3 to 6: probe, trained heads, full with HMMC", 9.8),
@@ -158,11 +157,8 @@ def _pictures(data: str, results: Path) -> int:
 
 def rates_tried(results: Path) -> pd.DataFrame:
     """What the searches of the decisive record compared; see ``record.compared``."""
-    folder = Path(results) / CHOICES
-    found = {n: choice for n, choice in choices_in(folder).items() if not is_before(choice)}
-    for name in found:
-        note(folder / f"{name}.json")
-    return compared(decisive_records(results, "validated", "finished"), found)
+    choices = choices_of(results, lambda choice: not is_before(choice))
+    return compared(decisive_records(results, "validated", "finished"), choices)
 
 
 def convergence(results: Path) -> pd.DataFrame:

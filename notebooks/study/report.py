@@ -33,6 +33,7 @@ from study.dials import gains, slopes
 from study.front_page import picture_table
 from study.planned import convergence, progress, rates_tried
 from study.published import granularity, read_reported, read_table, unsound_means
+from study.robustness import robustness_table
 from study.similarity import headlines
 from study.suites import BENCHMARK_RUNS, LARGER, OBJECTIVES_RUNS, SCALES, arms, every_seed
 from study.updates import updates
@@ -204,6 +205,7 @@ TABLES: tuple[tuple[str, str, str, Make], ...] = (
     ("A6_new_record", "decisive-convergence", "which arms still gain", convergence),
     ("A6_new_record", "decisive-looks", "the primary contrasts at each look", looks),
     ("A6_new_record", "decisive-transfer", "trained on one set, tested on another", transfer),
+    ("A6_new_record", "decisive-robustness", "altered pictures and captions", robustness_table),
     ("03_hmmc", "decisive-classes", "HMMC less InfoNCE by class", class_table),
     ("03_hmmc", "decisive-correlations", "its rank correlation with repeats", class_correlations),
     ("01_which_method", "comparison", "all methods, frozen heads", _comparison(False)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def read_records(*folders: Path) -> pd.DataFrame:
 
 def before(results: Path, *suites: str) -> pd.DataFrame:
     """The finished runs of some suites of the record of before; see ``read_records``."""
-    choices = _choices_of(results, *suites).values()
+    choices = choices_of(results, lambda choice: choice.get("suite") in suites).values()
     return _chosen(records_before(results, *suites), choices)
 
 
@@ -160,12 +160,16 @@ def choices_in(folder: Path) -> dict[str, dict[str, Any]]:
 
 def choices_before(results: Path, suite: str) -> pd.DataFrame:
     """What the searches of a suite of the record of before compared; see ``compared``."""
-    return compared(records_before(results, suite), _choices_of(results, suite))
+    choices = choices_of(results, lambda choice: choice.get("suite") == suite)
+    return compared(records_before(results, suite), choices)
 
 
-def _choices_of(results: Path, *suites: str) -> dict[str, dict[str, Any]]:
+def choices_of(
+    results: Path, wanted: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, dict[str, Any]]:
+    """Some choices of a folder of results by their files' names; their files are noted as read."""
     folder = Path(results) / CHOICES
-    found = {n: choice for n, choice in choices_in(folder).items() if choice.get("suite") in suites}
+    found = {name: choice for name, choice in choices_in(folder).items() if wanted(choice)}
     for name in found:
         note(folder / f"{name}.json")
     return found
@@ -206,7 +210,8 @@ def compared(
                     "id": first["id"],
                 }
             )
-    return pd.DataFrame(rows)
+    names = ("search", "arm", "learning_rate", "mean_recall", "best_epoch", "chosen", "id")
+    return pd.DataFrame(rows, columns=names)
 
 
 # The columns of ``runs.csv``: where each is found in a record.
