@@ -194,10 +194,10 @@ def _beside(estimate: float, word: str) -> str:
     return f"{'clearly' if word == 'clear' else word} {'ahead' if estimate > 0 else 'behind'}"
 
 
-def searched_rates(table: pd.DataFrame) -> Figure:
+def searched_rates(table: pd.DataFrame, title: str = "") -> Figure:
     """Scores on validation against the learning rate, a line an arm; a ring marks the choice.
 
-    ``table`` comes from ``experiments.record.compared``.
+    ``table`` comes from ``experiments.record.compared``; ``title`` is the finding.
     """
     figure, axis = plt.subplots(figsize=(WIDTH, 3.6))
     own, words = looks(table["arm"]), []
@@ -207,6 +207,7 @@ def searched_rates(table: pd.DataFrame) -> Figure:
         line(axis, arm["learning_rate"], arm["mean_recall"], own[name], ring=ring)
         words.append(f"{name} {ring[0]:g}")
     ticks(axis, table["learning_rate"])
+    axis.set_title(title, loc="left")
     axis.set(xlabel="learning rate", ylabel="mean recall on validation, %")
     return shown(figure, "Learning rates chosen on validation:", words, 2)
 
