@@ -96,7 +96,7 @@ def test_a_run_that_is_not_on_record_is_named(on_record):
         primary_contrasts(on_record, LOOKED_AT[0])
 
 
-def test_a_look_that_lacks_a_run_names_it_and_shows_no_estimate(on_record):
+def test_a_look_that_lacks_a_run_names_it_and_shows_no_estimate_of_its_set(on_record):
     first = looks(on_record)[:3]
     assert first["estimate"].notna().all() and not any(first["missing"])
     (on_record / "runs" / "ucm-f5-full-infonce.json").unlink()
@@ -105,16 +105,32 @@ def test_a_look_that_lacks_a_run_names_it_and_shows_no_estimate(on_record):
     assert list(found["missing"][:3]) == ["", "full fine-tuning, InfoNCE: folds 5", ""]
     about = ["look", "set", "contrast", "missing", "margin", "of_one", "of_other", "runs"]
     numbers = found.drop(columns=about)
-    assert numbers.isna().all(axis=None)  # of no question, those whose runs are there included
+    # Of no question on the set, one whose runs are there included.
+    assert (numbers[1:].isna() | numbers[1:].isin([False, ""])).all(axis=None)
+    assert numbers[:1].notna().all(axis=None) and numbers["word"][0]
     assert "all folds" not in found["missing"][4] and "7, 8, 9, 10" in found["missing"][3]
     of_sets = looks_of(on_record, "adapter less full fine-tuning")
     assert list(of_sets["Set"]) == ["RSICD", "UCM-Captions"] * 2
     assert list(of_sets["Adapter: runs"]) == ["4 of 4"] * 2 + ["4 of 8"] * 2
     assert list(of_sets["Full fine-tuning: runs"]) == ["4 of 4", "3 of 4", "4 of 8", "3 of 8"]
-    assert set(of_sets["Difference (95 %)"]) == {"-"}
-    assert set(of_sets["What the look says"]) == {"not complete"}
+    assert list(of_sets["Difference (95 %)"][1:]) == ["-"] * 3
+    assert list(of_sets["What the look says"][1:]) == ["not complete"] * 3
     said = looks_in_words(found)["what the look says"]
-    assert said[0] == "waits for the others" and said[1].startswith("lacks full fine-tuning")
+    assert said[0] == found["word"][0] and said[1].startswith("lacks full fine-tuning")
+    assert said[2] == "waits for its set"
+
+
+def test_a_set_that_is_not_there_makes_no_verdict_of_the_others_easier(on_record):
+    """Its contrasts have a p-value of 1, so whatever they become, the others' levels grow alone."""
+    whole = looks(on_record)[:3]
+    for path in (on_record / "runs").glob("rsicd-*.json"):
+        path.unlink()
+    alone = looks(on_record)[:3]
+    assert not alone["word"][0] and alone["estimate"][1:].equals(whole["estimate"][1:])
+    assert (alone["low_corrected"][1:] <= whole["low_corrected"][1:]).all()
+    assert (alone["high_corrected"][1:] >= whole["high_corrected"][1:]).all()
+    # HMMC's p-value is the smallest by far: a third of the look's level, whoever else is there.
+    assert alone["low_corrected"][2] == pytest.approx(whole["low_corrected"][2])
 
 
 def test_both_looks_are_shown_once_all_folds_are_there(on_record):

@@ -46,14 +46,20 @@ def _same(ours, row):
 
 
 def test_contrasts_over_folds_are_computed_anew(tmp_path):
-    make_up(tmp_path, LOOKED_AT[1])
-    for results in (tmp_path, RESULTS):
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    for results in (whole, part):
+        results.mkdir()
+        make_up(results, LOOKED_AT[1])
+    (part / "runs" / "rsicd-f5-full-infonce.json").unlink()
+    for results, there in ((whole, 6), (part, 4), (RESULTS, None)):
         table = looks(results)
+        assert there in (None, table["estimate"].count())
         for folds, rows in zip(LOOKED_AT, (table[:3], table[3:]), strict=True):
             found = independent.look(independent.read(results / "runs"), folds)
-            assert (found is None) == rows["estimate"].isna().all()
-            for ours, row in zip(found or (), rows.itertuples(), strict=False):
-                _same(ours, row)
+            for ours, row in zip(found, rows.itertuples(), strict=True):
+                assert bool(ours) == bool(row.word)
+                if ours:
+                    _same(ours, row)
 
 
 def test_the_looks_share_an_error_of_five_in_a_hundred():

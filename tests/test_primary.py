@@ -136,7 +136,7 @@ def test_contrasts_are_told_where_both_sides_have_the_same_folds():
     assert contrast_rows([]) == []
 
 
-def test_a_look_is_the_plans_where_all_three_contrasts_have_its_folds():
+def test_a_look_is_the_plans_where_all_contrasts_of_a_set_have_its_folds():
     def told(folds, sets=("ucm", "rsicd")):
         made = [made_up(*way, fold, data) for data in sets for way in WAYS for fold in folds]
         rows = contrast_rows([json.loads(readable(record)) for record in made])
@@ -149,4 +149,15 @@ def test_a_look_is_the_plans_where_all_three_contrasts_have_its_folds():
     assert told(range(3, 11)) == none | dict.fromkeys(planned, "folds 3 to 10")
     for others in (range(7, 11), (3, 5, 7, 9), (3, 4)):
         assert told(others) == none
-    assert set(told(FIRST_LOOK, ["ucm"]).values()) == {"none"}
+    assert set(told(FIRST_LOOK, ["ucm"]).values()) == {"folds 3 to 6"}
+
+
+def test_the_contrasts_of_two_sets_at_a_look_are_corrected_together():
+    def ends(sets):
+        made = [made_up(*way, fold, data) for data in sets for way in WAYS for fold in FIRST_LOOK]
+        rows = contrast_rows([json.loads(readable(record)) for record in made])
+        return {(row["set"], row["contrast"]): row["corrected"] for row in rows}
+
+    both, alone = ends(["ucm", "rsicd"]), ends(["ucm"])
+    assert alone.keys() < both.keys()
+    assert alone["ucm", "HMMC less InfoNCE"] == both["ucm", "HMMC less InfoNCE"]

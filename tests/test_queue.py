@@ -190,8 +190,12 @@ def test_the_plan_tests_no_picture_that_judged_a_rate():
         assert row.searched is not None and not row.searched.also
     untrained = [(row.run.data, *row.folds) for row in rows if row not in trained]
     assert sorted(untrained) == [(data, k) for data in ("rsicd", "ucm") for k in range(3, 11)]
-    order = [row.factor for row in rows]
-    assert order == sorted(order)
+    order = dict.fromkeys((row.factor, row.run.data) for row in rows)
+    ucm, rsicd = "ucm", "rsicd"  # both looks on the smaller set, then the larger
+    assert [*order][:3] == [("a", ucm), ("f", ucm), ("b", rsicd)]
+    assert [*order][3:] == [("c", ucm), ("d", ucm), ("e", ucm), ("f", rsicd)]
+    [longer] = [row for row in rows if row.run.recipe.epochs == 45]
+    assert (longer.factor, longer.run.objective, longer.folds) == ("c", "hmmc", (3,))
 
 
 def test_a_record_of_before_and_another_choice_are_not_written_over(work, tmp_path):

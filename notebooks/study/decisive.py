@@ -81,12 +81,15 @@ def decisive_records(results: Path, *status: str) -> list[Record]:
     return found
 
 
-def primary_contrasts(results: Path, folds: Sequence[int]) -> list[Contrast]:
-    """The primary contrasts at a look: at its nominal level, then Holm over the three.
+def primary_contrasts(
+    results: Path, folds: Sequence[int], asked: Sequence[Primary] = PRIMARY
+) -> list[Contrast]:
+    """Primary contrasts at a look: at its nominal level, then Holm over all three.
 
     Args:
         results: the folder of results.
         folds: the test folds of the look, one of ``LOOKED_AT``.
+        asked: the questions whose runs are there; each other one counts with a p-value of 1.
 
     Raises:
         StudyError: a run of a fold is not on record, or is there twice; no look is planned after so
@@ -95,17 +98,18 @@ def primary_contrasts(results: Path, folds: Sequence[int]) -> list[Contrast]:
     records = decisive_records(results, "finished")
     contrasts = [
         compare_folds(
-            runs_of(records, asked, asked.one, folds),
-            runs_of(records, asked, asked.other, folds),
-            margin=asked.margin,
+            runs_of(records, one, one.one, folds),
+            runs_of(records, one, one.other, folds),
+            margin=one.margin,
         )
-        for asked in PRIMARY
+        for one in asked
     ]
-    return corrected([at_look(contrast) for contrast in contrasts], by="holm")
+    taken = [at_look(contrast) for contrast in contrasts]
+    return corrected(taken, by="holm", absent=len(PRIMARY) - len(asked))
 
 
 def looks(results: Path) -> pd.DataFrame:
-    """The primary contrasts at each look; of a look that lacks a run, what is missing and no more.
+    """The primary contrasts at each look, set by set; where a run is missing, which, and no more.
 
     Returns:
         a row a look and question: look (its folds), set, contrast, of_one and of_other (runs on
@@ -113,18 +117,20 @@ def looks(results: Path) -> pd.DataFrame:
         points: margin, estimate, low, high (95 %), low_corrected, high_corrected, spread (standard
         deviation of the folds' differences), smallest_gap (the true difference that is shown in
         four of five cases, at the look's level before Holm's correction), comparable (within the
-        margin) and word. NaN or None in a look that is not complete.
+        margin) and word. NaN, and no word, for a set whose look is not complete.
 
     Raises:
         StudyError: a run is on record twice.
     """
     records = decisive_records(results, "finished")
-    rows, earlier = [], dict.fromkeys(PRIMARY)
+    rows: list[dict[str, Any]] = []
+    earlier: dict[Primary, Contrast] = {}
     for folds in LOOKED_AT:
         missing = {asked: _missing(records, asked, folds) for asked in PRIMARY}
-        taken = not any(missing.values())
-        found = primary_contrasts(results, folds) if taken else [None] * len(PRIMARY)
-        for asked, contrast in zip(PRIMARY, found, strict=True):
+        waiting = {asked.data for asked, runs in missing.items() if runs}
+        there = [asked for asked in PRIMARY if asked.data not in waiting]
+        found = dict(zip(there, primary_contrasts(results, folds, there), strict=True))
+        for asked in PRIMARY:
             about: dict[str, Any] = {
                 "look": f"folds {folds[0]} to {folds[-1]}",
                 "set": SETS[asked.data].name,
@@ -133,8 +139,8 @@ def looks(results: Path) -> pd.DataFrame:
             for side, way in (("of_one", asked.one), ("of_other", asked.other)):
                 about[side] = sum(bool(on_record(records, asked, way, fold)) for fold in folds)
             about["runs"] = len(folds)
-            rows.append(about | _told(contrast, earlier[asked]))
-            earlier[asked] = contrast
+            rows.append(about | _told(found.get(asked), earlier.get(asked)))
+        earlier = found
     return pd.DataFrame(rows)
 
 
@@ -143,15 +149,15 @@ def looks_in_words(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in table.itertuples():
         found = {"look": row.look, "set": row.set, "contrast": row.contrast}
-        if row.word is None:
+        if not row.word:
             found |= dict.fromkeys(("difference", "corrected", "smallest gap"), "-")
-            lacks = f"lacks {row.missing}" if row.missing else "waits for the others"
+            lacks = f"lacks {row.missing}" if row.missing else "waits for its set"
             rows.append(found | {"what the look says": lacks})
             continue
         found["difference"] = f"{row.estimate:+.1f} ({row.low:+.1f} to {row.high:+.1f})"
         found["corrected"] = f"{row.low_corrected:+.1f} to {row.high_corrected:+.1f}"
         found["smallest gap"] = f"{row.smallest_gap:.1f} (s {row.spread:.1f})"
-        said = f"{row.word}, comparable" if row.comparable else row.word
+        said = row.word + ", comparable" * row.comparable
         rows.append(found | {"what the look says": said})
     return pd.DataFrame(rows)
 
@@ -171,8 +177,8 @@ def looks_of(results: Path, contrast: str) -> pd.DataFrame:
             f"{side[0].upper()}{side[1:]}: runs": f"{there} of {row.runs}"
             for side, there in own.items()
         }
-        said = "not complete" if row.word is None else row.word + ", comparable" * row.comparable
-        apart = "-" if row.word is None else interval(row)
+        said = row.word + ", comparable" * row.comparable or "not complete"
+        apart = interval(row) if row.word else "-"
         found |= {"Difference (95 %)": apart, "Comparable within": row.margin}
         rows.append(found | {"What the look says": said})
     return pd.DataFrame(rows)
@@ -207,8 +213,8 @@ def _told(contrast: Contrast | None, first: Contrast | None) -> dict[str, Any]:
     names = ("estimate", "low", "high", "low_corrected", "high_corrected")
     if contrast is None:
         return dict.fromkeys((*names, "spread", "smallest_gap"), np.nan) | {
-            "comparable": None,
-            "word": None,
+            "comparable": False,
+            "word": "",
         }
     quantiles = stats.t.ppf([1 - contrast.alpha / 2, POWER], contrast.freedom)
     return {

@@ -26,7 +26,7 @@ from study.suites import arms
 ITEMS: dict[str, tuple[str, float]] = {
     "a": ("UCM-Captions, folds 3 to 6: primary arms, untrained encoder", 9.7),
     "b": ("RSICD, folds 3 to 6: the same", 15.2),
-    "c": ("UCM-Captions, fold 3: every caption in every epoch", 5.4),
+    "c": ("UCM-Captions, fold 3: every caption in every epoch; HMMC for 45 epochs", 5.4),
     "d": ("UCM-Captions, folds 3 to 6: probe, trained heads, full with HMMC", 9.8),
     "e": ("UCM-Captions, folds 3 and 4: forms of HMMC; the dials", 9.8),
     "f": ("folds 7 to 10 of (a) and of (b)", 17.5),

@@ -17,9 +17,9 @@ OTHER_MARGIN = 2.0
 def contrast_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The adapter less full fine-tuning, and HMMC less InfoNCE on it, on each set that has both.
 
-    A look of the plan has all three primary contrasts in exactly the folds of ``LOOKED_AT``: level,
-    correction and word are then the plan's. All other rows are descriptive, with simultaneous
-    intervals.
+    A look of the plan has all primary contrasts of a set in exactly the folds of ``LOOKED_AT``:
+    level, correction and word are then the plan's. All other rows are descriptive, with
+    simultaneous intervals.
 
     Args:
         records: of the suite's finished runs, each in a fold.
@@ -43,8 +43,13 @@ def contrast_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         key: of for key, of in asked.items() if of[0].keys() == of[1].keys() and len(of[0]) > 1
     }
     planned = [(primary.data, primary.one, primary.other) for primary in PRIMARY]
-    tested = [set(asked[key][0]) if key in asked else set() for key in planned]
-    taken = [folds for folds in LOOKED_AT if all(of == set(folds) for of in tested)]
+    taken: dict[str, set[int]] = {}  # by set, the folds of its look
+    for data in {data for data, *_ in planned}:
+        tested = [
+            set(asked[key][0]) if key in asked else set() for key in planned if key[0] == data
+        ]
+        if all(folds in map(set, LOOKED_AT) and folds == tested[0] for folds in tested):
+            taken[data] = tested[0]
 
     def compared(key: Key, folds: Iterable[int]) -> Contrast:
         one, other = ([of[fold] for fold in sorted(folds)] for of in asked[key])
@@ -52,12 +57,14 @@ def contrast_rows(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     first: dict[Key, Contrast] = {}
     found: dict[Key, tuple[str, Contrast, Word]] = {}
-    for folds in LOOKED_AT[: LOOKED_AT.index(taken[0]) + 1] if taken else ():
-        look = corrected([at_look(compared(key, folds)) for key in planned], by="holm")
-        for key, contrast in zip(planned, look, strict=True):
+    for folds in LOOKED_AT:
+        there = [key for key in planned if taken.get(key[0], set()) >= {*folds}]
+        at = [at_look(compared(key, folds)) for key in there]
+        look = corrected(at, by="holm", absent=len(planned) - len(there))
+        for key, contrast in zip(there, look, strict=True):
             said = f"folds {folds[0]} to {folds[-1]}"
             found[key] = said, contrast, word_at(contrast, first.get(key))
-        first = dict(zip(planned, look, strict=True))
+        first = dict(zip(there, look, strict=True))
     rest = [key for key in asked if key not in found]
     for key, contrast in zip(
         rest, corrected([compared(k, asked[k][0]) for k in rest]), strict=True

@@ -396,7 +396,9 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return corrected
 
 
-def corrected(table: Sequence[Contrast], by: Correction = "simultaneous") -> list[Contrast]:
+def corrected(
+    table: Sequence[Contrast], by: Correction = "simultaneous", absent: int = 0
+) -> list[Contrast]:
     """The contrasts of one table, their corrected intervals, p-values and words for all at once.
 
     ``simultaneous`` (the default) is Bonferroni's: each corrected interval has level
@@ -408,17 +410,24 @@ def corrected(table: Sequence[Contrast], by: Correction = "simultaneous") -> lis
     p is at most alpha. The 95 % intervals stay as they are.
 
     Equivalence is a family of its own, corrected by the same rule.
+
+    Args:
+        absent: contrasts of the family whose runs are not there yet, each with a p-value of 1.
+            Whatever they turn out to be, no corrected p-value of the others rises.
     """
-    families = [[getattr(c, name) for c in table] for name in ("p", "p_equivalence")]
+    size = len(table) + absent
+    families = [
+        [getattr(c, name) for c in table] + absent * [1.0] for name in ("p", "p_equivalence")
+    ]
     if by == "holm":
-        p, p_equivalence = map(holm, families)
+        p, p_equivalence = (holm(own)[: len(table)] for own in families)
     else:
-        p, p_equivalence = (np.minimum(1, np.multiply(len(table), own)) for own in families)
+        p, p_equivalence = (np.minimum(1, np.multiply(size, own[: len(table)])) for own in families)
     found = []
     for contrast, one, other in zip(table, map(float, p), map(float, p_equivalence), strict=True):
         # Holm multiplies a p-value by the number of contrasts that its level is shared among.
         holms = one / contrast.p if contrast.p else 1.0
-        at = _at(contrast, holms if by == "holm" else len(table))
+        at = _at(contrast, holms if by == "holm" else size)
         found.append(dataclasses.replace(at, p=one, p_equivalence=other))
     return found
 
