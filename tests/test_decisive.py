@@ -72,6 +72,7 @@ def make_up(folder, folds):
         ways = {"method": method, "objective": objective, "train_heads": False}
         made["config"] = {**made["config"], "data": data, **ways}
         own = {"id": name, "status": "finished", "label": method, "recipe": recipe}
+        own |= {"scores": {"mean_recall": 40.0 + fold + len(name)}}
         (folder / "runs" / f"{name}.json").write_text(readable({**made, **own}))
 
 

@@ -13,7 +13,14 @@ from rsstudy.experiments.queue import is_before
 from rsstudy.experiments.record import RUNS, readable, records_in
 from rsstudy.experiments.sweep import run_arms
 from study.decisive import LOOKED_AT
-from study.descriptive import by_class, class_correlations, class_table, rank_correlation, transfer
+from study.descriptive import (
+    by_class,
+    class_correlations,
+    class_table,
+    rank_correlation,
+    scores_by_fold,
+    transfer,
+)
 from study.planned import (
     ITEMS,
     convergence,
@@ -136,6 +143,24 @@ def test_an_arm_that_still_gains_is_marked_by_the_mean_of_its_runs(tmp_path):
     hmmc = found.loc[("RSICD", "MRS adapter, HMMC")]
     assert hmmc["gain"] == pytest.approx(0.75) and hmmc["deviation"] == pytest.approx(0.5)
     assert found["still_gains"].sum() == 2 and hmmc["still_gains"]
+
+
+def test_each_score_stands_at_its_fold_and_set(tmp_path):
+    make_up(tmp_path, LOOKED_AT[0])
+    (tmp_path / RUNS / "rsicd-f4-full-infonce.json").unlink()
+    table = scores_by_fold(tmp_path).set_index(["set", "fold"])
+    assert list(table.index) == [(s, k) for s in ("UCM-Captions", "RSICD") for k in LOOKED_AT[0]]
+    names = {"MRS adapter, InfoNCE": "mrs-adapter-infonce", "MRS adapter, HMMC": "mrs-adapter-hmmc"}
+    names |= {"full fine-tuning, InfoNCE": "full-infonce"}
+    records = {
+        record["id"]: record["scores"]["mean_recall"] for record in records_in(tmp_path / RUNS)
+    }
+    sets = {"UCM-Captions": "ucm", "RSICD": "rsicd"}
+    for (data, fold), row in table.iterrows():
+        for shown, name in names.items():
+            score = records.get(f"{sets[data]}-f{fold}-{name}")
+            assert np.isnan(row[shown]) if score is None else row[shown] == score
+    assert np.isnan(table.loc[("RSICD", 4), "full fine-tuning, InfoNCE"])
 
 
 def test_classes_are_told_once_a_look_has_all_their_runs(tmp_path):

@@ -457,7 +457,7 @@ def decisive_command(results: Path, as_json: bool) -> None:
     A look of which a run is not on record shows what is missing, and no estimate.
     """
     from study.decisive import looks, looks_in_words
-    from study.descriptive import class_correlations, class_table, transfer
+    from study.descriptive import class_correlations, class_table, scores_by_fold, transfer
     from study.planned import convergence, progress, progress_in_words, rates_tried, rounded
 
     tables = {
@@ -465,6 +465,7 @@ def decisive_command(results: Path, as_json: bool) -> None:
         "Learning rates tried, % on validation": rates_tried,
         "What validation gained within the last five epochs, points": convergence,
         "The primary contrasts at each look, points of mean recall": looks,
+        "Mean recall on test, fold by fold, %": scores_by_fold,
         "Trained on one set, tested on another, %": transfer,
         "HMMC and InfoNCE by class, %": class_table,
         "Rank correlation of HMMC's gain with how often captions repeat": class_correlations,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,43 @@ from scipy import stats
 
 from rsstudy.experiments.record import fold_name, records_before
 from study.comparison import recall_by_class
-from study.decisive import LOOKED_AT, PRIMARY, Record, decisive_records, on_record
+from study.decisive import (
+    ADAPTER,
+    FULL,
+    HMMC,
+    LOOKED_AT,
+    PRIMARY,
+    Record,
+    decisive_records,
+    on_record,
+)
 from study.labels import named
 from study.planned import arm_of
+from study.suites import UNTRAINED
 
 # Where HMMC and InfoNCE are told apart by class: on both sets, on the adapter.
 BY_CLASS = (replace(PRIMARY[2], data="rsicd", recipe=PRIMARY[0].recipe), PRIMARY[2])
 RESAMPLES = 2000
+
+
+def scores_by_fold(results: Path) -> pd.DataFrame:
+    """What the primary arms, and the encoder as it is, score in each test fold of the plan.
+
+    Returns:
+        a row a set and fold that any of them is tested in: set, fold, and by each arm's name its
+        mean recall on test, percent; NaN where it has no run.
+    """
+    records, rows = decisive_records(results, "finished"), []
+    for asked, fold in product((PRIMARY[1], PRIMARY[0]), LOOKED_AT[-1]):
+        row: dict[str, object] = {"set": named(asked.data), "fold": fold}
+        for way in (UNTRAINED[:2], ADAPTER, HMMC, FULL):
+            found = on_record(records, asked, way, fold)
+            scores = [record["scores"]["mean_recall"] for record in found]
+            name = way[0] if way == UNTRAINED[:2] else ", ".join(way)
+            row[named(name)] = scores[0] if scores else np.nan
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.dropna(subset=table.columns[2:], how="all").reset_index(drop=True)
 
 
 def transfer(results: Path) -> pd.DataFrame:
