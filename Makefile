@@ -161,7 +161,7 @@ $(STAGE)/notebooks/%.ipynb: notebooks/%.ipynb $(ENVIRONMENT) $(STAMPS)/package $
 define staged
 	@rm -rf $(1) $(STAGE)/book
 	@mkdir -p $(STAGE)/notebooks && cp -R book _config.yml $(STAGE)
-	@"$(BIN)/python" -m study traced --out $(STAGE)/book/traced.json >/dev/null
+	@"$(BIN)/python" -m study checks --out $(STAGE)/book/traced.json >/dev/null
 endef
 
 $(FIRST_PAGE): $(ENVIRONMENT) $(STAMPS)/pages $(EXECUTED)

@@ -208,6 +208,14 @@ def test_what_replaces_the_base_never_pays_from_anywhere(paper, steps):
     assert adapter > full, "one task: the base too"
 
 
+def test_what_replaces_the_base_ships_it_anew_each_time(paper, steps):
+    table = break_even(paper, steps, Use(tasks=2, updates=3, users=5))
+    base, own = 4 * paper.loc["full", "base"], paper.loc["mrs-adapter", "stored_bytes"]
+    told = table[["stored", "sent"]].T
+    assert told["full"].tolist() == [2 * base, 5 * 6 * base]
+    assert told["mrs-adapter"].tolist() == [base + 2 * own, 5 * (base + 6 * own)]
+
+
 def test_energy_grows_with_the_pairs_and_the_grid(steps):
     once, twice = energy(steps, 100), energy(steps, 200)
     assert (twice["watt-hours"] / once["watt-hours"]).round(6).eq(2).all()

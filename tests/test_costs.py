@@ -15,14 +15,12 @@ from rsstudy.errors import StudyError
 from rsstudy.experiments.cost import (
     Meter,
     Power,
-    Use,
     analytic,
     bytes_of,
     carbon,
     kept_for_backward,
     pays_from,
     reckoned_energy,
-    totals,
 )
 from rsstudy.methods import attach, create_method, trained
 from rsstudy.objectives import named_objective
@@ -121,14 +119,6 @@ def test_an_encoder_that_needs_real_data_is_refused_in_one_line():
 def test_it_pays_from_the_first_number_on_which_it_is_less(base, each, other):
     expected = next((n for n in range(1, 1002) if base + n * each < n * other), None)
     assert pays_from(base, each, other) == expected
-
-
-def test_what_replaces_the_base_ships_it_anew_each_time():
-    use = Use(tasks=2, updates=3, users=5)
-    full = totals(use, base_bytes=100, stored_bytes=100, train_seconds=7, replaces=True)
-    small = totals(use, base_bytes=100, stored_bytes=1, train_seconds=4, replaces=False)
-    assert full == {"stored_bytes": 200, "sent_bytes": 5 * 600, "train_seconds": 42}
-    assert small == {"stored_bytes": 102, "sent_bytes": 5 * 106, "train_seconds": 24}
 
 
 def test_energy_without_a_counter_is_reckoned_and_says_so():

@@ -65,6 +65,12 @@ def test_the_planted_gain_and_slope_are_found_with_their_intervals(gained):
             assert along.loc[(form, raised), "low"] < 0 < along.loc[(form, raised), "high"]
 
 
+def test_one_seed_alone_has_a_mean_and_no_interval(gained):
+    at = curves(gained[gained["seed"] == 0])
+    assert at["mean"].notna().all() and at["seeds"].eq(1).all()
+    assert at[["low", "high", "p"]].isna().all(axis=None)
+
+
 def test_scenes_with_both_dials_at_zero_stand_at_the_start_of_every_curve(gained):
     start = gained.query("position == 0")
     assert set(start["raised"]) == {"both", "captions", "pictures"}

@@ -21,12 +21,10 @@ from rsstudy.experiments.compare import (
     best_group,
     clusters_of,
     compare,
-    compare_changes,
     compare_factor,
     compare_folds,
     corrected,
     holm,
-    mean_over_seeds,
     seed_spread,
     smallest_gap,
 )
@@ -112,18 +110,6 @@ def at_most(rate: float, experiments: int) -> float:
     return float(stats.binom.ppf(0.999, experiments, rate)) / experiments
 
 
-def test_a_mean_over_seeds_has_its_t_interval():
-    values = [50.2, 51.9, 49.4, 50.8]
-    found = mean_over_seeds(values)
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (found.mean, found.low, found.high) == pytest.approx((np.mean(values), low, high))
-    assert found.deviation == pytest.approx(np.std(values, ddof=1)) and found.seeds == 4
-    one = mean_over_seeds([50.2])
-    assert one.mean == 50.2 and np.isnan(one.low) and np.isnan(one.high)
-    with pytest.raises(StudyError, match="no scores"):
-        mean_over_seeds([])
-
-
 def test_pictures_that_a_chain_of_shared_captions_joins_are_one_cluster():
     queries = {"captions_of_image": [2, 1, 2, 1, 1], "text_of_caption": [0, 1, 2, 1, 3, 3, 4]}
     assert clusters_of(queries).tolist() == [0, 1, 0, 0, 2]
@@ -179,14 +165,13 @@ def test_a_change_is_after_less_before_and_pairs_runs_of_one_seed():
     for found in records:
         found["config"]["seed"] = 0
     (a, then), (b, later) = records[:2], records[2:]
-    found = compare_changes([(a, then)], [(b, later)])
+    found = compare([(a, then)], [(b, later)])
     assert found.estimate == pytest.approx(mean[1] - mean[0] - (mean[3] - mean[2]))
     other = {**then, "config": {"seed": 1}}
     with pytest.raises(StudyError, match="different seeds"):
-        compare_changes([(a, other)], [(b, later)])
-    for nothing in (lambda: compare_changes([], []), lambda: compare([], [])):
-        with pytest.raises(StudyError, match="at least one"):
-            nothing()
+        compare([(a, other)], [(b, later)])
+    with pytest.raises(StudyError, match="at least one"):
+        compare([], [])
 
 
 def test_the_protocols_page_states_the_margin_that_is_declared():
@@ -395,11 +380,11 @@ def test_changes_from_one_start_are_told_as_what_came_of_them():
     flat = shifted([random_record(0)] * 3, range(3))  # the same start for every seed
     for first in (start, flat):
         pairs = [list(zip(first, runs, strict=True)) for runs in (a, b)]
-        found = compare_changes(*pairs)
+        found = compare(*pairs)
         assert found.estimate == pytest.approx(compare(a, b).estimate)
-        back = compare_changes(*reversed(pairs))
+        back = compare(*reversed(pairs))
         assert (back.estimate, back.low) == pytest.approx((-found.estimate, -found.high))
-        assert compare_changes(pairs[0], pairs[0]).estimate == 0
+        assert compare(pairs[0], pairs[0]).estimate == 0
     for name in ("estimate", "low", "high", "p", "p_equivalence"):
         assert getattr(found, name) == pytest.approx(getattr(compare(a, b), name)), name
 
@@ -407,7 +392,7 @@ def test_changes_from_one_start_are_told_as_what_came_of_them():
 def test_a_change_by_itself_pairs_each_run_with_its_own_start():
     luck = side(40)
     after = [{**run, "test_queries": {**run["test_queries"]}} for run in luck]
-    found = compare_changes(list(zip(luck, after, strict=True)))
+    found = compare(list(zip(luck, after, strict=True)))
     assert (found.estimate, found.error, found.seeds) == (0, 0, (3, 0))
     assert compare(luck, side(50)).error > 0
 

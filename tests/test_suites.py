@@ -37,7 +37,6 @@ from study.suites import (
     SCALES,
     SEARCHED,
     SUITES,
-    arm_of,
     arms,
     changed,
     run_suite,
@@ -318,12 +317,12 @@ def test_recorded_runs_are_found_by_their_arm_whatever_rate_was_chosen(searched,
 def test_the_main_contrasts_compare_objectives_as_they_are_named(scale):
     data = arms("hmmc", scale)[0].run.data
     names = [name for of_form in CONTROLLED.values() for name in of_form]
-    plain = [arm_of("hmmc", scale, data, "mrs-adapter", name) for name in names]
-    assert [arm.run.objective_settings for arm in plain] == [{}] * 4
+    found = [only(arms("hmmc", scale), [data], ["mrs-adapter"], [name]) for name in names]
+    plain = [next(arm for arm in of if not arm.run.objective_settings) for of in found]
     assert len({replace(arm.run.recipe, learning_rate=0.0) for arm in plain}) == 1
     assert [len(arm.learning_rates) for arm in plain] == [len(SEARCHED[scale])] * 4
     with pytest.raises(StudyError, match="did you mean"):
-        arm_of("hmmc", scale, data, "mrs-adapter", "hmcc")
+        only(arms("hmmc", scale), [data], ["mrs-adapter"], ["hmcc"])
 
 
 def test_all_seeds_of_an_arm_have_the_chosen_learning_rate(searched, tmp_path):

@@ -1,8 +1,8 @@
 """Behind every checked sentence, a link to the runs that its check reads.
 
-`book/traced.json` has them: for every line of a check the ids of its runs. `python -m study traced`
-writes it; without it no link is made. One run is opened at once, several are rows of the table of
-all runs.
+`book/traced.json` has them: for every line of a check the ids of its runs. `python -m study checks
+--out` writes it; without it no link is made. One run is opened at once, several are rows of the
+table of all runs.
 """
 
 import json

@@ -544,13 +544,24 @@ def costs_command(out: Path | None, as_json: bool, **of: Any) -> None:
 
 @cli.command("checks", short_help="Hold the sentences of the book to the records.")
 @options.results
+@option("--out", "Write here, as JSON, which runs each check reads, and print nothing else.", PATH)
 @options.as_json
-def checks_command(results: Path, as_json: bool) -> None:
-    """Print every check of the prose with what the records say; see the module study.checks."""
+def checks_command(results: Path, out: Path | None, as_json: bool) -> None:
+    """Print every check of the prose with what the records say; see the module study.checks.
+
+    The book links the runs that OUT names behind its sentences.
+    """
+    from rsstudy.files import whole_file
     from study.checks import blocks, check
     from study.verdicts import Said
 
     done = check(blocks(_record(results).resolve().parent), Said(results))
+    if out is not None:
+        runs = {one.source: one.runs for one in done}
+        with whole_file(out) as temporary:
+            temporary.write_text(json.dumps(runs), encoding="utf-8")
+        click.echo(out)
+        return
     rows = [
         {
             "page": f"{one.block.page.name}:{one.block.line}",
@@ -563,23 +574,6 @@ def checks_command(results: Path, as_json: bool) -> None:
     show(rows, as_json)
     if wrong := sum(bool(one.problems) for one in done):
         raise StudyError(f"{wrong} of {len(done)} checks fail: correct the sentences above them")
-
-
-@cli.command("traced", short_help="Write which runs every sentence of the book is from.")
-@options.results
-@option("--out", "Where it is written, JSON.", PATH, "book/traced.json")
-def traced_command(results: Path, out: Path) -> None:
-    """Write, for every line of a check, the ids of the runs that it reads; the book links them."""
-    import json
-
-    from rsstudy.files import whole_file
-    from study.checks import blocks, check
-    from study.verdicts import Said
-
-    done = check(blocks(_record(results).resolve().parent), Said(results))
-    with whole_file(out) as temporary:
-        temporary.write_text(json.dumps({one.source: one.runs for one in done}), encoding="utf-8")
-    click.echo(out)
 
 
 @cli.command("front-page", short_help="Draw the front page's picture from the records.")

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rsstudy.errors import StudyError
-from rsstudy.experiments.cost import Power, Use, carbon, pays_from, totals
+from rsstudy.experiments.cost import Power, Use, carbon, pays_from
 
 Record = Mapping[str, Any]
 PAPERS_BATCH = 16
@@ -254,14 +254,15 @@ def energy(steps: pd.DataFrame, pairs: int, power: Power | None = None) -> pd.Da
 
 
 def break_even(counted: pd.DataFrame, steps: pd.DataFrame, use: Use) -> pd.DataFrame:
-    """What some methods take in all for a reader's use, the rest as ``cost.totals`` says.
+    """What some methods take in all, over the tasks, updates and users of a reader's use.
 
     Args:
         counted: of the encoder that is meant.
         steps: measured; only each method's seconds over full fine-tuning's are taken from it.
 
     Returns:
-        rows by name; columns stored, sent (bytes), training (relative to full fine-tuning, which
+        rows by name; columns stored (bytes, where all tasks are served), sent (bytes, to all users
+        over all updates), training (relative to full fine-tuning, which
         is 1), and from how many tasks on less is stored than by full fine-tuning (None: never).
     """
     whole, rows = counted.loc["full"], {}
@@ -269,11 +270,11 @@ def break_even(counted: pd.DataFrame, steps: pd.DataFrame, use: Use) -> pd.DataF
         of, share = counted.loc[name], steps.loc[name, "step"] / steps.loc["full", "step"]
         own, base = int(of["stored_bytes"]), 4 * int(of["base"])
         replaces = of["total"] == of["base"]
-        taken = totals(use, base, own, share, replaces)
+        kept = 0 if replaces else base  # everyone has the frozen base once
         rows[name] = {
-            "stored": taken["stored_bytes"],
-            "sent": taken["sent_bytes"],
-            "training": taken["train_seconds"] / (use.tasks * use.updates),
+            "stored": use.tasks * own + kept,
+            "sent": use.users * (use.tasks * use.updates * own + kept),
+            "training": share,
             "pays from": None if replaces else pays_from(base, own, 4 * int(whole["base"])),
         }
     return pd.DataFrame.from_dict(rows, orient="index")

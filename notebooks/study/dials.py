@@ -12,7 +12,6 @@ import pandas as pd
 from scipy import stats
 
 from rsstudy.experiments.arms import recorded
-from rsstudy.experiments.compare import mean_over_seeds
 from study.suites import CONTROLLED, DIALS, RAISED, arms
 
 COLUMNS = ["form", "raised", "position", "seed", "hmmc", "control", "gain", "hmmc_id", "control_id"]
@@ -80,9 +79,11 @@ def slopes(gained: pd.DataFrame, of: str = "gain") -> pd.DataFrame:
 
 def _over_seeds(values: np.ndarray) -> tuple[float, float, float, float, int]:
     """Mean, 95 % t-interval, p of zero and number of seeds."""
-    over = mean_over_seeds(list(values))
-    p = float(stats.ttest_1samp(values, 0).pvalue) if over.seeds > 1 else np.nan
-    return over.mean, over.low, over.high, p, over.seeds
+    mean, seeds = float(np.mean(values)), len(values)
+    if seeds == 1:
+        return mean, np.nan, np.nan, np.nan, seeds
+    found = stats.ttest_1samp(values, 0)
+    return mean, *map(float, found.confidence_interval(0.95)), float(found.pvalue), seeds
 
 
 def raised_similarity(by_dial: pd.DataFrame) -> pd.DataFrame:

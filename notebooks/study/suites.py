@@ -716,19 +716,6 @@ def count_runs(name: str, scale: Scale) -> int:
     return sum(arm.count() for arm in arms(name, scale))
 
 
-def arm_of(suite: str, scale: Scale, data: str, method: str, objective: str) -> Arm:
-    """The arm of a suite that has an objective as it is named, with none of its settings changed.
-
-    Raises:
-        StudyError: no arm has a name that was asked for, or all change the objective's settings.
-    """
-    rows = only(arms(suite, scale), [data], [method], [objective])
-    for arm in rows:
-        if not arm.run.objective_settings:
-            return arm
-    raise StudyError(f"every arm of suite {suite} changes a setting of {objective}")
-
-
 # Under which names the record of before has the runs of the suite benchmark (its searches and first
 # seeds, further seeds, RSICD), and of the suite objectives, most of whose arms are the benchmark's.
 BENCHMARK_RUNS = ("benchmark", "seeds", "rsicd")

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rsstudy.experiments.arms import recorded
-from rsstudy.experiments.compare import Contrast, compare, compare_changes
+from rsstudy.experiments.compare import Contrast, compare
 from rsstudy.training.recipe import Scale
 from study.comparison import judged, mean_with_interval, shared_seeds
 from study.labels import named
@@ -93,11 +93,11 @@ def updates(table: pd.DataFrame, scale: Scale = "short") -> pd.DataFrame:
         first, second = of["first"], of["second"]
         both, alone = shared_seeds(second, of["alone"])
         own, whole = changes[method], changes.get(WHOLE, {})
-        asked[method, "forgotten"] = compare_changes([(now, then) for then, now in own.values()])
+        asked[method, "forgotten"] = compare([(now, then) for then, now in own.values()])
         seeds = [seed for seed in own if seed in whole and method != WHOLE]
         if seeds:
             ours, theirs = ([side[seed] for seed in seeds] for side in (own, whole))
-            asked[method, "spared"] = compare_changes(ours, theirs)
+            asked[method, "spared"] = compare(ours, theirs)
         if alone:
             asked[method, "gained"] = compare(both, alone)
         rows.append(

@@ -78,17 +78,6 @@ MEAN_RECALL = Measure()
 
 
 @dataclass(frozen=True)
-class SeedMean:
-    """A mean over seeds, its t-interval, and the standard deviation of one seed."""
-
-    mean: float
-    low: float
-    high: float
-    deviation: float
-    seeds: int
-
-
-@dataclass(frozen=True)
 class SeedSpread:
     """How much one seed's score varies, over all arms of a table; see ``seed_spread``.
 
@@ -176,22 +165,6 @@ class FromBest:
         return self.high > 0
 
 
-def mean_over_seeds(values: Sequence[float]) -> SeedMean:
-    """The mean of one score over seeds with its 95 % t-interval; of one seed without (NaN).
-
-    Raises:
-        StudyError: there are no values.
-    """
-    if not len(values):
-        raise StudyError("no scores to take a mean of")
-    mean, n = float(np.mean(values)), len(values)
-    if n == 1:
-        return SeedMean(mean, np.nan, np.nan, np.nan, 1)
-    deviation = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * deviation / n**0.5
-    return SeedMean(mean, mean - half, mean + half, deviation, n)
-
-
 def clusters_of(queries: Mapping[str, Any], cluster: str = "text") -> np.ndarray:
     """The cluster of each test picture, numbered from 0.
 
@@ -221,12 +194,15 @@ def clusters_of(queries: Mapping[str, Any], cluster: str = "text") -> np.ndarray
 
 def compare(
     a: Side,
-    b: Side,
+    b: Side | None = None,
     by: Measure = MEAN_RECALL,
     margin: float = EQUIVALENCE_MARGIN,
     pool: SeedSpread | None = None,
 ) -> Contrast:
     """A less B on one test set, with a standard error over test pictures and over seeds.
+
+    Without B it is A itself. A side of pairs, before and after, each pair of one seed, counts by
+    its changes: what a seed did before the step cancels. The pool is then of such sides, too.
 
     The variance is V = V_clusters + V_seeds, with influences in points:
 
@@ -244,23 +220,6 @@ def compare(
     With a pool, S2 is moderated as (d0 s0 + (n - 1) S2) / (d0 + n - 1) (limma; Smyth, Statistical
     Applications in Genetics and Molecular Biology 3, 2004). The interval is that of a t with the
     degrees of freedom of Satterthwaite: g - 1 for the clusters, n - 1 (+ d0) for an arm's seeds.
-    """
-    return _weighted([(1.0, a), (-1.0, b)], by, margin, pool)
-
-
-def compare_changes(
-    a: Side,
-    b: Side | None = None,
-    by: Measure = MEAN_RECALL,
-    margin: float = EQUIVALENCE_MARGIN,
-    pool: SeedSpread | None = None,
-) -> Contrast:
-    """The change of one method's score in a step, less that of another's; or the change itself.
-
-    The change of each run is one score, so what a seed did before the step cancels.
-
-    Args:
-        a, b: pairs of records, before and after, each pair of one seed; the pool is of such, too.
     """
     return _weighted([(1.0, a)] + ([] if b is None else [(-1.0, b)]), by, margin, pool)
 
@@ -348,7 +307,7 @@ def seed_spread(arms: Sequence[Side], by: Measure = MEAN_RECALL) -> SeedSpread:
     noise, which is taken off it.
 
     Args:
-        arms: of records, or of pairs of records for ``compare_changes``; those with one seed are
+        arms: of records, or of pairs of records, before and after; those with one seed are
             passed over.
 
     Raises:

@@ -333,30 +333,6 @@ class Use:
     users: int = 100
 
 
-def totals(
-    use: Use, base_bytes: int, stored_bytes: int, train_seconds: float, replaces: bool
-) -> dict[str, float]:
-    """What a method takes over all tasks, updates and users.
-
-    Args:
-        base_bytes: of the frozen base's file; everyone has it once.
-        stored_bytes: of what one update trains.
-        train_seconds: of one update.
-        replaces: whether an update replaces the base (full fine-tuning), which nobody then keeps.
-
-    Returns:
-        stored_bytes (where all tasks are served), sent_bytes (to all users, over all updates),
-        train_seconds.
-    """
-    kept = use.tasks * stored_bytes + (0 if replaces else base_bytes)
-    sent = use.tasks * use.updates * stored_bytes + (0 if replaces else base_bytes)
-    return {
-        "stored_bytes": kept,
-        "sent_bytes": use.users * sent,
-        "train_seconds": use.tasks * use.updates * train_seconds,
-    }
-
-
 def pays_from(base: float, each: float, other: float) -> int | None:
     """The smallest n for which ``base + n * each < n * other``; None if there is none."""
     return None if each >= other else int(base // (other - each)) + 1
