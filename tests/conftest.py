@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -28,7 +28,7 @@ from rsstudy.encoders.compat import import_torchvision  # noqa: E402
 
 import_torchvision()  # before any test imports open_clip itself
 
-from open_clip.factory import _MODEL_CONFIGS  # noqa: E402
+from open_clip import factory  # noqa: E402
 
 from rsstudy.data.parquet import read_parquet  # noqa: E402
 from rsstudy.experiments import run  # noqa: E402
@@ -182,13 +182,18 @@ def train(call, rows, write_parquet, own_cache):
 
 
 @pytest.fixture(scope="module")
-def shallow_clips():
-    """open_clip's ViT-B models with one block a tower, where a test needs their names and forms."""
+def shallow_clips(tmp_path_factory):
+    """open_clip's ViT-B models, one narrow block a tower: for what is of their names and forms."""
+    folder = tmp_path_factory.mktemp("shallow")
     with pytest.MonkeyPatch.context() as patched:
         for name in ("ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16"):
-            config = deepcopy(_MODEL_CONFIGS[name])
-            config["vision_cfg"]["layers"] = config["text_cfg"]["layers"] = 1
-            patched.setitem(_MODEL_CONFIGS, name, config)
+            config = deepcopy(factory._MODEL_CONFIGS[name])
+            for tower in ("vision_cfg", "text_cfg"):
+                config[tower].update(layers=1, width=64)
+            (folder / f"{name}.json").write_text(json.dumps(config))
+        for kept in ("_MODEL_CONFIG_PATHS", "_MODEL_CONFIGS"):
+            patched.setattr(factory, kept, copy(getattr(factory, kept)))
+        factory.add_model_config(folder)  # a model that a test adds has all files read again
         yield
 
 
