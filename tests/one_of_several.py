@@ -13,7 +13,7 @@ import torch.distributed as dist
 from processes import Stopped, stop_at
 
 from rsstudy.data.parquet import read_parquet
-from rsstudy.encoders import create
+from rsstudy.encoders import create, tiny
 from rsstudy.evaluation import prepare
 from rsstudy.methods import attach, count_trained, create_method, trained
 from rsstudy.objectives import Objective, false_negatives, named_objective
@@ -75,6 +75,7 @@ def trained_on(pairs, objective, batch: int, parts: int = 1, **more):
 
 
 def main(folder: Path, scratch: Path) -> None:
+    tiny.VISION["layers"] = tiny.TEXT["layers"] = 1  # in a process of its own
     sizes = (2, 3, 5, 8)
     alone = {(n, s): of_embeddings(s, o) for n, o in OBJECTIVES.items() for s in sizes}
     pairs = prepare(create("tiny@random"), read_parquet(folder).split("train"))
