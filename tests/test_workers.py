@@ -129,7 +129,7 @@ def test_an_empty_folder_does_not_stay_behind_and_leftovers_are_removed(tmp_path
 
 
 SUITE = ["suite", "benchmark", "--scale", "smoke", "--device", "cpu"]
-for method in ("zero-shot", "ia3", "bitfit", "ssf", "layernorm"):
+for method in ("zero-shot", "bitfit", "ssf"):
     SUITE += ["--method", method]
 
 
@@ -157,7 +157,7 @@ def test_jobs_do_a_suite_together_and_the_death_of_one_costs_nothing(tmp_path):
     done = running.end()
     said = done.stderr
     assert done.returncode == 0, said
-    assert len(json.loads(done.stdout)) == 5 and len(list(tmp_path.glob("runs/*/record.json"))) == 5
+    assert len(json.loads(done.stdout)) == 3 and len(list(tmp_path.glob("runs/*/record.json"))) == 3
     assert said.count("a worker ended early") == 1 and "Traceback" not in said
     assert not workers_of(jobs)
     alone = [arm.run for arm in only(arms("benchmark", "smoke"), [], ["ssf"], [])]
@@ -212,7 +212,7 @@ def test_slurm_gets_an_array_job_whose_workers_do_the_suite(tmp_path):
         assert f"#SBATCH {flag}" in script
     wait_until(lambda: len(list(runs.glob(".jobs/*result.pkl"))) >= 2)
     records = [read_record(path) for path in runs.glob("*/record.json")]
-    assert len(records) == 5, (tmp_path / "log").read_text()
+    assert len(records) == 3, (tmp_path / "log").read_text()
     assert all(record["status"] == "finished" for record in records)
     refused = here(cli, *arguments, "--submit", "slurm_no_such=1", **slurm)
     assert refused.returncode == 1 and "Traceback" not in refused.stderr

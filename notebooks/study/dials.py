@@ -83,7 +83,8 @@ def _over_seeds(values: np.ndarray) -> tuple[float, float, float, float, int]:
     if seeds == 1:
         return mean, np.nan, np.nan, np.nan, seeds
     found = stats.ttest_1samp(values, 0)
-    return mean, *map(float, found.confidence_interval(0.95)), float(found.pvalue), seeds
+    low, high = found.confidence_interval(0.95)
+    return mean, float(low), float(high), float(found.pvalue), seeds
 
 
 def raised_similarity(by_dial: pd.DataFrame) -> pd.DataFrame:
