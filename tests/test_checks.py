@@ -1,5 +1,6 @@
 """What the prose claims is what the records say, and every number with a unit has its check."""
 
+import json
 import re
 import shutil
 from collections import Counter
@@ -254,6 +255,8 @@ def test_the_command_prints_every_check_and_fails_with_one(tmp_path):
     page.write_text("At 95 %.\n<!-- check: level() == 95 -->\n")
     done = CliRunner().invoke(cli, list(map(str, [*arguments, "--json"])))
     assert done.exit_code == 0 and done.output.count('"check": "level() == 95"') == 1
+    CliRunner().invoke(cli, list(map(str, [*arguments, "--out", tmp_path / "traced.json"])))
+    assert json.loads((tmp_path / "traced.json").read_text()) == {"level() == 95": []}
     page.write_text("At 90 %.\n<!-- check: level() == 90 -->\n")
     done = CliRunner().invoke(cli, list(map(str, arguments)))
     assert "1 of 1 checks fail" in str(done.exception) and "95" in done.output

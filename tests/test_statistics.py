@@ -395,6 +395,19 @@ def test_a_change_by_itself_pairs_each_run_with_its_own_start():
     found = compare(list(zip(luck, after, strict=True)))
     assert (found.estimate, found.error, found.seeds) == (0, 0, (3, 0))
     assert compare(luck, side(50)).error > 0
+    pairs = list(zip(luck, side(50), strict=True))
+    there, back = compare(pairs), compare([(after, before) for before, after in pairs])
+    assert there.estimate == pytest.approx(-back.estimate) != 0
+
+
+def test_a_side_alone_is_its_own_score_and_is_not_mixed_with_changes():
+    runs = side(40)
+    found = compare(runs)
+    ranks = [ranks for run in runs for ranks in counts_of(run["test_queries"])]
+    score = 100 * np.mean([of.recall(k).mean() for of in ranks for k in (1, 5, 10)])
+    assert found.estimate == pytest.approx(score) and found.seeds == (3, 0)
+    with pytest.raises(StudyError, match="pairs on either side, or on none"):
+        compare(runs, list(zip(runs, runs, strict=True)))
 
 
 def test_a_factor_is_one_question_narrower_than_its_pairs():

@@ -220,7 +220,13 @@ def compare(
     With a pool, S2 is moderated as (d0 s0 + (n - 1) S2) / (d0 + n - 1) (limma; Smyth, Statistical
     Applications in Genetics and Molecular Biology 3, 2004). The interval is that of a t with the
     degrees of freedom of Satterthwaite: g - 1 for the clusters, n - 1 (+ d0) for an arm's seeds.
+
+    Raises:
+        StudyError: a side is empty, only one is of pairs, seeds of a pair differ, a run is not
+            finished, or the runs do not share their test queries.
     """
+    if b is not None and len(_columns(a)) != len(_columns(b)):
+        raise StudyError("give pairs on either side, or on none: a change is not a score")
     return _weighted([(1.0, a)] + ([] if b is None else [(-1.0, b)]), by, margin, pool)
 
 
