@@ -97,7 +97,7 @@ $(ENVIRONMENT): requirements.lock pyproject.toml
 		"$$python" -m venv "$(VENV)"; \
 	fi
 	@echo "environment: installing $$(grep -c == requirements.lock) packages from requirements.lock"
-	@set -o pipefail; "$(BIN)/python" -m pip install --disable-pip-version-check --no-compile -r requirements.lock \
+	@set -o pipefail; "$(BIN)/python" -m pip install --disable-pip-version-check -r requirements.lock \
 		2>"$(VENV)/pip.log" | awk ' \
 		/^(Collecting|Processing)/ && ++n % 25 == 0 {print "environment: found " n " packages"; fflush()} \
 		/^Installing/ {print "environment: unpacking " n " packages"; fflush()}' \
