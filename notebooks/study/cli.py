@@ -549,7 +549,8 @@ def costs_command(out: Path | None, as_json: bool, **of: Any) -> None:
 def checks_command(results: Path, out: Path | None, as_json: bool) -> None:
     """Print every check of the prose with what the records say; see the module study.checks.
 
-    The book links the runs that OUT names behind its sentences.
+    A check that fails ends this with an error. With --out no check is judged: the file names the
+    runs that each one reads, and the book links them behind its sentences.
     """
     from rsstudy.files import whole_file
     from study.checks import blocks, check

@@ -262,8 +262,8 @@ def break_even(counted: pd.DataFrame, steps: pd.DataFrame, use: Use) -> pd.DataF
 
     Returns:
         rows by name; columns stored (bytes, where all tasks are served), sent (bytes, to all users
-        over all updates), training (relative to full fine-tuning, which
-        is 1), and from how many tasks on less is stored than by full fine-tuning (None: never).
+        over all updates), training (relative to full fine-tuning, which is 1), and from how many
+        tasks on less is stored than by full fine-tuning (None: never).
     """
     whole, rows = counted.loc["full"], {}
     for name in steps.index.intersection(counted.index[counted["total"] > 0], sort=False):
