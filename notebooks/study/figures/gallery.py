@@ -15,9 +15,8 @@ from rsstudy.encoders import DualEncoder
 from rsstudy.evaluation import embed, prepare
 from rsstudy.retrieval import distinct
 from rsstudy.search import best
-from study.figures.drawing import shown
+from study.figures.drawing import NARROW, shown
 
-NARROW = 3.9  # inches: a phone shows it whole
 TOP = 5
 # Told apart by colour, by width and by the mark in front.
 RIGHT, WRONG = ("✓", "C2", 3.0), ("✗", "0.45", 1.0)

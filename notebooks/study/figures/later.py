@@ -8,11 +8,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from study.figures.drawing import marks, shown
+from study.figures.drawing import NARROW, marks, shown
 from study.labels import SETS, Look
 from study.published import ITSELF
 
-WIDTH = 3.9  # inches: a phone shows it whole
 FINDING = "Printed scores rise with aerial data,", "not with parameters, where both are said"
 DATA = {
     "its own set": Look("its own set", "C0", mark="o"),
@@ -31,7 +30,7 @@ def later_scores(table: pd.DataFrame) -> Figure:
         table: from ``study.published.beside_the_paper``.
     """
     table = table[table["data"].isin(DATA) & table["trained_parameters"].notna()]
-    figure, axes = plt.subplots(2, sharex=True, figsize=(WIDTH, 6.6))
+    figure, axes = plt.subplots(2, sharex=True, figsize=(NARROW, 6.6))
     words = []
     for axis, dataset in zip(axes, ("rsitmd", "rsicd"), strict=True):
         rows = table[table["dataset"] == dataset]

@@ -199,7 +199,7 @@ def searched_rates(table: pd.DataFrame, title: str = "") -> Figure:
 
     ``table`` comes from ``experiments.record.compared``; ``title`` is the finding.
     """
-    figure, axis = plt.subplots(figsize=(WIDTH, 3.6))
+    figure, axis = plt.subplots(figsize=(NARROW, 3.6))
     own, words = looks(table["arm"]), []
     for _, arm in table.groupby("search", sort=False):
         arm, name = arm.sort_values("learning_rate"), arm["arm"].iloc[0]
@@ -209,7 +209,7 @@ def searched_rates(table: pd.DataFrame, title: str = "") -> Figure:
     ticks(axis, table["learning_rate"])
     axis.set_title(title, loc="left")
     axis.set(xlabel="learning rate", ylabel="mean recall on validation, %")
-    return shown(figure, "Learning rates chosen on validation:", words, 2)
+    return shown(figure, "Learning rates chosen on validation:", words, 1)
 
 
 def learning_curves(records: Mapping[str, Mapping[str, Any]]) -> Figure:
